@@ -1,0 +1,1 @@
+"""How to get there privately: authenticated, encrypted links between nodes."""
