@@ -1,0 +1,80 @@
+# Each target works as the only command on a machine with make and Python 3.11 or newer:
+# it makes .venv, installs the pinned versions and runs.
+
+# The first of these that is new enough; `make PYTHON=/path/to/python3.12 test` names another.
+PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
+
+# What `make test-peers` installs besides: the Debian packages that tests marked `peers` talk to.
+PEER_PACKAGES :=
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-peers lint format bench upgrade clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(INSTALLED)  ## three environments, a service in one, a caller in another
+	@$(BIN)/python examples/demo.py
+
+test: $(INSTALLED)  ## everything that needs only Python
+	@$(BIN)/python -m pytest -q
+
+# pytest's status 5 means that it found no test, which is what holds until the first peer arrives.
+test-peers: $(INSTALLED)  ## what needs real servers or network namespaces; as root, installs PEER_PACKAGES
+	@missing=; for package in $(PEER_PACKAGES); do \
+	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	  [ "$$(id -u)" = 0 ] || { echo "make test-peers needs root to install:$$missing" >&2; exit 1; }; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || exit 1; \
+	fi
+	@$(BIN)/python -m pytest -q -m peers; status=$$?; \
+	if [ $$status -eq 5 ]; then echo "No test needs a peer yet: nothing was tested."; else exit $$status; fi
+
+lint: $(INSTALLED)  ## ruff, mypy and the import contracts
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(INSTALLED)  ## rewrite the source in the house's format
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: $(INSTALLED)  ## calls per second through two nodes, beside a bare switch in the same run
+	@$(BIN)/python benchmarks/rpc.py
+
+upgrade:  ## move constraints.txt to the newest versions of everything
+	@rm -rf $(VENV)
+	@sed '/^[^#]/,$$d' constraints.txt > constraints.new && mv constraints.new constraints.txt
+	@$(MAKE) --no-print-directory $(INSTALLED)
+	@$(BIN)/python -m pip install -q --disable-pip-version-check hatchling
+	@$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools >> constraints.txt
+	@touch $(INSTALLED)
+
+clean:  ## remove everything that is made here
+	@rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -prune -exec rm -rf {} +
+
+# A .venv whose pip does not run was left half made, or lost its Python: it is made again.
+# pip up to 25.2 takes the pins of the build back end from PIP_CONSTRAINT, later ones from PIP_BUILD_CONSTRAINT.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	  for python in $(PYTHON); do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && found=$$python && break; \
+	  done; \
+	  [ -n "$$found" ] || { \
+	    echo "Python 3.11 or newer is needed; tried: $(PYTHON). To name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+	  $$found -c 'import venv, ensurepip' 2>/dev/null || { \
+	    echo "$$found cannot make virtual environments: venv or ensurepip is missing." >&2; \
+	    echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }; \
+	  $$found -m venv --clear $(VENV); \
+	}
+	@echo "Installing into $(VENV) ..."
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
