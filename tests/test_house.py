@@ -36,6 +36,11 @@ def test_each_source_file_has_its_test_file(module: Path) -> None:
     assert test.is_file(), f"{module} has no {test.relative_to(HOUSE)}"
 
 
+def test_each_example_is_run_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in (HOUSE / "tests").rglob("test_*.py"))
+    assert not [path.name for path in (HOUSE / "examples").glob("*.py") if path.name not in tests]
+
+
 def test_no_file_names_a_package_host_or_a_place_on_somebodys_machine() -> None:
     found = [
         f"{path.relative_to(HOUSE)}:{number}: {match.group()}"
