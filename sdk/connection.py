@@ -1,0 +1,148 @@
+"""Runs a machine over a stream: one task reads, one writes, and neither knows the protocol.
+
+The writer sleeps until the machine has output and then takes all of it; what gathers while it writes is its next write. So batching
+is driven by back-pressure and never by a timer.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from .errors import RemoteProtocolError
+from .timers import Timed, Timers
+
+READ_SIZE = 65536
+"""Bytes read at a time: one hot connection must not hold up the others."""
+
+LAST_WORDS = 0.2
+"""Seconds that the output of a connection that ends has to go out."""
+
+
+class Machine(Timed, Protocol):
+    """A protocol without I/O, on one connection."""
+
+    wake: Callable[[], None]
+    """Set by the driver; called by the machine when its output goes from empty to something."""
+    close: Callable[[str], None]
+    """Set by the driver; the machine, or its owner, ends the connection with it and says why."""
+
+    def receive_data(self, data: bytes, now: float) -> bool:
+        """Takes bytes; True when it wants to be called again with none, after others had their turn."""
+
+    def data_to_send(self, now: float) -> bytes:
+        """Drains the output."""
+
+    def connection_lost(self, reason: str) -> None:
+        """The connection is gone, and why."""
+
+
+class Transport(Protocol):
+    """What bytes travel over; any `trio.abc.Stream` is one."""
+
+    async def receive_some(self, max_bytes: int | None = None, /) -> bytes | bytearray:
+        """What has arrived; nothing at the end."""
+
+    async def send_all(self, data: bytes, /) -> None:
+        """Sends everything."""
+
+    async def aclose(self) -> None:
+        """Closes it."""
+
+
+async def run_connection(
+    machine: Machine, transport: Transport, *, timers: Timers | None = None, first: bytes = b""
+) -> None:
+    """Drives `machine` until the peer closes, breaks the connection or the rules, or the caller cancels.
+
+    `first` is what was read already, to find out the protocol. Closes the transport and calls `machine.connection_lost` with the reason,
+    once. A peer's fault is never raised; an error of ours is, after the same clean-up.
+    """
+    connection = _Connection(machine, transport)
+    if timers:
+        timers.watch(machine)
+    reason = "the connection was closed by this side"
+    try:
+        reason = await connection.run(first)
+    except Exception as error:
+        reason = f"an error of this side: {type(error).__name__}"
+        raise
+    finally:
+        if timers:
+            timers.unwatch(machine)
+        machine.connection_lost(reason)
+        with trio.move_on_after(1, shield=True):
+            await transport.aclose()
+
+
+class _Connection:
+    """The two tasks, and how they end."""
+
+    def __init__(self, machine: Machine, transport: Transport) -> None:
+        self._machine = machine
+        self._transport = transport
+        self._sleeping: trio.lowlevel.Task | None = None
+        self._reading = trio.CancelScope()
+        self._ending = False
+        self._reason = ""
+        machine.wake = self._wake
+        machine.close = self._close
+
+    def _wake(self) -> None:
+        task, self._sleeping = self._sleeping, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+    def _close(self, reason: str) -> None:
+        """Ends the connection from this side, once what waits has gone out."""
+        self._reason = self._reason or reason
+        self._reading.cancel()
+
+    async def run(self, first: bytes) -> str:
+        """Runs both tasks until either ends; returns why."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._write, nursery.cancel_scope)
+            with self._reading:
+                self._close(await self._read(first))
+            # The last words, a RESET or an alert, get a moment to go out.
+            self._ending = True
+            nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS
+            self._wake()
+        return self._reason or "the connection was closed by this side"
+
+    async def _read(self, data: bytes | bytearray) -> str:
+        receive_some, receive_data = self._transport.receive_some, self._machine.receive_data
+        try:
+            if not data:
+                data = await receive_some(READ_SIZE)
+            while data:
+                more = receive_data(bytes(data), trio.current_time())
+                while more:
+                    await trio.lowlevel.checkpoint()
+                    more = receive_data(b"", trio.current_time())
+                data = await receive_some(READ_SIZE)
+        except RemoteProtocolError as error:
+            return str(error)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            return str(error) or "the connection broke"
+        return "the peer closed the connection"
+
+    async def _write(self, everything: trio.CancelScope) -> None:
+        send_all, data_to_send = self._transport.send_all, self._machine.data_to_send
+        try:
+            while True:
+                data = data_to_send(trio.current_time())
+                if data:
+                    await send_all(data)
+                elif self._ending:
+                    return
+                else:
+                    self._sleeping = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._abort)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self._reason = self._reason or str(error) or "the connection broke"
+            everything.cancel()
+
+    def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._sleeping = None
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,131 @@
+"""Heads: what opens a call and what answers it.
+
+On the wire a head is a msgpack array, positional so that it packs and unpacks in well under a microsecond; a newer peer may
+add items at the end, which are skipped. Metadata is one flat array of keys and values, in order: HTTP repeats names.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgpack
+
+from .errors import RemoteProtocolError
+
+MAX_HEAD = 65535 - 2
+"""Longest packed head, in bytes: the length field before it has 16 bits."""
+
+IDEMPOTENT = 1
+"""Flag of a call that may run more than once."""
+STREAMING = 2
+"""Flag of a call with more than one message in either direction."""
+DEFAULT = 4
+"""Flag of a call that was sent to a default gateway."""
+
+Metadata = tuple[str, ...]
+"""key, value, key, value …; keys in lower case."""
+
+
+class CallHead(NamedTuple):
+    """What a call is, for whoever has to route or answer it."""
+
+    service: str
+    endpoint: str
+    protocol: str = "rpc"
+    """`rpc`, `grpc`, `http` or `tcp`."""
+    call_id: bytes = b""
+    """16 random bytes, given by the caller."""
+    flags: int = 0
+    content_type: str = ""
+    metadata: Metadata = ()
+
+
+class ReplyHead(NamedTuple):
+    """What answers a call; where its frame also ends the answer, status, message and trailers count too."""
+
+    content_type: str = ""
+    metadata: Metadata = ()
+    status: int = 0
+    """gRPC status; meaningful only where the frame ends the answer."""
+    message: str = ""
+    """gRPC status message: text, or an error as go-micro's JSON."""
+    trailers: Metadata = ()
+
+
+class Trailers(NamedTuple):
+    """What ends an answer that came in several frames."""
+
+    status: int = 0
+    message: str = ""
+    metadata: Metadata = ()
+
+
+_pack = msgpack.Packer(autoreset=True).pack
+
+
+def pack_call_head(head: CallHead) -> bytes:
+    """Packs what opens a call."""
+    packed: bytes = _pack(head)
+    return packed
+
+
+def pack_reply_head(head: ReplyHead) -> bytes:
+    """Packs what answers a call."""
+    packed: bytes = _pack(head)
+    return packed
+
+
+def pack_trailers(trailers: Trailers) -> bytes:
+    """Packs what ends an answer."""
+    packed: bytes = _pack(trailers)
+    return packed
+
+
+def parse_call_head_untrusted(data: bytes) -> CallHead:
+    """Reads a packed call head; raises `RemoteProtocolError` and nothing else."""
+    try:
+        service, endpoint, protocol, call_id, flags, content_type, metadata, *_ = msgpack.unpackb(data, use_list=False)
+        "".join((service, endpoint, protocol, content_type, *metadata))  # all of them text, checked in one go
+    except Exception as error:
+        raise RemoteProtocolError(f"call head cannot be read: {type(error).__name__}") from None
+    if type(call_id) is not bytes or len(call_id) > 16 or type(flags) is not int or type(metadata) is not tuple:
+        raise RemoteProtocolError("call head has a field of the wrong type")
+    if len(metadata) % 2:
+        raise RemoteProtocolError("call head has a metadata key without a value")
+    return CallHead(service, endpoint, protocol, call_id, flags, content_type, metadata)
+
+
+def parse_reply_head_untrusted(data: bytes) -> ReplyHead:
+    """Reads a packed reply head; raises `RemoteProtocolError` and nothing else."""
+    try:
+        content_type, metadata, status, message, trailers, *_ = msgpack.unpackb(data, use_list=False)
+        "".join((content_type, message, *metadata, *trailers))
+    except Exception as error:
+        raise RemoteProtocolError(f"reply head cannot be read: {type(error).__name__}") from None
+    if type(status) is not int or type(metadata) is not tuple or type(trailers) is not tuple:
+        raise RemoteProtocolError("reply head has a field of the wrong type")
+    if len(metadata) % 2 or len(trailers) % 2:
+        raise RemoteProtocolError("reply head has a metadata key without a value")
+    return ReplyHead(content_type, metadata, status, message, trailers)
+
+
+def parse_trailers_untrusted(data: bytes) -> Trailers:
+    """Reads packed trailers; raises `RemoteProtocolError` and nothing else."""
+    try:
+        status, message, metadata, *_ = msgpack.unpackb(data, use_list=False)
+        "".join((message, *metadata))
+    except Exception as error:
+        raise RemoteProtocolError(f"trailers cannot be read: {type(error).__name__}") from None
+    if type(status) is not int or type(metadata) is not tuple or len(metadata) % 2:
+        raise RemoteProtocolError("trailers have a field of the wrong type")
+    return Trailers(status, message, metadata)
+
+
+def metadata_to_pairs(metadata: Mapping[str, str] | Iterable[tuple[str, str]]) -> Metadata:
+    """Flattens a mapping, or pairs where names repeat; keys go to lower case, as HTTP/2 and gRPC have them."""
+    items = metadata.items() if isinstance(metadata, Mapping) else metadata
+    return tuple(part for key, value in items for part in (key.lower(), value))
+
+
+def metadata_to_dict(metadata: Metadata) -> dict[str, str]:
+    """The metadata as a mapping; of a repeated name the last value stays."""
+    return dict(zip(metadata[::2], metadata[1::2], strict=True))

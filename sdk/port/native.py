@@ -1,0 +1,262 @@
+"""The native port: frames as they are, behind a preface and a HELLO each way.
+
+Programs, nodes and services speak it to each other; the link of two nodes is this port inside a cipher. What is settled here, and
+not by whoever takes the frames, belongs to the connection and not to a stream: the handshake of versions, the numbers of new
+streams, pings, and draining.
+"""
+
+import math
+from collections.abc import Callable
+
+from sdk.errors import RemoteProtocolError, Status, Unavailable
+from sdk.wire import frame
+from sdk.wire.frame import END, Fate, Hello, Reset
+from . import Sink, Wake
+
+MAX_FRAMES = 256
+"""Frames handed on in one go, so that a hot connection does not hold up the rest of the loop."""
+
+MAX_ANSWERS = 1000
+"""Answers to PINGs and broken streams that may wait for a peer to read them; beyond that it floods us (nghttp2 and Go's
+HTTP/2 draw the same line, after CVE-2019-9512)."""
+
+_FIRST_LENGTH = 4096
+"""Longest frame before the peer's HELLO has come, in bytes."""
+
+
+def _nobody(*_: object) -> None:
+    """Stands in for `wake` and `close` until a driver takes the port."""
+
+
+class NativePort:
+    """Frames ↔ bytes on one connection. Implements `Port` and the machine's verbs."""
+
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        role: str,
+        dialled: bool,
+        name: str,
+        max_streams: int = 10_000,
+        preface: bool = True,
+    ) -> None:
+        """`role` is ours in the HELLO; `dialled` tells whether we opened the connection (then our streams are the odd ones)."""
+        self.sink = sink
+        self.name = name
+        self.streams: dict[int, object] = {}
+        self.queued = 0
+        self.dead = False
+        self.draining = False
+        """Either side said GOAWAY: nothing new is opened from here."""
+        self.peer = b""
+        """Id of the node at the other end of a link; empty where a program is."""
+        self.now = -math.inf
+        """When the frames at hand came."""
+        self.delay_ms = 0
+        """Milliseconds a frame takes to get here, as far as known: taken off the deadline of calls that come this way."""
+        self.hello: Hello | None = None
+        """What the peer said first; None until it came."""
+        self.wake: Wake = _nobody
+        self.close: Callable[[str], None] = _nobody
+        """Ends the connection from this side; set, like `wake`, by the driver."""
+        self._out: list[bytes] = []
+        self._buffer = b""
+        self._dialled = dialled
+        self._max_streams = max_streams
+        self._next = 1 if dialled else 2
+        self._accepted = -2 if dialled else -1
+        self._unsent: list[int] = []
+        self._answers = 0
+        self._refusing = False
+        self._preface_due = preface
+        if preface:
+            self._out.append(frame.PREFACE)
+        hello = frame.pack_hello(Hello(frame.VERSION, role, max_streams))
+        self._out.append(frame.pack_frame(frame.HELLO, 0, 0, hello))
+
+    # What the switch or a mux calls.
+
+    def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Queues one frame; on a dead port it vanishes."""
+        if self.dead:
+            return
+        out = self._out
+        if not out:
+            self.wake()
+        if kind == frame.OPEN:
+            self._unsent.append(stream)
+        size = len(payload)
+        self.queued += size + frame.HEADER_SIZE
+        out.append(frame.HEADER.pack(size, kind, flags, stream))
+        out.append(payload)
+
+    def next_stream(self) -> int:
+        """The number of a stream to be opened from here, above all before it and past those alive after a wrap."""
+        if self.dead or self.draining:
+            raise Unavailable(f"{self.name} takes no more calls: it is {'gone' if self.dead else 'draining'}")
+        limit = self.hello.max_streams if self.hello else self._max_streams
+        streams = self.streams
+        if len(streams) >= limit:
+            raise Unavailable(f"{self.name} has its limit of {limit} streams open")
+        number = self._next
+        while number in streams:
+            number = (number + 2) & 0xFFFFFFFF
+        self._next = (number + 2) & 0xFFFFFFFF or 2
+        return number
+
+    def was_sent(self, stream: int) -> bool:
+        """Whether the OPEN of a stream may have reached the peer."""
+        return stream not in self._unsent
+
+    def ping(self, payload: bytes) -> None:
+        """Sends a PING of eight bytes; `on_pong` gets them back."""
+        self.send(frame.PING, 0, 0, payload)
+
+    def go_away(self) -> None:
+        """Tells the peer to open nothing new here; what is open goes on. Streams it opens all the same are refused."""
+        if not self._refusing:
+            self.draining = self._refusing = True
+            self.send(frame.GOAWAY, 0, 0, frame.pack_u32(self._accepted & 0xFFFFFFFF))
+
+    # What a subclass may do with frames of stream 0.
+
+    def on_control(self, payload: bytes, flags: int) -> None:
+        """A CONTROL frame; only links know what to do with one."""
+        raise RemoteProtocolError(f"{self.name} sent CONTROL on a connection that is no link")
+
+    def on_pong(self, payload: bytes, now: float) -> None:
+        """The answer to a PING of ours."""
+
+    # The machine's verbs.
+
+    def receive_data(self, data: bytes, now: float) -> bool:
+        """Takes bytes of the peer and hands at most 256 frames on; True when more frames wait: call again with nothing."""
+        self.now = now
+        buffer = self._buffer + data if self._buffer else data
+        start, size = 0, len(buffer)
+        if self._preface_due:
+            if size < len(frame.PREFACE) and frame.PREFACE.startswith(buffer[:6]):
+                self._buffer = buffer
+                return False
+            self._check_preface(buffer)
+            start = len(frame.PREFACE)
+        on_frame, streams, unpack = self.sink.on_frame, self.streams, frame.HEADER.unpack_from
+        most = frame.MAX_PAYLOAD if self.hello else _FIRST_LENGTH
+        budget = MAX_FRAMES
+        while size - start >= 10:
+            length, kind, flags, stream = unpack(buffer, start)
+            if length > most:
+                raise RemoteProtocolError(f"{self.name} sent a frame of {length} bytes; {most} are allowed")
+            stop = start + 10 + length
+            if stop > size:
+                break
+            if not budget:
+                self._buffer = buffer[start:]
+                return True
+            budget -= 1
+            payload = buffer[start + 10 : stop]
+            start = stop
+            if stream in streams:
+                if kind == frame.OPEN:
+                    raise RemoteProtocolError(f"{self.name} opened stream {stream}, which is alive")
+                on_frame(self, kind, flags, stream, payload)
+            elif kind == frame.OPEN:
+                if self._admit(stream):
+                    on_frame(self, kind, flags, stream, payload)
+            elif stream == 0:
+                self._on_connection_frame(kind, flags, payload, now)
+                most = frame.MAX_PAYLOAD
+        self._buffer = buffer[start:] if start < size else b""
+        return False
+
+    def data_to_send(self, now: float) -> bytes:
+        """All that waits, in one piece."""
+        out, self._out = self._out, []
+        self.queued = 0
+        if self._unsent:
+            self._unsent = []
+        self._answers = 0
+        return b"".join(out)
+
+    def next_timeout(self) -> float:
+        """Never: a program's connection to its node has no clock. A link has."""
+        return math.inf
+
+    def handle_timeout(self, now: float) -> None:
+        """Nothing to do."""
+
+    def connection_lost(self, reason: str) -> None:
+        """The connection is gone: what is queued goes with it, and the sink learns of it, once."""
+        if not self.dead:
+            self.dead = True
+            self._out, self._buffer, self.queued = [], b"", 0
+            self.sink.on_dead(self, reason)
+
+    # Inside.
+
+    def _check_preface(self, buffer: bytes) -> None:
+        magic = frame.PREFACE[:6]
+        if buffer[:6] != magic:
+            raise RemoteProtocolError(f"{self.name} does not speak frames: it began with {buffer[:8]!r}")
+        lowest, highest = buffer[6], buffer[7]
+        if not lowest <= frame.VERSION <= highest:
+            raise RemoteProtocolError(
+                f"{self.name} speaks versions {lowest} to {highest} of the protocol, we speak {frame.VERSION}"
+            )
+        self._preface_due = False
+
+    def _admit(self, stream: int) -> bool:
+        """Whether a stream the peer opens may be; one too many is refused, a wrong number ends the connection."""
+        if self.hello is None:
+            raise RemoteProtocolError(f"{self.name} opened a stream before its HELLO")
+        if stream == 0 or stream % 2 == self._dialled:
+            raise RemoteProtocolError(f"{self.name} opened stream {stream}, a number that is ours to give")
+        if not 0 < (stream - self._accepted) & 0xFFFFFFFF < 0x80000000:
+            raise RemoteProtocolError(f"{self.name} opened stream {stream} after {self._accepted}")
+        if self._refusing:
+            self._refuse(stream, f"{self.name} is told to open nothing new here: this end is draining")
+        elif len(self.streams) >= self._max_streams:
+            self._refuse(stream, f"the limit of {self._max_streams} streams on one connection is reached")
+        else:
+            self._accepted = stream
+            return True
+        return False
+
+    def _refuse(self, stream: int, detail: str) -> None:
+        self.answer(frame.RESET, stream, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, detail)))
+
+    def answer(self, kind: int, stream: int, payload: bytes) -> None:
+        """Sends what the peer provoked; a peer that provokes more than it reads is a flood."""
+        self._answers += 1
+        if self._answers > MAX_ANSWERS:
+            raise RemoteProtocolError(f"{self.name} lets more than {MAX_ANSWERS} answers pile up")
+        self.send(kind, 0, stream, payload)
+
+    def _on_connection_frame(self, kind: int, flags: int, payload: bytes, now: float) -> None:
+        if self.hello is None:
+            if kind != frame.HELLO:
+                raise RemoteProtocolError(f"{self.name} began with a frame of type {kind} instead of HELLO")
+            self.hello = frame.parse_hello_untrusted(payload)
+        elif kind == frame.PING:
+            if len(payload) != 8:
+                raise RemoteProtocolError(f"{self.name} sent a PING of {len(payload)} bytes; it has 8")
+            self.answer(frame.PONG, 0, payload)
+        elif kind == frame.PONG:
+            self.on_pong(payload, now)
+        elif kind == frame.CONTROL:
+            self.on_control(payload, flags)
+        elif kind == frame.GOAWAY:
+            self._on_go_away(frame.parse_u32_untrusted(payload))
+
+    def _on_go_away(self, last: int) -> None:
+        """Streams of ours above the last one accepted were not reached; the sink hears it as if each had been reset."""
+        self.draining = True
+        ours = 1 if self._dialled else 0
+        missed = [
+            stream for stream in self.streams if stream % 2 == ours and 0 < (stream - last) & 0xFFFFFFFF < 0x80000000
+        ]
+        detail = f"{self.name} is draining and did not take the call"
+        payload = frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, detail))
+        for stream in missed:
+            self.sink.on_frame(self, frame.RESET, END, stream, payload)
