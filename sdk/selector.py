@@ -1,0 +1,113 @@
+"""Which of several equals takes the next call.
+
+Power of two choices (Mitzenmacher, 2001) on peak-EWMA cost, as Finagle and Linkerd do it: of two picked at random the one that
+costs less, where cost = latency × (calls pending + 1) / weight, and latency is an average that jumps up at once and comes down
+slowly. Two random picks spread new load without everybody rushing to the one that looks best.
+
+A target that fails is *ejected* after seven failures in a row, and probed with one call when its time is over; the time doubles with
+each failed probe. Never more than half of a group is ejected: when everything fails, the fault is likely elsewhere.
+"""
+
+import math
+from collections.abc import Sequence
+from random import Random
+
+DECAY = 10.0
+"""Seconds in which the memory of a latency falls to 1/e; Finagle's default."""
+
+FAILURE_LATENCY = 1.0
+"""Seconds that a failed call counts as, at least: failing fast must not look like being fast."""
+
+EJECT_AFTER = 7
+"""Failures in a row; between Envoy's and Linkerd's 5 and 7."""
+
+FIRST_EJECTION = 1.0
+LONGEST_EJECTION = 60.0
+"""Seconds of the first ejection, and the most that doubling makes of it."""
+
+
+class Load:
+    """What is known of one target."""
+
+    __slots__ = ("_stamp", "ejected_until", "failures", "latency", "pending", "weight")
+
+    def __init__(self, weight: float = 1.0) -> None:
+        self.weight = weight
+        """Its share among equals."""
+        self.pending = 0
+        """Calls under way."""
+        self.latency = 0.0
+        """Peak-EWMA of the time per call, in seconds, as it was at the last answer; 0 until one came."""
+        self.failures = 0
+        """Failures in a row."""
+        self.ejected_until = -math.inf
+        """Takes no call before that, unless too many others are ejected as well; then one, as a probe."""
+        self._stamp = 0.0
+
+    def started(self) -> None:
+        """A call was sent here."""
+        self.pending += 1
+
+    def finished(self, now: float, ok: bool, began: float) -> None:
+        """A call that began then is over; `ok` is False where the target was at fault (it was not there, it broke)."""
+        self.pending -= 1
+        latency = now - began
+        if ok:
+            self.failures = 0
+            self.ejected_until = -math.inf
+        else:
+            latency = max(latency, FAILURE_LATENCY)
+            self.failures += 1
+            if self.failures >= EJECT_AFTER:
+                doublings = min(self.failures - EJECT_AFTER, 16)
+                self.ejected_until = now + min(FIRST_EJECTION * 2.0**doublings, LONGEST_EJECTION)
+        if latency >= self.latency:
+            self.latency = latency
+        else:
+            fade = math.exp((self._stamp - now) / DECAY)
+            self.latency = self.latency * fade + latency * (1.0 - fade)
+        self._stamp = now
+
+    def abandoned(self) -> None:
+        """A call is over and says nothing about the target: its caller went away."""
+        self.pending -= 1
+
+    def ejected(self, now: float) -> bool:
+        """Whether it is not to be chosen now: its time is not over, or the probe is under way."""
+        return self.failures >= EJECT_AFTER and (now < self.ejected_until or self.pending > 0)
+
+    def cost(self, now: float) -> float:
+        """What choosing it costs, in seconds; an idle target's latency fades, so that a slow one is tried again."""
+        latency = self.latency * math.exp((self._stamp - now) / DECAY) if self.latency else 0.0
+        return latency * (self.pending + 1) / self.weight
+
+
+def choose(loads: Sequence[Load], random: Random, now: float) -> int:
+    """The index of the target that takes the next call; `loads` must not be empty."""
+    count = len(loads)
+    if count == 1:
+        return 0
+    first = int(random.random() * count)
+    second = int(random.random() * (count - 1))
+    if second >= first:
+        second += 1
+    one, other = loads[first], loads[second]
+    if one.failures >= EJECT_AFTER or other.failures >= EJECT_AFTER:
+        candidates = _candidates(loads, now)
+        first = candidates[int(random.random() * len(candidates))]
+        second = candidates[int(random.random() * len(candidates))]
+        one, other = loads[first], loads[second]
+    cost, other_cost = one.cost(now), other.cost(now)
+    if cost == other_cost:  # two that have not answered yet: the one with fewer calls on it
+        cost, other_cost = one.pending / one.weight, other.pending / other.weight
+    return first if cost <= other_cost else second
+
+
+def _candidates(loads: Sequence[Load], now: float) -> list[int]:
+    """The indices that may be chosen: at least half, those first whose ejection ends first."""
+    candidates = [index for index, load in enumerate(loads) if not load.ejected(now)]
+    missing = (len(loads) + 1) // 2 - len(candidates)
+    if missing > 0:
+        ejected = [index for index, load in enumerate(loads) if load.ejected(now)]
+        candidates += sorted(ejected, key=lambda index: loads[index].ejected_until)[:missing]
+    return candidates
