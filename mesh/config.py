@@ -1,0 +1,110 @@
+"""What a node is told before it starts.
+
+One frozen value, checked when it is made: a node that starts has a configuration it can run with. Where the values
+come from (flags, environment) is the business of the command line; the messages here name both spellings, because that
+is where people look.
+"""
+
+import ipaddress
+from dataclasses import dataclass, field
+from typing import Final
+
+from sdk.errors import BadRequest
+from sdk.netaddress import is_private, split_address
+from tunnel.identity import DEFAULT_TOKEN
+
+RESOLVERS: Final = ("registry", "static")
+"""Ways to find other nodes: in the local registry besides those that are named, or only those that are named."""
+
+MAX_NAME: Final = 255
+"""Longest name of a node or network, in characters: as long as a DNS name may be."""
+
+
+class PublicAddress(BadRequest):
+    """The token that everybody knows, on an address that everybody can reach."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeConfig:
+    """The configuration of one node. Raises `BadRequest` naming flag and variable of a value that cannot be used."""
+
+    address: str = ":8085"
+    """Where other nodes reach this one: `host:port` for tcp and WebSocket alike, an empty host for every interface,
+    port 0 for a free one; `mem://name` inside one process."""
+    advertise: str = ""
+    """The address other nodes are told, where it is not the one bound: behind NAT or a load balancer."""
+    nodes: tuple[str, ...] = ()
+    """Addresses of other nodes, dialled for ever."""
+    token: str = field(default=DEFAULT_TOKEN, repr=False)
+    """The secret that all nodes of a network share. With the default any node may join, so only loopback and private
+    peers are let in."""
+    network: str = "go.micro"
+    """The network's name: nodes of different networks do not link."""
+    resolver: str = "registry"
+    """`registry` also dials the nodes that stand in the local registry, `static` only `nodes`."""
+    proxy_address: str = ":8081"
+    """Where programs reach this node: `host:port`. Only loopback and private peers are let in."""
+    name: str = ""
+    """What people call this node, beside its id."""
+    registry: str = ""
+    """Kind of the local registry; empty for the built-in default."""
+    registry_address: str = ""
+    """Where that registry is; empty for its default."""
+
+    def __post_init__(self) -> None:
+        if not self.token:
+            raise BadRequest("--token (MICRO_NETWORK_TOKEN) is empty: without it anybody could join")
+        if self.resolver not in RESOLVERS:
+            raise BadRequest(
+                f"--resolver (MICRO_NETWORK_RESOLVER) is {self.resolver!r}; known are {', '.join(RESOLVERS)}"
+            )
+        for what, name in (("--network (MICRO_NETWORK)", self.network), ("--name (MICRO_NETWORK_NAME)", self.name)):
+            if len(name) > MAX_NAME or not name.isprintable():
+                raise BadRequest(f"{what} is longer than {MAX_NAME} characters or not printable")
+        if not self.network:
+            raise BadRequest("--network (MICRO_NETWORK) is empty")
+        host = _check_address(self.address, "--address (MICRO_NETWORK_ADDRESS)", bind=True)
+        if self.advertise:
+            _check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
+        for node in self.nodes:
+            _check_address(node, "--nodes (MICRO_NETWORK_NODES)")
+        if "://" in self.proxy_address:
+            raise BadRequest(f"--proxy-address (MICRO_PROXY_ADDRESS) is {self.proxy_address!r}; it is host:port")
+        _check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
+        if self.default_token and is_public(host):
+            raise PublicAddress(
+                f"--address (MICRO_NETWORK_ADDRESS) {self.address} can be reached from anywhere, and the default "
+                "token lets anybody in: set MICRO_NETWORK_TOKEN (--token) to a secret that your nodes share"
+            )
+
+    @property
+    def default_token(self) -> bool:
+        """Whether the token is the one that everybody knows."""
+        return self.token == DEFAULT_TOKEN
+
+
+def is_public(host: str) -> bool:
+    """Whether an address to bind is an explicit public one: neither private, nor a name, nor every interface."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return not address.is_unspecified and not is_private(host)
+
+
+def _check_address(address: str, what: str, *, bind: bool = False) -> str:
+    """Checks the form and returns the host; one to bind may have no host and port 0, one to dial has both."""
+    scheme, separator, rest = address.rpartition("://")
+    if scheme == "mem" and rest:
+        return ""
+    if separator and (bind or scheme not in ("tcp", "ws")):
+        raise BadRequest(
+            f"{what} has {address!r}: write host:port" + ("" if bind else ", tcp://host:port or ws://host:port")
+        )
+    try:
+        host, port = split_address(rest)
+    except BadRequest as error:
+        raise BadRequest(f"{what}: {error}") from None
+    if not bind and not (host and port):
+        raise BadRequest(f"{what} has {address!r}, which nobody can dial: it needs host and port")
+    return host

@@ -1,0 +1,94 @@
+import dataclasses
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh.config import NodeConfig, PublicAddress, is_public
+from sdk.errors import BadRequest
+from sdk.netaddress import is_private
+from tunnel.identity import DEFAULT_TOKEN
+
+
+def test_the_defaults_are_a_configuration_that_runs() -> None:
+    config = NodeConfig()
+    assert (config.address, config.proxy_address, config.network) == (":8085", ":8081", "go.micro")
+    assert config.default_token
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "flag", "variable"),
+    [
+        ("address", "8085", "--address", "MICRO_NETWORK_ADDRESS"),
+        ("address", ":65536", "--address", "MICRO_NETWORK_ADDRESS"),
+        ("address", "tcp://127.0.0.1:8085", "--address", "MICRO_NETWORK_ADDRESS"),
+        ("advertise", "example.com", "--advertise", "MICRO_NETWORK_ADVERTISE"),
+        ("advertise", "example.com:0", "--advertise", "MICRO_NETWORK_ADVERTISE"),
+        ("nodes", ("10.0.0.1:8085", ":8085"), "--nodes", "MICRO_NETWORK_NODES"),
+        ("nodes", ("http://10.0.0.1:8085",), "--nodes", "MICRO_NETWORK_NODES"),
+        ("nodes", ("10.0.0.1:٨٠",), "--nodes", "MICRO_NETWORK_NODES"),
+        ("token", "", "--token", "MICRO_NETWORK_TOKEN"),
+        ("network", "", "--network", "MICRO_NETWORK"),
+        ("network", "a\nb", "--network", "MICRO_NETWORK"),
+        ("name", "x" * 256, "--name", "MICRO_NETWORK_NAME"),
+        ("resolver", "dns", "--resolver", "MICRO_NETWORK_RESOLVER"),
+        ("proxy_address", "here", "--proxy-address", "MICRO_PROXY_ADDRESS"),
+        ("proxy_address", "mem://here", "--proxy-address", "MICRO_PROXY_ADDRESS"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_naming_flag_and_variable(
+    field: str, value: object, flag: str, variable: str
+) -> None:
+    with pytest.raises(BadRequest) as caught:
+        dataclasses.replace(NodeConfig(), **{field: value})  # type: ignore[arg-type]
+    assert f"{flag} ({variable})" in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["8.8.8.8:8085", "[2001:4860:4860::8888]:8085", "[::ffff:8.8.8.8]:8085"])
+def test_the_default_token_is_refused_on_an_explicit_public_address(address: str) -> None:
+    with pytest.raises(PublicAddress, match="MICRO_NETWORK_TOKEN"):
+        NodeConfig(address=address)
+    assert not NodeConfig(address=address, token="a secret").default_token
+
+
+@pytest.mark.parametrize("address", [":8085", "0.0.0.0:0", "[::]:0", "127.0.0.1:0", "10.1.2.3:8085", "localhost:1"])
+def test_the_default_token_is_allowed_where_no_public_address_is_asked_for(address: str) -> None:
+    assert NodeConfig(address=address).default_token
+
+
+def test_the_token_is_in_no_repr_and_in_no_error() -> None:
+    assert "sesame" not in repr(NodeConfig(token="sesame"))
+    with pytest.raises(BadRequest) as caught:
+        NodeConfig(token="sesame", resolver="what")
+    assert "sesame" not in str(caught.value)
+
+
+def test_each_form_of_a_node_address_is_understood() -> None:
+    nodes = ("10.0.0.1:8085", "tcp://b.example:1", "ws://b.example:1", "[::1]:8085", "mem://b")
+    assert NodeConfig(nodes=nodes, address="mem://a").nodes == nodes
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.9.9.9", "10.0.0.1", "172.31.0.1", "192.168.1.1", "::1", "fe80::1%eth0", "fd00::1",
+             "::ffff:10.0.0.1", "169.254.1.1"]
+)  # fmt: skip
+def test_loopback_and_private_hosts_are_private(host: str) -> None:
+    assert is_private(host)
+    assert not is_public(host)
+
+
+@pytest.mark.parametrize("host", ["8.8.8.8", "172.32.0.1", "203.0.113.7", "2001:db8::1", "::ffff:8.8.8.8"])
+def test_every_other_host_is_public(host: str) -> None:
+    assert is_public(host)
+    assert not is_private(host)
+
+
+@given(st.ip_addresses())
+def test_an_address_is_private_public_or_every_interface(address: ipaddress.IPv4Address) -> None:
+    host = str(address)
+    assert [is_private(host), is_public(host), address.is_unspecified].count(True) == 1
+
+
+def test_the_default_token_is_told_from_any_other() -> None:
+    assert NodeConfig(token=DEFAULT_TOKEN).default_token
