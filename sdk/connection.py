@@ -1,7 +1,7 @@
 """Runs a machine over a stream: one task reads, one writes, and neither knows the protocol.
 
-The writer sleeps until the machine has output and then takes all of it; what gathers while it writes is its next write. So batching
-is driven by back-pressure and never by a timer.
+The writer sleeps until the machine has output and then takes all of it; what gathers while it writes is its next
+write. So batching is driven by back-pressure and never by a timer.
 """
 
 from collections.abc import Callable
@@ -55,8 +55,9 @@ async def run_connection(
 ) -> None:
     """Drives `machine` until the peer closes, breaks the connection or the rules, or the caller cancels.
 
-    `first` is what was read already, to find out the protocol. Closes the transport and calls `machine.connection_lost` with the reason,
-    once. A peer's fault is never raised; an error of ours is, after the same clean-up.
+    `first` is what was read already, to find out the protocol. Closes the transport and calls
+    `machine.connection_lost` with the reason, once. A peer's fault is never raised; an error of ours is, after the
+    same clean-up.
     """
     connection = _Connection(machine, transport)
     if timers:

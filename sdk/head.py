@@ -1,7 +1,8 @@
 """Heads: what opens a call and what answers it.
 
-On the wire a head is a msgpack array, positional so that it packs and unpacks in well under a microsecond; a newer peer may
-add items at the end, which are skipped. Metadata is one flat array of keys and values, in order: HTTP repeats names.
+On the wire a head is a msgpack array, positional so that it packs and unpacks in well under a microsecond; a newer
+peer may add items at the end, which are skipped. Metadata is one flat array of keys and values, in order: HTTP
+repeats names.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,8 @@
 """TCP for the forwarding path: a trio stream over a plain non-blocking socket.
 
-It costs half of what a turn of `trio.SocketStream` costs (performance notes in docs/): one scheduler pass to wait for bytes and one
-system call to take them, and a send that fits the socket's buffer takes no pass at all. Connecting and listening stay trio's.
+It costs half of what a turn of `trio.SocketStream` costs (performance notes in docs/): one scheduler pass to wait for
+bytes and one system call to take them, and a send that fits the socket's buffer takes no pass at all. Connecting and
+listening stay trio's.
 """
 
 import errno
@@ -39,7 +40,8 @@ class RawSocket(trio.abc.Stream):
         self.peer = f"[{self.peer_host}]:{port}" if ":" in self.peer_host else f"{self.peer_host}:{port}"
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has arrived, at most 64 KiB; `b""` at the end. Raises `trio.BrokenResourceError` when the connection is lost."""
+        """What has arrived, at most 64 KiB; `b""` at the end. Raises `trio.BrokenResourceError` when the connection
+        is lost."""
         while True:
             await self._wait(trio.lowlevel.wait_readable)
             try:

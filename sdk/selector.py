@@ -1,11 +1,12 @@
 """Which of several equals takes the next call.
 
-Power of two choices (Mitzenmacher, 2001) on peak-EWMA cost, as Finagle and Linkerd do it: of two picked at random the one that
-costs less, where cost = latency × (calls pending + 1) / weight, and latency is an average that jumps up at once and comes down
-slowly. Two random picks spread new load without everybody rushing to the one that looks best.
+Power of two choices (Mitzenmacher, 2001) on peak-EWMA cost, as Finagle and Linkerd do it: of two picked at random the
+one that costs less, where cost = latency * (calls pending + 1) / weight, and latency is an average that jumps up at
+once and comes down slowly. Two random picks spread new load without everybody rushing to the one that looks best.
 
-A target that fails is *ejected* after seven failures in a row, and probed with one call when its time is over; the time doubles with
-each failed probe. Never more than half of a group is ejected: when everything fails, the fault is likely elsewhere.
+A target that fails is *ejected* after seven failures in a row, and probed with one call when its time is over; the time
+doubles with each failed probe. Never more than half of a group is ejected: when everything fails, the fault is likely
+elsewhere.
 """
 
 import math
@@ -17,6 +18,10 @@ DECAY = 10.0
 
 FAILURE_LATENCY = 1.0
 """Seconds that a failed call counts as, at least: failing fast must not look like being fast."""
+
+UNKNOWN_LATENCY = 1.0
+"""Seconds assumed of a target that has not answered yet: it gets a first call at once, and no second one before it
+has."""
 
 EJECT_AFTER = 7
 """Failures in a row; between Envoy's and Linkerd's 5 and 7."""
@@ -51,6 +56,10 @@ class Load:
     def finished(self, now: float, ok: bool, began: float) -> None:
         """A call that began then is over; `ok` is False where the target was at fault (it was not there, it broke)."""
         self.pending -= 1
+        self.observe(now, ok, began)
+
+    def observe(self, now: float, ok: bool, began: float) -> None:
+        """The answer to a call came, which itself may go on: a stream is not slow because it is long."""
         latency = now - began
         if ok:
             self.failures = 0
@@ -78,8 +87,9 @@ class Load:
 
     def cost(self, now: float) -> float:
         """What choosing it costs, in seconds; an idle target's latency fades, so that a slow one is tried again."""
-        latency = self.latency * math.exp((self._stamp - now) / DECAY) if self.latency else 0.0
-        return latency * (self.pending + 1) / self.weight
+        if not self.latency:
+            return UNKNOWN_LATENCY * self.pending / self.weight
+        return self.latency * math.exp((self._stamp - now) / DECAY) * (self.pending + 1) / self.weight
 
 
 def choose(loads: Sequence[Load], random: Random, now: float) -> int:
@@ -97,10 +107,7 @@ def choose(loads: Sequence[Load], random: Random, now: float) -> int:
         first = candidates[int(random.random() * len(candidates))]
         second = candidates[int(random.random() * len(candidates))]
         one, other = loads[first], loads[second]
-    cost, other_cost = one.cost(now), other.cost(now)
-    if cost == other_cost:  # two that have not answered yet: the one with fewer calls on it
-        cost, other_cost = one.pending / one.weight, other.pending / other.weight
-    return first if cost <= other_cost else second
+    return first if one.cost(now) <= other.cost(now) else second
 
 
 def _candidates(loads: Sequence[Load], now: float) -> list[int]:

@@ -1,7 +1,7 @@
 """A stream of the mux as a trio stream: bytes both ways, half-close, back-pressure by credit.
 
-It keeps every promise of `trio.abc.HalfCloseableStream` (trio's own conformance suite tests it): a peer that closed is end-of-file to
-the reader and breakage to the writer.
+It keeps every promise of `trio.abc.HalfCloseableStream` (trio's own conformance suite tests it): a peer that closed
+is end-of-file to the reader and breakage to the writer.
 """
 
 import trio
@@ -27,8 +27,9 @@ class Stream(trio.abc.HalfCloseableStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends everything, waiting for credit.
 
-        Raises `trio.BrokenResourceError` when the peer wants no more or the call was cut short (the text says why), `trio.ClosedResourceError` after
-        `aclose` or `send_eof`. Cancelled, an unknown part was sent: only `aclose` makes sense then.
+        Raises `trio.BrokenResourceError` when the peer wants no more or the call was cut short (the text says why),
+        `trio.ClosedResourceError` after `aclose` or `send_eof`. Cancelled, an unknown part was sent: only `aclose`
+        makes sense then.
         """
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
@@ -69,7 +70,8 @@ class Stream(trio.abc.HalfCloseableStream):
         self._mux_stream.end()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """What has arrived, at most `max_bytes`; `b""` when the peer is done. Raises `trio.BrokenResourceError` when it was cut short."""
+        """What has arrived, at most `max_bytes`; `b""` when the peer is done. Raises `trio.BrokenResourceError` when
+        it was cut short."""
         if max_bytes is not None and max_bytes < 1:
             raise ValueError("max_bytes must be at least 1")
         if self._receiving:

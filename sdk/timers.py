@@ -1,7 +1,8 @@
 """One task that watches the deadlines of every machine of a process.
 
-Machines name their next deadline; the task looks again when it is due and not before, so traffic that pushes a deadline back (as it
-does with a link's silence) costs nothing. Only a deadline that came *earlier* has to be told, by `poke`.
+Machines name their next deadline; the task looks again when it is due and not before, so traffic that pushes a
+deadline back (as it does with a link's silence) costs nothing. Only a deadline that came *earlier* has to be told, by
+`poke`.
 """
 
 import heapq

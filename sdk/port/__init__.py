@@ -1,7 +1,8 @@
 """What a port is: one protocol on one connection, seen as frames.
 
 A port turns bytes of its protocol into frames, which it hands to `on_frame`, and frames it is sent into bytes. It knows
-nothing of where a call goes; whoever takes its frames (the switch of a node, the mux of a program) knows nothing of bytes.
+nothing of where a call goes; whoever takes its frames (the switch of a node, the mux of a program) knows nothing of
+bytes.
 """
 
 from collections.abc import Callable
@@ -19,12 +20,14 @@ class Port(Protocol):
     """Whether the connection is gone: what is sent to a dead port vanishes."""
     peer: bytes
     """Id of the node at the other end of a link; empty where a program is."""
-    now: float
-    """When the frame at hand came, on the clock of the machine's driver."""
     delay_ms: int
     """Milliseconds a frame takes to get here: taken off the deadline of calls that come this way."""
     name: str
     """What a person calls the other end: an address or a node."""
+
+    @property
+    def now(self) -> float:
+        """When the frame at hand came, on the clock of the machine's driver."""
 
     def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Queues one frame."""

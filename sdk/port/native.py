@@ -1,8 +1,8 @@
 """The native port: frames as they are, behind a preface and a HELLO each way.
 
-Programs, nodes and services speak it to each other; the link of two nodes is this port inside a cipher. What is settled here, and
-not by whoever takes the frames, belongs to the connection and not to a stream: the handshake of versions, the numbers of new
-streams, pings, and draining.
+Programs, nodes and services speak it to each other; the link of two nodes is this port inside a cipher. What is
+settled here, and not by whoever takes the frames, belongs to the connection and not to a stream: the handshake of
+versions, the numbers of new streams, pings, and draining.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from sdk.errors import RemoteProtocolError, Status, Unavailable
 from sdk.wire import frame
 from sdk.wire.frame import END, Fate, Hello, Reset
+
 from . import Sink, Wake
 
 MAX_FRAMES = 256
@@ -41,7 +42,8 @@ class NativePort:
         max_streams: int = 10_000,
         preface: bool = True,
     ) -> None:
-        """`role` is ours in the HELLO; `dialled` tells whether we opened the connection (then our streams are the odd ones)."""
+        """`role` is ours in the HELLO; `dialled` tells whether we opened the connection (then our streams are the odd
+        ones)."""
         self.sink = sink
         self.name = name
         self.streams: dict[int, object] = {}
@@ -54,7 +56,8 @@ class NativePort:
         self.now = -math.inf
         """When the frames at hand came."""
         self.delay_ms = 0
-        """Milliseconds a frame takes to get here, as far as known: taken off the deadline of calls that come this way."""
+        """Milliseconds a frame takes to get here, as far as known: taken off the deadline of calls that come this
+        way."""
         self.hello: Hello | None = None
         """What the peer said first; None until it came."""
         self.wake: Wake = _nobody
@@ -131,7 +134,8 @@ class NativePort:
     # The machine's verbs.
 
     def receive_data(self, data: bytes, now: float) -> bool:
-        """Takes bytes of the peer and hands at most 256 frames on; True when more frames wait: call again with nothing."""
+        """Takes bytes of the peer and hands at most 256 frames on; True when more frames wait: call again with
+        nothing."""
         self.now = now
         buffer = self._buffer + data if self._buffer else data
         start, size = 0, len(buffer)

@@ -36,7 +36,8 @@ PONG: Final = 9
 GOAWAY: Final = 10
 """u32: the last stream that was accepted, in serial number arithmetic; open nothing new."""
 CONTROL: Final = 13
-"""Stream 0 of a link: a piece of a gossip message, `END` on its last piece. (11 and 12 are kept for attached services.)"""
+"""Stream 0 of a link: a piece of a gossip message, `END` on its last piece. (11 and 12 are kept for attached
+services.)"""
 
 END: Final = 1
 """Flag: this direction sends nothing more."""

@@ -1,8 +1,8 @@
 """Streams with credit: what a program, or a node's own service, makes of the frames of a port.
 
-Each direction of a stream has its own END, its own credit, and its own way of being cut short: RESET ends both, STOP says that the
-receiver of a direction is gone. Credit is granted by whoever consumes, when half of it is used, and runs end to end: the nodes between
-only pass it on (and cut off who overdraws).
+Each direction of a stream has its own END, its own credit, and its own way of being cut short: RESET ends both, STOP
+says that the receiver of a direction is gone. Credit is granted by whoever consumes, when half of it is used, and
+runs end to end: the nodes between only pass it on (and cut off who overdraws).
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from sdk.errors import RemoteProtocolError, Status
 from sdk.port import Port
+
 from . import frame
 from .frame import END, TRAILERS, Fate, Open, Reset
 
@@ -33,7 +34,8 @@ class Mux:
         on_open: Callable[["MuxStream", Open], None] | None = None,
         on_dead: Callable[[str], None] | None = None,
     ) -> None:
-        """`on_open` takes streams the peer opens (without it they are refused), `on_dead` hears that the port is gone."""
+        """`on_open` takes streams the peer opens (without it they are refused), `on_dead` hears that the port is
+        gone."""
         self._on_open = on_open
         self._on_port_dead = on_dead
 
@@ -44,8 +46,8 @@ class Mux:
     def open(self, head: bytes, body: bytes = b"", *, end: bool, ms: int = frame.NO_DEADLINE) -> "MuxStream":
         """Opens a stream with a packed head and as much of the body as fits into the first frame.
 
-        `end` says that `body` is all of the request; when it does not fit, the caller writes the rest, from `stream.unsent`, and ends. Raises
-        `Unavailable` (not run) when the port takes no more.
+        `end` says that `body` is all of the request; when it does not fit, the caller writes the rest, from
+        `stream.unsent`, and ends. Raises `Unavailable` (not run) when the port takes no more.
         """
         port = self.port
         stream = MuxStream(self, port.next_stream())
@@ -213,7 +215,8 @@ class MuxStream:
     # What is sent.
 
     def send_head(self, head: bytes, body: bytes = b"", *, end: bool = False) -> None:
-        """Answers with a packed head and, where it fits into one frame and the credit, a body. The caller sees to both."""
+        """Answers with a packed head and, where it fits into one frame and the credit, a body. The caller sees to
+        both."""
         self.may_send -= len(body)
         self._send(frame.HEAD, end, frame.pack_headed(head, body))
 

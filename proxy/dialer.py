@@ -1,0 +1,56 @@
+"""Connections to instances: one for each address, shared by all calls, made when a call needs it.
+
+A port is there before its socket: it takes frames at once, within credit, and when nobody answers at the address it
+dies with every call on it known as not reached.
+"""
+
+import trio
+
+from sdk.connection import run_connection
+from sdk.errors import Unavailable
+from sdk.port import Sink
+from sdk.port.native import NativePort
+from sdk.rawsocket import open_tcp
+
+CONNECT = 5.0
+"""Seconds until an address that does not answer counts as dead."""
+
+
+class TcpDialer:
+    """Dials in a nursery it is given."""
+
+    def __init__(self, sink: Sink, nursery: trio.Nursery) -> None:
+        """`sink` takes the frames of all ports."""
+        self._sink = sink
+        self._nursery = nursery
+        self._ports: dict[str, NativePort] = {}
+
+    def port_to(self, address: str) -> NativePort:
+        """The port to `host:port`; it is dialled if it is not there or takes no more calls."""
+        port = self._ports.get(address)
+        if port is None or port.dead or port.draining:
+            port = NativePort(self._sink, role="node", dialled=True, name=f"instance {address}")
+            self._ports[address] = port
+            self._nursery.start_soon(self._run, address, port)
+        return port
+
+    def keep_only(self, addresses: set[str]) -> None:
+        """Closes connections to addresses where no instance is any more, once no call is on them."""
+        for address, port in list(self._ports.items()):
+            if address not in addresses and not port.streams:
+                port.close("the instance is gone from the registry")
+
+    async def _run(self, address: str, port: NativePort) -> None:
+        try:
+            with trio.fail_after(CONNECT):
+                transport = await open_tcp(address)
+        except (Unavailable, trio.TooSlowError) as error:
+            port.connection_lost(str(error) or f"nobody answered in {CONNECT:g} s")
+        except BaseException:
+            port.connection_lost("this node is stopping")
+            raise
+        else:
+            await run_connection(port, transport)
+        finally:
+            if self._ports.get(address) is port:
+                del self._ports[address]

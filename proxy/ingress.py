@@ -1,0 +1,91 @@
+"""The first node's part in a call: where it is answered, and the path that leads there.
+
+Services of the node itself come first, then instances of this environment, then the origins that offer the service,
+from the cheapest tier that can be reached. The choice is made anew for each call.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from sdk.errors import NotFound, Unavailable
+from sdk.head import CallHead
+from sdk.port import Port
+
+from .balance import Balancer, cheapest_tier
+from .egress import Egress
+from .switch import Target
+
+
+class Origin(Protocol):
+    """A node that offers a service, and the way to it."""
+
+    @property
+    def origin(self) -> bytes:
+        """Its id."""
+
+    @property
+    def path(self) -> tuple[bytes, ...]:
+        """Ids of the nodes to pass, the next one first, the origin last."""
+
+    @property
+    def path_bytes(self) -> bytes:
+        """The same, joined."""
+
+    @property
+    def cost(self) -> int:
+        """What the path costs."""
+
+
+class Routes(Protocol):
+    """What is asked of the routing table for each call: look-ups, nothing is computed."""
+
+    def origins_of(self, service: str) -> Sequence[Origin]:
+        """Nodes that offer a service and can be reached, cheapest first."""
+
+    def unreachable_origins(self, service: str) -> Sequence[str]:
+        """Names of nodes that offer a service but cannot be reached at the moment."""
+
+
+class Ingress:
+    """Chooses for calls of programs."""
+
+    def __init__(
+        self, *, name: str, routes: Routes, links: Mapping[bytes, Port], egress: Egress, balancer: Balancer
+    ) -> None:
+        """`name` is this node's in errors; `links` are the ports of links by the node they lead to."""
+        self.own: dict[str, Port] = {}
+        """Services that this node itself answers, such as `go.micro.network`."""
+        self._name = name
+        self._routes = routes
+        self._links = links
+        self._egress = egress
+        self._balancer = balancer
+
+    def choose(self, head: CallHead, now: float) -> Target:
+        """Where the call goes. Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach."""
+        own = self.own.get(head.service)
+        if own is not None:
+            return Target(own, b"", None)
+        if self._egress.offers(head.service):
+            return self._egress.choose(head, now)
+        origins = self._routes.origins_of(head.service)
+        if origins:
+            tier = cheapest_tier(origins)
+            index, load = self._balancer.choose([each.origin for each in tier], now) if len(tier) > 1 else (0, None)
+            chosen = tier[index]
+            port = self._links.get(chosen.path[0])
+            if port is not None:
+                return Target(port, chosen.path_bytes, load or self._balancer.load(chosen.origin))
+        raise self._nowhere(head.service)
+
+    def _nowhere(self, service: str) -> NotFound | Unavailable:
+        unreachable = self._routes.unreachable_origins(service)
+        if unreachable:
+            nodes = ", ".join(unreachable[:3])
+            return Unavailable(
+                f"service {service!r} is offered at {nodes}, which cannot be reached at the moment; "
+                "`micro network status` at both nodes shows their links"
+            )
+        return NotFound(
+            f"{self._name}: no service called {service!r} is known here; `micro network services` lists those that are"
+        )

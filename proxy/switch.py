@@ -1,0 +1,261 @@
+"""The switch: every frame that enters a node leaves it here, and nothing is awaited on the way.
+
+A call is a pair of legs, one for each direction, kept by the ports it runs between: `port.streams[number]` says where
+frames of that stream go. For an OPEN the switch finds the far port (the next link of its path, the choice of `Ingress`,
+or the instance that `Egress` picks); for every later frame it looks the leg up, settles credit, changes the number and
+passes the frame on. That is all a transit node does.
+
+What goes wrong is answered where it is found, with a RESET that says whether a handler can have seen the call.
+"""
+
+import math
+from typing import NamedTuple, Protocol
+
+from sdk.errors import MicroError, NotFound, RemoteProtocolError, Status, Timeout, Unavailable
+from sdk.head import CallHead, parse_call_head_untrusted
+from sdk.port import Port
+from sdk.selector import Load
+from sdk.wire import frame
+from sdk.wire.frame import END, ID_SIZE, MAX_HOPS, NO_DEADLINE, Fate, Reset
+
+MAX_QUEUED = 4 << 20
+"""Bytes that may wait on a port before it takes no new calls."""
+
+SWEEP = 0.05
+"""Seconds between looks for calls whose time is up. Callers keep their deadline exactly; this ends what they left."""
+
+
+class Target(NamedTuple):
+    """Where a call goes from here."""
+
+    port: Port
+    path: bytes
+    """Node ids from the port's peer to the origin; empty when the port leads to an instance."""
+    load: Load | None
+    """What is counted of whoever answers; None where there was nothing to choose."""
+
+
+class Chooser(Protocol):
+    """Says where a call goes: `Ingress` for calls of programs, `Egress` for calls that have arrived."""
+
+    def choose(self, head: CallHead, now: float) -> Target:
+        """Raises `MicroError` when there is nowhere."""
+
+
+class Leg:
+    """One direction of a call: where the frames of one stream of one port go."""
+
+    __slots__ = ("back", "calling", "deadline", "ended", "load", "opened", "port", "stream", "window")
+
+    back: "Leg"
+    """The other direction."""
+
+    def __init__(self, port: Port, stream: int, *, calling: bool) -> None:
+        self.port = port
+        """Where they go."""
+        self.stream = stream
+        """The stream's number there."""
+        self.calling = calling
+        """Whether this direction leads away from the caller."""
+        self.window = frame.INITIAL_CREDIT
+        """Body bytes that may still go this way."""
+        self.ended = False
+        """END went this way."""
+        self.deadline = math.inf
+        """When the call is over whatever happens; kept on the calling leg."""
+        self.opened = -math.inf
+        """When the call came; kept on the calling leg."""
+        self.load: Load | None = None
+        """What is counted of the callee; kept on the calling leg."""
+
+
+class Switch:
+    """The pairs of legs of a node, and the links it can pass calls to. The sink of every port of the node."""
+
+    def __init__(self, *, me: bytes, name: str, ingress: Chooser, egress: Chooser) -> None:
+        """`me` is the node's id, `name` what people call it in errors."""
+        self.links: dict[bytes, Port] = {}
+        """The ports of links by the node they lead to."""
+        self.calls = 0
+        """Calls that were opened through this node."""
+        self.refused = 0
+        """Calls that this node itself refused."""
+        self._me = me
+        self._name = name
+        self._ingress = ingress
+        self._egress = egress
+        self._callers: dict[Port, None] = {}
+        self._sweep_at = -math.inf
+
+    def link_up(self, peer: bytes, port: Port) -> None:
+        """A link to another node can be used."""
+        port.peer = peer
+        self.links[peer] = port
+
+    def link_down(self, peer: bytes, port: Port) -> None:
+        """It takes no new calls; what becomes of those on it, its port tells by itself."""
+        if self.links.get(peer) is port:
+            del self.links[peer]
+
+    def on_frame(self, port: Port, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Passes one frame on. Raises `RemoteProtocolError` when the port it came from broke the rules."""
+        leg: Leg | None = port.streams.get(stream)
+        if leg is None:
+            if kind == frame.OPEN:
+                self._open(port, flags, stream, payload)
+        elif kind in (frame.HEAD, frame.DATA):
+            if leg.ended:
+                raise RemoteProtocolError(f"{port.name} sent body bytes after the end of stream {stream}")
+            leg.window -= frame.body_size_untrusted(kind, flags, payload)
+            if leg.window < 0:
+                raise RemoteProtocolError(f"{port.name} sent more on stream {stream} than its credit")
+            leg.port.send(kind, flags, leg.stream, payload)
+            if kind == frame.HEAD and (load := leg.back.load) is not None:
+                load.observe(port.now, ok=True, began=leg.back.opened)
+            if flags & END:
+                leg.ended = True
+                if leg.back.ended:
+                    self._close(leg)
+        elif kind == frame.CREDIT:
+            leg.back.window += frame.parse_u32_untrusted(payload)
+            if leg.back.window > frame.MAX_CREDIT:
+                raise RemoteProtocolError(f"{port.name} granted more than {frame.MAX_CREDIT} bytes on one stream")
+            leg.port.send(kind, 0, leg.stream, payload)
+        elif kind == frame.RESET:
+            reset = frame.parse_reset_untrusted(payload)
+            leg.port.send(kind, 0, leg.stream, payload)
+            if not leg.calling and reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
+                load.observe(port.now, ok=False, began=leg.back.opened)
+            self._close(leg)
+        elif kind == frame.STOP:
+            leg.port.send(kind, 0, leg.stream, payload)
+
+    def on_dead(self, port: Port, reason: str) -> None:
+        """Ends every call that ran over a port that is gone, and tells the other side of each what is known of it."""
+        self._callers.pop(port, None)
+        legs: list[tuple[int, Leg]] = list(port.streams.items())
+        for stream, leg in legs:
+            if leg.calling:
+                reset = Reset(Status.CANCELLED, Fate.MAY_HAVE_RUN, f"{self._name}: the caller is gone: {reason}")
+            else:
+                fate = Fate.MAY_HAVE_RUN if port.was_sent(stream) else Fate.NOT_REACHED
+                edge = self._me + port.peer if port.peer else b""
+                reset = Reset(Status.UNAVAILABLE, fate, f"{self._name}: lost {port.name}: {reason}", edge)
+                if leg.back.load is not None:
+                    leg.back.load.observe(port.now, ok=False, began=leg.back.opened)
+            leg.port.send(frame.RESET, 0, leg.stream, frame.pack_reset(reset))
+            self._close(leg)
+
+    def next_timeout(self) -> float:
+        """When to look again for calls whose time is up."""
+        return self._sweep_at
+
+    def handle_timeout(self, now: float) -> None:
+        """Ends the calls whose deadline has passed: the caller gets DEADLINE_EXCEEDED, the callee is told to stop."""
+        self._sweep_at = now + SWEEP
+        for port in list(self._callers):
+            late = [leg for leg in port.streams.values() if leg.calling and leg.deadline <= now]
+            for leg in late:
+                detail = f"{self._name}: the call's deadline has passed"
+                payload = frame.pack_reset(Reset(Status.DEADLINE_EXCEEDED, Fate.MAY_HAVE_RUN, detail))
+                leg.port.send(frame.RESET, 0, leg.stream, payload)
+                port.send(frame.RESET, 0, leg.back.stream, payload)
+                self._close(leg)
+            if not port.streams:
+                del self._callers[port]
+
+    def statistics(self) -> dict[str, int]:
+        """Counts for people: calls so far, refused ones, and calls open now."""
+        return {
+            "calls": self.calls,
+            "refused": self.refused,
+            "open": sum(leg.calling for port in self._callers for leg in port.streams.values()),
+        }
+
+    def _open(self, port: Port, flags: int, stream: int, payload: bytes) -> None:
+        """Finds where a new call goes, and makes its pair of legs."""
+        opened = frame.split_open_untrusted(payload)
+        ms = opened.ms
+        if ms != NO_DEADLINE and port.delay_ms:
+            ms = max(0, ms - port.delay_ms)
+        try:
+            if not ms:
+                raise Timeout("the call's deadline had passed when it came here")
+            if opened.path:
+                target, hops = self._next_hop(port, opened.hops, opened.path, opened.head)
+            elif port.peer:
+                raise RemoteProtocolError(f"{port.name} sent a call without a path")
+            else:
+                head = parse_call_head_untrusted(opened.head)
+                target, hops = self._ingress.choose(head, port.now), MAX_HOPS
+            if target.path:
+                hops -= 1
+            if target.port.queued > MAX_QUEUED:
+                raise Unavailable(f"{target.port.name} has more than {MAX_QUEUED >> 20} MiB waiting")
+            number = target.port.next_stream()
+        except RemoteProtocolError:
+            raise
+        except MicroError as error:
+            self._refuse(port, stream, error)
+            return
+        self.calls += 1
+        there = Leg(target.port, number, calling=True)
+        here = Leg(port, stream, calling=False)
+        there.back, here.back = here, there
+        there.window -= len(opened.body)
+        if there.window < 0:
+            raise RemoteProtocolError(f"{port.name} sent more on stream {stream} than its credit")
+        there.ended = flags & END != 0
+        if ms != NO_DEADLINE:
+            there.deadline = port.now + ms / 1000 + SWEEP
+        if target.load is not None:
+            there.load = target.load
+            there.opened = port.now
+            target.load.started()
+        port.streams[stream] = there
+        target.port.streams[number] = here
+        self._callers[port] = None
+        payload = frame.pack_open(hops, target.path, ms, opened.head, opened.body)
+        target.port.send(frame.OPEN, flags, number, payload)
+
+    def _next_hop(self, port: Port, hops: int, path: bytes, head: bytes) -> tuple[Target, int]:
+        """Follows the path the first node wrote, strictly: no node but that one chooses."""
+        if not port.peer:
+            raise RemoteProtocolError(f"{port.name} gave a path, which only a node may")
+        if path[:ID_SIZE] != self._me:
+            raise RemoteProtocolError(f"{port.name} sent a call whose path does not lead here")
+        rest = path[ID_SIZE:]
+        if not rest:
+            return self._egress.choose(parse_call_head_untrusted(head), port.now), hops
+        if not hops:
+            raise Unavailable("the call has no hops left")
+        link = self.links.get(rest[:ID_SIZE])
+        if link is None:
+            raise NoEdge("the next link of the call's path is down", self._me + rest[:ID_SIZE])
+        return Target(link, rest, None), hops
+
+    def _refuse(self, port: Port, stream: int, error: MicroError) -> None:
+        """Answers a call that goes no further than this node."""
+        self.refused += 1
+        edge = error.edge if isinstance(error, NoEdge) else b""
+        detail = error.detail if isinstance(error, NotFound) else f"{self._name}: {error.detail}"
+        reset = Reset(error.grpc, Fate.NOT_REACHED, detail, edge)
+        port.send(frame.RESET, 0, stream, frame.pack_reset(reset))
+
+    def _close(self, leg: Leg) -> None:
+        """Forgets a pair."""
+        back = leg.back
+        leg.port.streams.pop(leg.stream, None)
+        back.port.streams.pop(back.stream, None)
+        load = leg.load or back.load
+        if load is not None:
+            load.abandoned()
+
+
+class NoEdge(Unavailable):
+    """A call cannot pass a link its path names."""
+
+    def __init__(self, detail: str, edge: bytes) -> None:
+        super().__init__(detail)
+        self.edge = edge
+        """The two ids of the link."""

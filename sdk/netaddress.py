@@ -1,0 +1,49 @@
+"""Network addresses as text: taking `host:port` apart, and telling private addresses from public ones."""
+
+import ipaddress
+
+from .errors import BadRequest
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of `host:port`, `:port` (an empty host: every interface) or `[v6]:port`; raises `BadRequest`."""
+    host, separator, port = address.rpartition(":")
+    if not separator or not port.isascii() or not port.isdecimal() or int(port[:6]) > 65535:
+        raise BadRequest(f"{address!r} is no address: expected host:port")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+        if not host:
+            raise BadRequest(f"{address!r} is no address: the brackets are empty")
+    elif ":" in host:
+        raise BadRequest(f"{address!r} is no address: an IPv6 host is written in brackets, such as [::1]:8085")
+    return host, int(port)
+
+
+def join_address(host: str, port: int) -> str:
+    """The reverse of `split_address`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_private(host: str) -> bool:
+    """Whether a peer with this IP address is this machine or one of its private networks.
+
+    Loopback, link-local, RFC 1918, RFC 6598 (carrier-grade NAT, where overlay networks live) and IPv6 unique local
+    addresses. An IPv4 address inside an IPv6 one counts as itself. Names, and what is no address at all, are not private.
+    """
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address.version == network.version and address in network for network in _PRIVATE)
+
+
+# Named one by one: `ipaddress.is_private` holds documentation and benchmark networks too, and its list changes with Python.
+_PRIVATE = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10",
+        "::1/128", "fc00::/7", "fe80::/10",
+    )
+)  # fmt: skip
