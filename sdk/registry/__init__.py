@@ -1,0 +1,108 @@
+"""Registries: who offers which service here, kept where every program of the environment finds it.
+
+All back ends keep the same promises:
+
+- A record registered with a time to live disappears when nobody renews it in time, and watchers are told so. One
+  without stays until it is deregistered.
+- `watch` tells what is there, then every change in the order it was made. A watcher that is too slow for the log of
+  changes is told the difference between what it knows and what is; nothing it was told stays wrong.
+- What cannot be read in the store is skipped and named in the log, once.
+"""
+
+import enum
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from sdk.errors import BadRequest
+from sdk.types import Service
+
+
+class Action(enum.Enum):
+    """What happened to an instance."""
+
+    CREATE = "create"
+    """It is new to the watcher."""
+    UPDATE = "update"
+    """Its record reads differently now."""
+    DELETE = "delete"
+    """It was deregistered, or its time ran out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One change of one instance."""
+
+    action: Action
+    """What happened."""
+    service: Service
+    """The record with this instance alone; for DELETE, as it was last."""
+
+
+class Registry(Protocol):
+    """Where services are found. Usable inside its `async with`; outside it raises `trio.ClosedResourceError`.
+
+    Everything here raises `Unavailable` when the store cannot be used at present, saying where it is and what to try.
+    A caller's cancel scope is the deadline; a cancelled change was made either wholly or not at all.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `--registry` calls this back end."""
+
+    @property
+    def address(self) -> str:
+        """Where the records are kept, in the form `open_registry` takes."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+    async def register(self, service: Service, *, ttl: float | None = None) -> None:
+        """Adds or renews the record's instances, all or none; `ttl` in seconds, None: until deregistered.
+
+        Labels and endpoints of a version are those of its latest registration. Raises `BadRequest` for a record without
+        instances or one that could not be read back.
+        """
+
+    async def deregister(self, service: Service) -> None:
+        """Removes the record's instances; those that are not there are no error.
+
+        Raises `BadRequest` as `register` does.
+        """
+
+    async def get(self, name: str) -> tuple[Service, ...]:
+        """The service's records, one for each version, ordered by it; empty when nobody offers it."""
+
+    async def list(self) -> tuple[Service, ...]:
+        """All records with their instances and endpoints, ordered by name and version."""
+
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
+        """Tells what is there as CREATE events, then each change, without end.
+
+        Waiting for the next event may be cancelled and taken up again; no event is lost by that.
+        """
+
+
+def open_registry(name: str = "", address: str = "") -> Registry:
+    """The registry a program was told to use; enter it to open it.
+
+    `sqlite` (the default): `address` is the path of a file, by default one per user of this host.
+    `memory`: `address` is any name; who gives the same one inside one `trio.run` shares the records.
+
+    Raises `BadRequest` for a name that is none of these.
+    """
+    # Imported on use: a program pays for the back end it has, and sqlite3 costs as much as the rest of the package.
+    if name in {"", "sqlite"}:
+        from .sqlite import SqliteRegistry
+
+        return SqliteRegistry(address)
+    if name == "memory":
+        from .memory import MemoryRegistry
+
+        return MemoryRegistry(address)
+    raise BadRequest(f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes memory or sqlite")

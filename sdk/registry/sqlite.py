@@ -1,0 +1,189 @@
+"""The registry of one host: a SQLite file that all its processes share.
+
+Blocking work runs in a thread, one piece at a time, and never waits there: where another process holds the lock, the
+event loop waits and asks again, so that a locked file holds nobody up and cancellation works. Watchers look for changes
+20 times a second; that is one statement which reads no page of the file. Whoever watches also sweeps what has expired.
+"""
+
+import math
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+import trio
+
+from sdk.errors import Unavailable
+from sdk.types import Service
+
+from . import Event
+from .database import Busy, Database
+from .location import default_path
+from .records import View, check_ttl, merge, split
+
+PATIENCE = 5.0
+"""Seconds to try for a lock that somebody else holds; the sqlite3 module's own default."""
+POLL = 0.05
+"""Seconds between two looks for changes."""
+
+T = TypeVar("T")
+
+
+class SqliteRegistry:
+    """Implements `Registry`."""
+
+    name = "sqlite"
+
+    def __init__(self, address: str = "") -> None:
+        self._given = address
+        self.address = address
+        self._open = False
+        self._database: Database | None = None
+        self._lock = trio.Lock()
+        # Not trio's own limiter: a slow disk must not take the threads that name resolution waits for.
+        self._limiter = trio.CapacityLimiter(1)
+
+    async def __aenter__(self) -> Self:
+        """Opens the file, making it and its directory where they are missing.
+
+        Raises `BadRequest` for a file that is no registry, `Forbidden` when the default directory is somebody else's,
+        and `Unavailable` when the file cannot be made or written.
+        """
+        self._open = True
+        try:
+            await self._run(lambda database: None)
+        except BaseException:
+            self._open = False
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open = False
+        with trio.CancelScope(shield=True):  # bounded: nothing here waits for a lock of the file
+            async with self._lock:
+                database, self._database = self._database, None
+                if database is not None:
+                    await trio.to_thread.run_sync(database.close, limiter=self._limiter)
+
+    async def register(self, service: Service, *, ttl: float | None = None) -> None:
+        """See `Registry.register`."""
+        records, seconds = split(service), check_ttl(ttl)
+        await self._run(lambda database: database.put(records, seconds, time.monotonic()))
+
+    async def deregister(self, service: Service) -> None:
+        """See `Registry.deregister`."""
+        records = split(service)
+        await self._run(lambda database: database.remove(records, time.monotonic()))
+
+    async def get(self, name: str) -> tuple[Service, ...]:
+        """See `Registry.get`."""
+        return merge(await self._run(lambda database: database.records(time.monotonic(), name)))
+
+    async def list(self) -> tuple[Service, ...]:
+        """See `Registry.list`."""
+        state = await self._run(lambda database: database.state(time.monotonic()))
+        return merge(state.records.values())
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
+        """See `Registry.watch`."""
+        watch = _Watch(self)
+        await watch.advance()
+        yield watch
+
+    async def _run(self, work: Callable[[Database], T]) -> T:
+        """Does a piece of work in a thread, again and again while another process holds the lock."""
+        give_up = trio.current_time() + PATIENCE
+        while True:
+            try:
+                return await self._try(work)
+            except Busy:
+                if trio.current_time() >= give_up:
+                    raise Unavailable(
+                        f"the registry {self.address} has been locked by another process for {PATIENCE:g} s: see who "
+                        "uses it (fuser), or name another with --registry-address (MICRO_REGISTRY_ADDRESS)"
+                    ) from None
+            await trio.sleep(random.uniform(0.001, 0.01))
+
+    async def _try(self, work: Callable[[Database], T]) -> T:
+        """Does a piece of work in a thread once; raises `Busy` when another process holds the lock."""
+        async with self._lock:
+            if not self._open:
+                raise trio.ClosedResourceError("the registry is not open: use it inside `async with`")
+            if self._database is not None and not self._database.in_place():
+                self._database.close()
+                self._database = None
+            if self._database is None:
+                self._database = await trio.to_thread.run_sync(self._connect, limiter=self._limiter)
+            # Not abandoned on cancellation: it is over soon, and so the work is done by nobody twice.
+            return await trio.to_thread.run_sync(work, self._database, limiter=self._limiter)
+
+    def _connect(self) -> Database:
+        try:
+            path = Path(self._given) if self._given else default_path()
+            self.address = str(path)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(
+                f"there is no place for the registry {self.address}: {error}; "
+                "name another with --registry-address (MICRO_REGISTRY_ADDRESS)"
+            ) from error
+        return Database(path, time.monotonic())
+
+
+class _Watch:
+    """A class and not an async generator: one whose wait was cancelled can be asked again."""
+
+    def __init__(self, registry: SqliteRegistry) -> None:
+        self._registry = registry
+        self._view = View()
+        self._events: deque[Event] = deque()
+        self._database: Database | None = None
+        """What the numbers below belong to; another one after somebody removed the file."""
+        self._revision = 0
+        self._beat: int | None = None
+        self._next_expiry = math.inf
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        await trio.lowlevel.checkpoint()
+        while not self._events:
+            await self.advance()
+        return self._events.popleft()
+
+    async def advance(self) -> None:
+        """Learns what changed, or sweeps, or waits a moment."""
+        try:
+            database = self._registry._database
+            if database is None or database is not self._database or not database.in_place():
+                await self._registry._run(self._begin)
+            elif (beat := database.beat()) != self._beat:
+                await self._registry._run(lambda database: self._catch_up(database, beat))
+            elif time.monotonic() >= self._next_expiry:
+                self._next_expiry = await self._registry._try(lambda database: database.sweep(time.monotonic()))
+            else:
+                await trio.sleep(POLL)
+        except Busy:  # whoever holds the lock may be about to renew what seems to have expired
+            await trio.sleep(POLL)
+
+    def _begin(self, database: Database) -> None:
+        state = database.state(time.monotonic())
+        self._events += self._view.replace(state.records)
+        self._database, self._beat = database, None
+        self._revision, self._next_expiry = state.revision, state.next_expiry
+
+    def _catch_up(self, database: Database, beat: int) -> None:
+        changes = database.changes(self._revision) if database is self._database else None
+        if changes is None:
+            self._begin(database)
+        else:
+            self._events += self._view.follow(changes.lines)
+            self._beat, self._revision, self._next_expiry = beat, changes.revision, changes.next_expiry
