@@ -1,0 +1,29 @@
+"""The `micro` command.
+
+Each command imports what it works with only when it runs, so that `micro --help` and `micro call` need not wait for
+what only a node uses.
+"""
+
+import sys
+
+import click
+
+from .call import call, stream
+from .network import network
+from .options import Group, dashes
+from .registry import deregister, get, list_, register
+from .run import exit_status
+
+
+@click.group(cls=Group, context_settings={"token_normalize_func": dashes})
+def micro() -> None:
+    """Call services wherever they run, and run the nodes of the network that carries the calls."""
+
+
+for command in (network, call, stream, list_, get, register, deregister):
+    micro.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line and ends the process."""
+    sys.exit(exit_status(micro))

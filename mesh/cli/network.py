@@ -1,0 +1,181 @@
+"""`micro network`: runs a node; its subcommands ask one that runs."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from sdk.errors import MicroError, NotFound, Unavailable
+
+from . import render
+from .options import Group, output, settings
+from .run import Failure, run, run_until_signal
+from .target import client
+
+FORMS = ("table", "json")
+
+NODE = "go.micro.network"
+"""The service that every node offers about itself."""
+
+_ADVICE = "start one with `micro network`, or say where one is: MICRO_PROXY_ADDRESS=host:port or --registry-address"
+
+ROUTE = ("service", "address", "gateway", "router", "network", "metric", "link")
+"""What is shown of a route, as micro shows it; JSON has the rest."""
+
+
+def _flag(name: str, variable: str, text: str, **more: Any) -> Callable[[Any], Any]:
+    return click.option(
+        name, envvar=variable, show_envvar=True, help=text, **{"show_default": bool(more.get("default")), **more}
+    )
+
+
+def _asks(command: Any) -> Any:
+    return click.option("--proxy-address", metavar="HOST:PORT", help="The node to ask.")(command)
+
+
+@click.group(cls=Group, invoke_without_command=True)
+@_flag("--address", "MICRO_NETWORK_ADDRESS", "Where other nodes reach this one.", default=":8085")
+@_flag("--advertise", "MICRO_NETWORK_ADVERTISE", "The address they are told, where it is another.", default="")
+@_flag("--nodes", "MICRO_NETWORK_NODES", "Addresses of other nodes, separated by commas.", default="")
+@_flag(
+    "--token", "MICRO_NETWORK_TOKEN", "The secret that the nodes of a network share. On the command line every user of "
+    "this machine can read it: better set the variable.",
+)  # fmt: skip
+@_flag("--network", "MICRO_NETWORK", "The network's name.", default="go.micro")
+@_flag(
+    "--resolver", "MICRO_NETWORK_RESOLVER", "Whether nodes in the local registry are found as well.",
+    type=click.Choice(["registry", "static"]), default="registry",
+)  # fmt: skip
+@_flag(
+    "--proxy-address", "MICRO_PROXY_ADDRESS", "Where programs reach this node; for a subcommand, the node to ask.",
+    show_default=":8081",
+)  # fmt: skip
+@_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
+@_flag("--name", "MICRO_NETWORK_NAME", "What people call this node.", default="")
+@click.pass_context
+def network(context: click.Context, /, nodes: str, web_address: str, **flags: Any) -> None:
+    """Run a node of the network, or ask one that runs.
+
+    The node links to the others it is told of, learns what they offer, tells them what the local registry holds, and
+    carries the calls of programs here to wherever the service runs: MICRO_PROXY=go.micro.network is all they need.
+    """
+    if context.invoked_subcommand is None:
+        _run_node(flags, nodes)
+
+
+def _run_node(flags: dict[str, Any], nodes: str) -> None:
+    from mesh.config import NodeConfig
+    from mesh.node import Node
+
+    values = {name: value for name, value in flags.items() if value is not None}
+    if os.environ.get("MICRO_NETWORK_TOKEN") == "" and "token" not in values:
+        # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
+        values["token"] = ""
+    config = NodeConfig(
+        nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
+        registry=settings().registry,
+        registry_address=settings().registry_address,
+        **values,
+    )
+    run_until_signal(Node(config), lambda ready: _ready_line(config.name, ready))
+
+
+def _ready_line(name: str, ready: Any) -> str:
+    words = ["ready micro network", *([name] if name else []), f"id={ready.id}"]
+    return " ".join([*words, f"link={','.join(ready.link)}", f"proxy={','.join(ready.proxy)}"])
+
+
+def _query(command: Any) -> Any:
+    for name in reversed(("service", "address", "gateway", "router", "network", "link")):
+        command = click.option(f"--{name}", default="", help=f"Only routes with this {name}.")(command)
+    return command
+
+
+@network.command()
+@_asks
+def nodes(proxy_address: str | None) -> None:
+    """List the nodes of the network."""
+    reply = _ask(proxy_address, "Network.Nodes")
+    _show(reply, lambda: render.table(("ID", "ADDRESS"), _rows(reply, "nodes", ("id", "address"))))
+
+
+@network.command()
+@_query
+@_asks
+def routes(proxy_address: str | None, **query: str) -> None:
+    """List the routes the node knows."""
+    reply = _ask(proxy_address, "Network.Routes", {name: value for name, value in query.items() if value})
+    _show(reply, lambda: render.table([name.upper() for name in ROUTE], _rows(reply, "routes", ROUTE)))
+
+
+@network.command()
+@_asks
+def services(proxy_address: str | None) -> None:
+    """List the services that can be called through the node."""
+    reply = _ask(proxy_address, "Network.Services")
+    _show(reply, lambda: "\n".join(render.printable(name) for name in reply["services"]))
+
+
+@network.command()
+@_asks
+def graph(proxy_address: str | None) -> None:
+    """Show who is linked to whom, seen from the node: peers indented below their node, three links deep."""
+    reply = _ask(proxy_address, "Network.Graph")
+    _show(reply, lambda: render.tree(reply["root"]))
+
+
+@network.command()
+@_asks
+def connections(proxy_address: str | None) -> None:
+    """List the nodes this one is linked to."""
+    reply = _ask(proxy_address, "Network.Connections")
+    _show(reply, lambda: render.table(("NODE", "ADDRESS"), _rows(reply, "connections", ("node", "address"))))
+
+
+@network.command()
+@click.argument("address")
+@_asks
+def connect(proxy_address: str | None, address: str) -> None:
+    """Let the node link to the one at ADDRESS."""
+    reply = _ask(proxy_address, "Network.Connect", {"address": address})
+    _show(reply, lambda: "ok")
+
+
+@network.command()
+@_asks
+def status(proxy_address: str | None) -> None:
+    """Show how the node is: links, seeds, registry."""
+    reply = _ask(proxy_address, "Network.Status")
+    _show(reply, lambda: render.pairs(reply))
+
+
+def _ask(proxy_address: str | None, endpoint: str, request: dict[str, str] | None = None) -> dict[str, Any]:
+    """Calls the node's own service; says what to do when there is none."""
+    group = click.get_current_context().parent
+    assert group is not None
+    address = proxy_address or group.params["proxy_address"]
+
+    async def call() -> Any:
+        async with client(address) as caller:
+            return await caller.call(NODE, endpoint, request or {})
+
+    try:
+        reply: dict[str, Any] = run(call)
+    except NotFound as error:
+        raise Failure(f"error: no node found ({error}): {_ADVICE}") from None
+    except Unavailable as error:
+        raise Failure(f"error: the node does not answer ({error}): {_ADVICE}") from None
+    except MicroError as error:
+        raise Failure(f"error asking the node: {error}") from None
+    return reply
+
+
+def _show(reply: dict[str, Any], text: Callable[[], str]) -> None:
+    lines = render.to_json(reply) if output(FORMS) == "json" else text()
+    if lines:
+        click.echo(lines)
+
+
+def _rows(reply: dict[str, Any], what: str, columns: Sequence[str]) -> list[list[object]]:
+    return [[record[column] for column in columns] for record in reply[what]]

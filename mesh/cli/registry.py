@@ -1,0 +1,133 @@
+"""`micro list`, `get`, `register` and `deregister`: what the local registry holds."""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from sdk.errors import BadRequest
+from sdk.types import Service, parse_service, service_to_json
+
+from . import render
+from .options import Group, Json, output
+from .run import Failure, run
+from .target import registry
+
+if TYPE_CHECKING:
+    from sdk.registry import Registry
+
+T = TypeVar("T")
+
+FORMS = ("table", "json")
+
+
+@click.group("list", cls=Group)
+def list_() -> None:
+    """List what the local registry holds."""
+
+
+@list_.command("services")
+def list_services() -> None:
+    """List the names of all services."""
+    form = output(FORMS)
+    records = _with_registry(lambda store: store.list())
+    names = sorted({record.name for record in records})
+    if form == "json":
+        click.echo(render.to_json({"services": names}))
+    else:
+        _lines(names)
+
+
+@click.group(cls=Group)
+def get() -> None:
+    """Show one thing of the local registry."""
+
+
+@get.command("service")
+@click.argument("name")
+def get_service(name: str) -> None:
+    """Show the instances and endpoints of a service, version by version."""
+    form = output(FORMS)
+    records = _with_registry(lambda store: store.get(name))
+    if not records:
+        raise Failure(f"error: no service {name!r} in the local registry; `micro list services` shows those there are")
+    if form == "json":
+        click.echo(render.to_json({"services": [service_to_json(record) for record in records]}))
+    else:
+        click.echo("\n\n".join(describe(record) for record in records))
+
+
+@click.group(cls=Group)
+def register() -> None:
+    """Offer something in the local registry."""
+
+
+@register.command("service")
+@click.argument("record", metavar="JSON", type=Json())
+def register_service(record: Any) -> None:
+    """Offer a service that any program runs; it stays until it is deregistered.
+
+    \b
+    micro register service '{"name": "hello", "nodes":
+        [{"id": "hello-1", "address": "10.0.0.7:9090", "metadata": {"protocol": "grpc"}}]}'
+    """
+    service = _service(record)
+    _with_registry(lambda store: store.register(service))
+    click.echo("ok")
+
+
+@click.group(cls=Group)
+def deregister() -> None:
+    """Take something out of the local registry."""
+
+
+@deregister.command("service")
+@click.argument("record", metavar="JSON", type=Json())
+def deregister_service(record: Any) -> None:
+    """Take the instances of this record out of the local registry; what is not there is no error."""
+    service = _service(record)
+    _with_registry(lambda store: store.deregister(service))
+    click.echo("ok")
+
+
+def describe(service: Service) -> str:
+    """A service's record as a person reads it."""
+    lines = [f"service   {render.printable(service.name)}", f"version   {render.printable(service.version)}"]
+    if service.metadata:
+        lines.append(f"metadata  {render.printable(render.metadata(service.metadata))}")
+    rows = [(each.id, each.address, render.metadata(each.metadata)) for each in service.instances]
+    parts = ["\n".join(lines), render.table(("ID", "ADDRESS", "METADATA"), rows)]
+    for endpoint in service.endpoints:
+        labels = f"  {render.printable(render.metadata(endpoint.metadata))}" if endpoint.metadata else ""
+        request, response = (_indented(render.schema(value)) for value in (endpoint.request, endpoint.response))
+        parts.append(
+            f"endpoint  {render.printable(endpoint.name)}{labels}\n  request   {request}\n  response  {response}"
+        )
+    return "\n\n".join(parts)
+
+
+def _service(record: Any) -> Service:
+    try:
+        service = parse_service(record)
+    except BadRequest as error:
+        raise click.UsageError(f"this is no record of a service: {error}") from None
+    if not service.instances:
+        raise click.UsageError('this record has no instance: "nodes" is a list of {"id": …, "address": "host:port"}')
+    return service
+
+
+def _with_registry(use: Callable[["Registry"], Awaitable[T]]) -> T:
+    async def open_and_use() -> T:
+        async with registry() as store:
+            return await use(store)
+
+    return run(open_and_use)
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n            ")
+
+
+def _lines(lines: list[str]) -> None:
+    if lines:
+        click.echo("\n".join(render.printable(line) for line in lines))

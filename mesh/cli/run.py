@@ -1,0 +1,174 @@
+"""How a command runs and ends: its event loop, its signals, its exit status, and what is said when something fails.
+
+Exit status: 0 when it did what was asked, 1 when something outside failed, 2 when the command line cannot be used,
+130 after Ctrl-C.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
+
+import click
+
+from sdk.errors import BadRequest, MicroError
+
+from .options import settings
+from .render import printable
+
+if TYPE_CHECKING:
+    import trio
+
+T = TypeVar("T")
+
+DRAIN = {signal.SIGTERM: 30.0, signal.SIGINT: 1.0}
+"""Seconds that calls at work have to end, by the signal that asked. Ctrl-C is a person waiting, who gets the prompt
+back within two."""
+
+LEAVE = 0.7
+"""Seconds after that for closing what is open. Then the process goes all the same."""
+
+INTERRUPTED = 130
+"""128 + SIGINT, as shells count it."""
+
+
+class Failure(click.ClickException):
+    """Something outside failed: its text goes to standard error as it stands, the exit status is 1."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Prints the text."""
+        click.echo(printable(self.message), file=file, err=file is None)
+
+
+class Program(Protocol):
+    """Something that runs until it is told to end."""
+
+    async def run(self, *, task_status: Any) -> None:
+        """Starts, reports through `task_status` what it is bound to, and runs."""
+
+    async def drain(self) -> None:
+        """Takes no new work and returns when the present work is done."""
+
+
+def run(function: Callable[[], Awaitable[T]]) -> T:
+    """Runs an async function and returns what it returns; its failure comes out as one exception, never as a group."""
+    _log_to_stderr("warning")
+    return _run(function)
+
+
+def run_until_signal(program: Program, ready: Callable[[Any], str]) -> None:
+    """Runs a long-running program; `ready` makes the line printed when it has started, from what it reported.
+
+    SIGTERM and SIGINT drain and end it, a second signal ends the process at once. The exit status is 0, or 130 after
+    SIGINT.
+    """
+    _log_to_stderr("info")
+    status = _run(lambda: _until_signal(program, ready))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    click.get_current_context().exit(status)
+
+
+def exit_status(command: click.Command, arguments: list[str] | None = None) -> int:
+    """Runs the command line and says with which status to exit. No failure of the outside world shows a traceback."""
+    try:
+        status = command.main(arguments, prog_name="micro", standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BadRequest as error:
+        click.echo(f"error: {printable(error)}", err=True)
+        return 2
+    except MicroError as error:
+        click.echo(f"error: {printable(error)}", err=True)
+        return 1
+    except OSError as error:
+        click.echo(f"error: {printable(error)}", err=True)
+        return 1
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+
+
+def _run(function: Callable[[], Awaitable[T]]) -> T:
+    import trio
+
+    try:
+        return trio.run(function)
+    except BaseExceptionGroup as group:
+        raise _most_telling(group) from None
+
+
+def _log_to_stderr(default: str) -> None:
+    import logging
+
+    level = (settings().log_level or default).upper()
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+async def _until_signal(program: Program, ready: Callable[[Any], str]) -> int:
+    import trio
+
+    status = 0
+    started = False
+
+    async def live(nursery: "trio.Nursery", *, task_status: "trio.TaskStatus[Any]") -> None:
+        await program.run(task_status=task_status)
+        nursery.cancel_scope.cancel()
+
+    async def end(nursery: "trio.Nursery", seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            await program.drain()
+        nursery.cancel_scope.cancel()
+
+    async def listen(nursery: "trio.Nursery", *, task_status: "trio.TaskStatus[None]") -> None:
+        nonlocal status
+        with trio.open_signal_receiver(*DRAIN) as signals:
+            task_status.started()
+            number = await anext(signals)
+            status = INTERRUPTED if number == signal.SIGINT else 0
+            # From here on another signal ends the process without asking it, and so does the end of the time: the loop
+            # may be stuck.
+            for each in DRAIN:
+                signal.signal(each, signal.SIG_DFL)
+            _leave_after(DRAIN[signal.Signals(number)] + LEAVE, status)
+            if started:
+                nursery.start_soon(end, nursery, DRAIN[signal.Signals(number)])
+            else:
+                nursery.cancel_scope.cancel()
+            async for number in signals:  # it came before the handlers were changed
+                os._exit(128 + number)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(listen, nursery)
+        bound = await nursery.start(live, nursery)
+        started = True
+        click.echo(printable(ready(bound)), err=True)
+    return status
+
+
+def _leave_after(seconds: float, status: int) -> None:
+    """Ends the process after that time, whatever it does: a thread needs no event loop and no cancellation."""
+    import threading
+
+    timer = threading.Timer(seconds, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+
+
+def _most_telling(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of what several tasks raised, what a person should read; the group itself when a defect of ours is among it."""
+    leaves = list(_leaves(group))
+    interrupts = [leaf for leaf in leaves if isinstance(leaf, KeyboardInterrupt)]
+    faults = [leaf for leaf in leaves if isinstance(leaf, click.ClickException | MicroError | OSError)]
+    if interrupts:
+        return interrupts[0]
+    return faults[0] if len(faults) == len(leaves) else group
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error

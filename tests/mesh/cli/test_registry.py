@@ -1,0 +1,138 @@
+"""The local registry from the command line: real processes that share one file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh.cli.registry import describe
+from sdk.types import Endpoint, Instance, Service, Value
+from tests.processes import Done, run
+
+HELLO: dict[str, Any] = {
+    "name": "hello",
+    "version": "1.2",
+    "metadata": {"team": "a"},
+    "endpoints": [
+        {
+            "name": "Hello.Say",
+            "request": {"name": "Request", "type": "Request", "values": [{"name": "name", "type": "str"}]},
+            "response": None,
+            "metadata": {"stream": "true"},
+        }
+    ],
+    "nodes": [
+        {"id": "hello-1", "address": "10.0.0.7:9090", "metadata": {"protocol": "grpc"}},
+        {"id": "hello-2", "address": "[::1]:9090", "metadata": {}},
+    ],
+}
+
+
+class Shelf:
+    """A registry file, and the `micro` command that works on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def micro(self, *arguments: str) -> Done:
+        return run("micro", *arguments, env={"MICRO_REGISTRY_ADDRESS": str(self.path)})
+
+    def prints(self, *arguments: str) -> str:
+        done = self.micro(*arguments)
+        assert (done.status, done.stderr) == (0, ""), done
+        return done.stdout
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "registry.db")
+
+
+def test_a_service_is_offered_listed_shown_and_taken_away_again(shelf: Shelf) -> None:
+    assert shelf.prints("list", "services") == ""
+    assert shelf.prints("register", "service", json.dumps(HELLO)) == "ok\n"
+    other = {"name": "a", "nodes": [{"id": "a-1", "address": "127.0.0.1:1"}]}
+    assert shelf.prints("register", "service", json.dumps(other)) == "ok\n"
+
+    assert shelf.prints("list", "services") == "a\nhello\n"
+    assert json.loads(shelf.prints("list", "services", "--output", "json")) == {"services": ["a", "hello"]}
+    assert json.loads(shelf.prints("--output=json", "get", "service", "hello")) == {
+        "services": [{**HELLO, "endpoints": [{**HELLO["endpoints"][0], "request": REQUEST}]}]
+    }
+
+    one = {**HELLO, "nodes": HELLO["nodes"][:1]}
+    assert shelf.prints("deregister", "service", json.dumps(one)) == "ok\n"
+    [record] = json.loads(shelf.prints("get", "service", "hello", "--output", "json"))["services"]
+    assert [node["id"] for node in record["nodes"]] == ["hello-2"]
+
+    assert shelf.prints("deregister", "service", json.dumps(HELLO)) == "ok\n"
+    assert shelf.prints("list", "services") == "a\n"
+
+
+REQUEST = {"name": "Request", "type": "Request", "values": [{"name": "name", "type": "str", "values": []}]}
+
+
+def test_a_service_nobody_offers_is_an_error_that_names_it(shelf: Shelf) -> None:
+    done = shelf.micro("get", "service", "nobody")
+    assert (done.status, done.stdout) == (1, "")
+    assert "'nobody'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ('{"name": "x", }', "line 1 column 15"),
+        ('{"nodes": [{"id": "x-1", "address": "127.0.0.1:1"}]}', "name is missing"),
+        ('{"name": "x", "nodes": [{"id": "x-1", "address": "nowhere"}]}', "'nowhere' is not host:port"),
+        ('{"name": "x"}', "has no instance"),
+        ("[]", "service is not an object"),
+    ],
+)
+@pytest.mark.parametrize("command", ["register", "deregister"])
+def test_a_record_that_is_none_is_a_usage_error_and_changes_nothing(
+    shelf: Shelf, command: str, record: str, reason: str
+) -> None:
+    done = shelf.micro(command, "service", record)
+    assert (done.status, done.stdout) == (2, "")
+    assert reason in done.stderr
+    assert not shelf.path.exists()
+
+
+def test_a_registry_of_an_unknown_kind_is_a_usage_error() -> None:
+    done = run("micro", "list", "services", "--registry", "carrier-pigeon")
+    assert done.status == 2
+    assert "carrier-pigeon" in done.stderr
+
+
+def test_a_registry_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = run("micro", "list", "services", "--registry_address", str(tmp_path / "file" / "registry.db"))
+    assert done.status == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_record_is_described_for_a_person() -> None:
+    nested = Value(name="Request", type="Request", values=(Value(name="name", type="str"),))
+    service = Service(
+        name="hello\x1b",
+        version="1.2",
+        metadata={"team": "a"},
+        endpoints=(Endpoint(name="Hello.Say", request=nested, metadata={"stream": "true"}),),
+        instances=(Instance(id="hello-1", address="10.0.0.7:9090", metadata={"protocol": "grpc", "native": "1"}),),
+    )
+    assert describe(service).splitlines() == [
+        "service   hello\\x1b",
+        "version   1.2",
+        "metadata  team=a",
+        "",
+        "ID       ADDRESS        METADATA",
+        "hello-1  10.0.0.7:9090  native=1,protocol=grpc",
+        "",
+        "endpoint  Hello.Say  stream=true",
+        "  request   Request Request {",
+        "              name str",
+        "            }",
+        "  response  any",
+    ]
