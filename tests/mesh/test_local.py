@@ -7,7 +7,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mesh.local import LocalServices, RegistryState
+from mesh.local import LocalServices, RegistryState, RegistryStatus
 from sdk.registry import Event, Registry
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
@@ -85,7 +85,7 @@ async def test_what_is_there_and_what_changes_is_heard_of(autojump_clock: trio.t
         await registry.deregister(greeter("three", version="2"))
         await wait_all_tasks_blocked()
         assert seen.states[-1] == {("greeter", "latest", "two")}
-        assert seen.local.status.state is RegistryState.CURRENT
+        assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
         nursery.cancel_scope.cancel()
 
 
@@ -126,8 +126,7 @@ async def test_a_broken_registry_leaves_the_last_state_standing_and_is_tried_unt
         registry.cut()
         await trio.sleep(60)
         assert seen.states[-1] == {("greeter", "latest", "one"), ("greeter", "latest", "two")}
-        assert seen.local.status.state is RegistryState.STALE
-        assert seen.local.status.error == "no route to the registry"
+        assert seen.local.status == RegistryStatus(state=RegistryState.STALE, error="no route to the registry")
         assert 6 <= registry.refused <= 14
         assert [record.levelname for record in caplog.records if record.name == "mesh.local"] == ["WARNING"]
 
@@ -135,5 +134,5 @@ async def test_a_broken_registry_leaves_the_last_state_standing_and_is_tried_unt
         registry.broken = False
         await trio.sleep(15)
         assert seen.states[-1] == {("greeter", "latest", "two")}
-        assert seen.local.status.state is RegistryState.CURRENT
+        assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
         nursery.cancel_scope.cancel()
