@@ -72,8 +72,13 @@ class Leg:
 class Switch:
     """The pairs of legs of a node, and the links it can pass calls to. The sink of every port of the node."""
 
-    def __init__(self, *, me: bytes, name: str, ingress: Chooser, egress: Chooser) -> None:
-        """`me` is the node's id, `name` what people call it in errors."""
+    ingress: Chooser
+    """For calls of programs. Both choosers need the switch's links and are sinks of its ports, so they come after it."""
+    egress: Chooser
+    """For calls that have arrived."""
+
+    def __init__(self, *, me: bytes, name: str) -> None:
+        """`me` is the node's id, `name` what people call it in errors. `ingress` and `egress` are set before any port."""
         self.links: dict[bytes, Port] = {}
         """The ports of links by the node they lead to."""
         self.calls = 0
@@ -82,8 +87,6 @@ class Switch:
         """Calls that this node itself refused."""
         self._me = me
         self._name = name
-        self._ingress = ingress
-        self._egress = egress
         self._callers: dict[Port, None] = {}
         self._sweep_at = -math.inf
 
@@ -187,7 +190,7 @@ class Switch:
                 raise RemoteProtocolError(f"{port.name} sent a call without a path")
             else:
                 head = parse_call_head_untrusted(opened.head)
-                target, hops = self._ingress.choose(head, port.now), MAX_HOPS
+                target, hops = self.ingress.choose(head, port.now), MAX_HOPS
             if target.path:
                 hops -= 1
             if target.port.queued > MAX_QUEUED:
@@ -226,7 +229,7 @@ class Switch:
             raise RemoteProtocolError(f"{port.name} sent a call whose path does not lead here")
         rest = path[ID_SIZE:]
         if not rest:
-            return self._egress.choose(parse_call_head_untrusted(head), port.now), hops
+            return self.egress.choose(parse_call_head_untrusted(head), port.now), hops
         if not hops:
             raise Unavailable("the call has no hops left")
         link = self.links.get(rest[:ID_SIZE])
