@@ -73,12 +73,12 @@ class Switch:
     """The pairs of legs of a node, and the links it can pass calls to. The sink of every port of the node."""
 
     ingress: Chooser
-    """For calls of programs. Both choosers need the switch's links and are sinks of its ports, so they come after it."""
+    """For calls of programs. Set before the first frame, like `egress`; what they are made of needs the switch first."""
     egress: Chooser
     """For calls that have arrived."""
 
     def __init__(self, *, me: bytes, name: str) -> None:
-        """`me` is the node's id, `name` what people call it in errors. `ingress` and `egress` are set before any port."""
+        """`me` is the node's id, `name` what people call it in errors."""
         self.links: dict[bytes, Port] = {}
         """The ports of links by the node they lead to."""
         self.calls = 0
