@@ -7,8 +7,8 @@ from .errors import BadRequest
 
 def split_address(address: str) -> tuple[str, int]:
     """Host and port of `host:port`, `:port` (an empty host: every interface) or `[v6]:port`; raises `BadRequest`."""
-    host, separator, port = address.rpartition(":")
-    if not separator or not port.isascii() or not port.isdecimal() or int(port[:6]) > 65535:
+    host, _, port = address.rpartition(":")
+    if ":" not in address or not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
         raise BadRequest(f"{address!r} is no address: expected host:port")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
@@ -28,7 +28,8 @@ def is_private(host: str) -> bool:
     """Whether a peer with this IP address is this machine or one of its private networks.
 
     Loopback, link-local, RFC 1918, RFC 6598 (carrier-grade NAT, where overlay networks live) and IPv6 unique local
-    addresses. An IPv4 address inside an IPv6 one counts as itself. Names, and what is no address at all, are not private.
+    addresses. An IPv4 address inside an IPv6 one counts as itself. Names, and what is no address at all, are not
+    private.
     """
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
@@ -39,7 +40,8 @@ def is_private(host: str) -> bool:
     return any(address.version == network.version and address in network for network in _PRIVATE)
 
 
-# Named one by one: `ipaddress.is_private` holds documentation and benchmark networks too, and its list changes with Python.
+# Named one by one: `ipaddress.is_private` holds documentation and benchmark networks too, and its list changes with
+# Python.
 _PRIVATE = tuple(
     ipaddress.ip_network(text)
     for text in (
