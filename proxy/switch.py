@@ -73,7 +73,7 @@ class Switch:
     """The pairs of legs of a node, and the links it can pass calls to. The sink of every port of the node."""
 
     ingress: Chooser
-    """For calls of programs. Set before the first frame, like `egress`; what they are made of needs the switch first."""
+    """For calls of programs. It and `egress` are set before the first frame: what they are made of needs the switch."""
     egress: Chooser
     """For calls that have arrived."""
 
