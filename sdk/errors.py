@@ -178,10 +178,11 @@ def error_from_status(status: int, message: str, *, may_have_run: bool = True) -
     if message.startswith("{"):
         try:
             record = json.loads(message)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if isinstance(record, dict) and isinstance(record.get("detail"), str):
-            detail, id = record["detail"], str(record.get("id", ""))
+            detail = record["detail"]
+            id = record["id"] if isinstance(record.get("id"), str) else ""
     kind = _BY_STATUS.get(status, MicroError)
     if kind is Unavailable:
         return Unavailable(detail, id=id, may_have_run=may_have_run)

@@ -146,11 +146,11 @@ def _instance(data: object) -> Instance:
     address = _text(record.get("address"), "node address", required=True)
     port = record.get("port")
     if port is not None:
-        if type(port) is not int:
-            raise RemoteProtocolError("node port is not a number")
-        address = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-    host, separator, number = address.rpartition(":")
-    if not separator or not host or not number.isdecimal() or not number.isascii() or not 0 < int(number[:6]) < 65536:
+        if type(port) is not int or not 0 < port < 65536:
+            raise RemoteProtocolError("node port is not a number from 1 to 65535")
+        address = f"[{address}]:{port}" if ":" in address and address[0] != "[" else f"{address}:{port}"
+    host, _, number = address.rpartition(":")
+    if not host or len(number) > 5 or not number.isdecimal() or not number.isascii() or not 0 < int(number) < 65536:
         raise RemoteProtocolError(f"node address {address!r} is not host:port")
     return Instance(
         id=_text(record.get("id"), "node id", required=True),
@@ -194,7 +194,16 @@ def _text(data: object, what: str, *, required: bool = False) -> str:
         raise RemoteProtocolError(f"{what} is missing or not text")
     if len(data) > MAX_NAME:
         raise RemoteProtocolError(f"{what} is longer than {MAX_NAME} characters")
-    return data
+    return _encodable(data, what)
+
+
+def _encodable(text: str, what: str) -> str:
+    # JSON's \ud800 alone makes a text that nothing can write again: it would fail far from whoever sent it.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RemoteProtocolError(f"{what} is not valid Unicode") from None
+    return text
 
 
 def _metadata(data: object, what: str) -> dict[str, str]:
@@ -204,5 +213,5 @@ def _metadata(data: object, what: str) -> dict[str, str]:
     for key, value in _mapping(data, what).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise RemoteProtocolError(f"{what} holds something other than text")
-        result[key] = value
+        result[_encodable(key, what)] = _encodable(value, what)
     return result
