@@ -14,7 +14,7 @@ import logging
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,18 +75,17 @@ class Database:
         """Opens the file, makes it where it is missing, and forgets what an earlier boot left behind."""
         self.path = path
         self._skipped: set[Key] = set()
-        with self._told():
-            self._work = _connect(path)
+        with self._told(), ExitStack() as undo:
+            self._work = undo.enter_context(closing(_connect(path)))
             # A connection of its own, because `data_version` tells of the changes of others only.
-            self._watch = _connect(path)
-            try:
-                self._check_or_make()
-                self._forget_earlier_boots(now)
-                found = path.stat()
-                self._inode = (found.st_dev, found.st_ino)
-            except BaseException:
-                self.close()
-                raise
+            self._watch = undo.enter_context(closing(_connect(path)))
+            # In WAL mode this syncs only when the log is folded in: a power cut costs the last changes, not the file.
+            self._work.execute("PRAGMA synchronous = NORMAL")
+            self._check_or_make()
+            self._forget_earlier_boots(now)
+            found = path.stat()
+            self._inode = (found.st_dev, found.st_ino)
+            undo.pop_all()
 
     def close(self) -> None:
         """Closes the file; whoever is the last to do so folds the write-ahead log into it."""
@@ -283,8 +282,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     # Made in one thread and used in another, one at a time. It waits for no lock: that is left to the event loop.
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     connection.text_factory = _decode
-    # In WAL mode this syncs only when the log is folded in: a power cut costs the last changes, not the file.
-    connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 
 
