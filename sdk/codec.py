@@ -1,0 +1,155 @@
+"""Values ↔ message bytes, by content type: JSON, msgpack, raw bytes, protobuf.
+
+What comes in is untrusted and plain (dicts, lists, text, numbers); `sdk.schema` makes annotated types of it. What goes
+out may be a dataclass, an enum or a protobuf message at any depth. A protobuf message says nothing about itself, so its
+bytes are passed on as they are to whoever knows its class; the library is imported only where a message has to become
+JSON or msgpack.
+"""
+
+import base64
+import dataclasses
+import enum
+import json
+from collections.abc import Callable, Mapping, Set
+from typing import Any, Final, Never
+
+import msgpack
+
+from .errors import BadRequest, RemoteProtocolError
+
+JSON: Final = "application/json"
+MSGPACK: Final = "application/msgpack"
+BYTES: Final = "application/octet-stream"
+PROTOBUF: Final = "application/protobuf"
+
+_SYNONYMS: Final = {
+    "application/grpc": PROTOBUF,  # gRPC's default where no subtype is said
+    "application/grpc+proto": PROTOBUF,
+    "application/grpc+json": JSON,
+    "application/grpc+msgpack": MSGPACK,
+    "application/grpc+bytes": BYTES,
+    "application/x-msgpack": MSGPACK,
+    "application/x-protobuf": PROTOBUF,
+}
+
+
+def content_type_of(value: object) -> str:
+    """What a value is sent as when nobody says: bytes and protobuf messages as themselves, all else as msgpack."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return BYTES
+    if hasattr(value, "SerializeToString"):
+        return PROTOBUF
+    return MSGPACK
+
+
+def encode(content_type: str, value: Any) -> bytes:
+    """A value as a message's bytes; raises `TypeError` for a value that cannot be said in that content type."""
+    encoder = _ENCODERS.get(content_type) or _ENCODERS[_known(content_type)]
+    try:
+        return encoder(value)
+    except Exception as error:
+        kind = type(value).__name__
+        raise TypeError(f"a value of type {kind} cannot be encoded as {content_type}: {error}") from error
+
+
+def decode_untrusted(content_type: str, data: bytes) -> Any:
+    """A message's bytes as plain data; of protobuf and octet-stream the bytes themselves.
+
+    Raises `RemoteProtocolError` for bytes that are not what the content type says, and for one that is not spoken.
+    """
+    decoder = _DECODERS.get(content_type)
+    if decoder is None:
+        try:
+            decoder = _DECODERS[_known(content_type)]
+        except BadRequest as error:
+            raise RemoteProtocolError(str(error)) from None
+    try:
+        return decoder(data)
+    except Exception as error:
+        raise RemoteProtocolError(f"a message is not {content_type}: {type(error).__name__} {error}") from None
+
+
+def _known(content_type: str) -> str:
+    """The content type without parameters and in the spelling used here."""
+    plain = content_type.partition(";")[0].strip().lower()
+    plain = _SYNONYMS.get(plain, plain)
+    if plain not in _ENCODERS:
+        raise BadRequest(f"content type {content_type!r} is not spoken here; known are {', '.join(_ENCODERS)}")
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """One step from a value that the encoders do not know to one that they do; they come back for what is inside."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Set):
+        return list(value)
+    if hasattr(value, "SerializeToString"):
+        from google.protobuf import json_format
+
+        return json_format.MessageToDict(value, preserving_proto_field_name=True)
+    raise TypeError(f"{type(value).__name__} has no plain form")
+
+
+def _plain_json(value: Any) -> Any:
+    """JSON has no bytes: they go as base64, as in protobuf's mapping and Go's."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    return _plain(value)
+
+
+def _no_constant(name: str) -> Never:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _encode_bytes(value: Any) -> bytes:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    raise TypeError("it takes bytes")
+
+
+def _encode_protobuf(value: Any) -> bytes:
+    if value is None:  # google.protobuf.Empty
+        return b""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if not hasattr(value, "SerializeToString"):
+        raise TypeError("it takes a protobuf message, or the bytes of one")
+    data: bytes = value.SerializeToString()
+    return data
+
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain_json)
+_json_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_pack: Callable[[Any], bytes] = msgpack.Packer(default=_plain, autoreset=True).pack
+
+
+def _encode_json(value: Any) -> bytes:
+    return _json.encode(value).encode()
+
+
+def _decode_json(data: bytes) -> Any:
+    return _json_decoder.decode(data.decode())
+
+
+def _decode_msgpack(data: bytes) -> Any:
+    return msgpack.unpackb(data, strict_map_key=False)
+
+
+_ENCODERS: Final[dict[str, Callable[[Any], bytes]]] = {
+    JSON: _encode_json,
+    MSGPACK: _pack,
+    BYTES: _encode_bytes,
+    PROTOBUF: _encode_protobuf,
+}
+
+_DECODERS: Final[dict[str, Callable[[bytes], Any]]] = {
+    JSON: _decode_json,
+    MSGPACK: _decode_msgpack,
+    BYTES: bytes,
+    PROTOBUF: bytes,
+}

@@ -1,0 +1,157 @@
+"""What services and clients are told from outside: flags and variables, and the values they set.
+
+A variable beats what the program says, a flag beats the variable: whoever runs a program knows better where it runs
+than who wrote it.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Self
+
+from .errors import BadRequest
+from .netaddress import split_address
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_seconds(text: str) -> float:
+    """`30`, `30s`, `500ms` or `2m` in seconds. Raises `BadRequest`."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h|)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise BadRequest(f"{text!r} is no time: expected seconds above zero, such as 30, 500ms or 2m")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def _parse_address(text: str) -> str:
+    split_address(text)
+    return text
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ClientConfig:
+    """What a client is told."""
+
+    proxy: str = ""
+    """The node that all calls go through: `host:port`, or a name in the registry. Empty: none."""
+    registry: str = ""
+    """Kind of the registry; empty for the default."""
+    registry_address: str = ""
+    """Where it is; empty for its default."""
+    request_timeout: float = 5.0
+    """Seconds a unary call may take when its caller set no deadline."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Reads the variables; raises `BadRequest` naming the one that makes no sense."""
+        return cls(**_override(CLIENT_SETTINGS, environment))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig:
+    """What a service is told."""
+
+    name: str
+    """What callers call it by."""
+    version: str = "latest"
+    """Its version in the registry."""
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Labels in the registry."""
+    address: str = "127.0.0.1:0"
+    """Where it listens: `host:port`, an empty host for every interface, port 0 for a free one. By default only programs
+    and nodes of the same host can call it, because the default registry is this host's as well."""
+    advertise: str = ""
+    """What the registry is told, where that is not the address it listens on: behind NAT, or in a container."""
+    register_ttl: float = 60.0
+    """Seconds after which the registry forgets an instance that was killed. Twice the interval: one renewal may
+    fail."""
+    register_interval: float = 30.0
+    """Seconds between renewals."""
+    registry: str = ""
+    """Kind of the registry; empty for the default."""
+    registry_address: str = ""
+    """Where it is; empty for its default."""
+
+    def override(self, environment: Mapping[str, str]) -> Self:
+        """The same where the environment says nothing; raises `BadRequest` naming the variable that makes no sense."""
+        return dataclasses.replace(self, **_override(SERVICE_SETTINGS, environment))
+
+    def check(self) -> None:
+        """Raises `BadRequest` for values that do not go together."""
+        if self.register_ttl <= self.register_interval:
+            raise BadRequest(
+                f"--register-ttl (MICRO_REGISTER_TTL) is {self.register_ttl:g} s: it must be more than "
+                f"--register-interval (MICRO_REGISTER_INTERVAL), {self.register_interval:g} s"
+            )
+
+
+class Setting(NamedTuple):
+    """One thing that can be set from outside."""
+
+    field: str
+    """Which field it sets."""
+    variable: str
+    """The variable; the flag is said by `flags`."""
+    flags: tuple[str, ...]
+    """Its flags, with hyphens; the spelling with underscores works as well."""
+    parse: Callable[[str], Any]
+    """Text to value; raises `BadRequest`."""
+    help: str
+    """For `--help`."""
+
+
+_REGISTRY = (
+    Setting("registry", "MICRO_REGISTRY", ("--registry",), str, "Kind of the registry."),
+    Setting("registry_address", "MICRO_REGISTRY_ADDRESS", ("--registry-address",), str, "Where the registry is."),
+)
+
+CLIENT_SETTINGS = (
+    *_REGISTRY,
+    Setting("proxy", "MICRO_PROXY", (), str, "The node to call through."),
+    Setting("request_timeout", "MICRO_CLIENT_REQUEST_TIMEOUT", (), parse_seconds, "Default deadline of unary calls."),
+)
+
+SERVICE_SETTINGS = (
+    Setting("name", "MICRO_SERVER_NAME", ("--server-name", "--name"), str, "What callers call the service by."),
+    Setting(
+        "address",
+        "MICRO_SERVER_ADDRESS",
+        ("--server-address", "--address"),
+        _parse_address,
+        "Where to listen: host:port, :port for every interface, port 0 for a free one.",
+    ),
+    Setting(
+        "advertise",
+        "MICRO_SERVER_ADVERTISE",
+        ("--server-advertise", "--advertise"),
+        str,
+        "Address told to the registry: host:port, or host for the port that was bound.",
+    ),
+    Setting(
+        "register_ttl",
+        "MICRO_REGISTER_TTL",
+        ("--register-ttl",),
+        parse_seconds,
+        "Seconds until a dead instance is gone.",
+    ),
+    Setting(
+        "register_interval",
+        "MICRO_REGISTER_INTERVAL",
+        ("--register-interval",),
+        parse_seconds,
+        "Seconds between renewals.",
+    ),
+    *_REGISTRY,
+)
+
+
+def _override(settings: tuple[Setting, ...], environment: Mapping[str, str]) -> dict[str, Any]:
+    """The fields that the environment sets. An empty variable counts as none."""
+    values = {}
+    for setting in settings:
+        if text := environment.get(setting.variable, ""):
+            try:
+                values[setting.field] = setting.parse(text)
+            except BadRequest as error:
+                raise BadRequest(f"{setting.variable}: {error}") from None
+    return values

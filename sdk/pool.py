@@ -1,0 +1,113 @@
+"""Connections of a client: one for each address, shared by all its calls, dialled when a call needs it.
+
+A port is there before its socket and takes frames at once. When nobody answers at the address it dies, and every call
+on it is known as not reached.
+"""
+
+import math
+from collections.abc import Iterator
+
+import trio
+
+from .connection import run_connection
+from .errors import MicroError, Status
+from .port.native import NativePort
+from .rawsocket import open_tcp
+from .wire.frame import Fate, Reset
+from .wire.mux import Mux, MuxStream
+
+CONNECT_SECONDS = 5.0
+"""Until an address that does not answer counts as dead."""
+
+SWEEP_SECONDS = 0.05
+"""How late a call's default deadline may be noticed: cheaper than a cancel scope for each call."""
+
+
+class Connection:
+    """One connection, from before it is dialled until it is lost."""
+
+    __slots__ = ("address", "mux", "port", "settled")
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.mux = Mux()
+        self.port = NativePort(self.mux, role="client", dialled=True, name=address)
+        self.mux.attach(self.port)
+        self.settled = trio.Event()
+        """Set when it is known whether somebody answers there."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether new calls may go on it, as far as is known."""
+        return not (self.port.dead or self.port.draining)
+
+
+class Pool:
+    """Dials in a nursery it is given."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._by_address: dict[str, Connection] = {}
+        self._alive: dict[Connection, None] = {}
+        """Draining ones as well, which have been replaced."""
+        self._sweeping = False
+
+    def connection_to(self, address: str) -> Connection:
+        """The connection to `host:port`; it is dialled if it is not there or takes no more calls."""
+        connection = self._by_address.get(address)
+        if connection is None or connection.port.dead or connection.port.draining:
+            connection = self._by_address[address] = Connection(address)
+            self._nursery.start_soon(self._run, connection)
+        return connection
+
+    def sweep(self) -> None:
+        """Says that a stream now has a deadline: it is broken off when that has passed."""
+        if not self._sweeping:
+            self._sweeping = True
+            self._nursery.start_soon(self._sweep)
+
+    async def _run(self, connection: Connection) -> None:
+        port = connection.port
+        self._alive[connection] = None
+        try:
+            with trio.fail_after(CONNECT_SECONDS):
+                transport = await open_tcp(connection.address)
+        except (MicroError, trio.TooSlowError) as error:
+            reason = str(error).rpartition(": ")[2] or f"no answer in {CONNECT_SECONDS:g} s"
+            port.connection_lost(f"cannot connect: {reason}")
+        except BaseException:
+            port.connection_lost("the client was closed")
+            raise
+        else:
+            connection.settled.set()
+            await run_connection(port, transport)
+        finally:
+            connection.settled.set()
+            del self._alive[connection]
+            if self._by_address.get(connection.address) is connection:
+                del self._by_address[connection.address]
+
+    async def _sweep(self) -> None:
+        """Runs as long as there are streams with a deadline."""
+        waiting = True
+        while waiting:
+            await trio.sleep(SWEEP_SECONDS)
+            now, waiting = trio.current_time(), False
+            for stream in list(self._streams()):
+                if stream.deadline <= now:
+                    _expire(stream)
+                elif stream.deadline < math.inf:
+                    waiting = True
+        self._sweeping = False
+
+    def _streams(self) -> Iterator[MuxStream]:
+        for connection in self._alive:
+            streams: dict[int, MuxStream] = connection.port.streams  # type: ignore[assignment]
+            yield from streams.values()
+
+
+def _expire(stream: MuxStream) -> None:
+    """Tells the peer that nobody waits any more, and whoever waits that the time is over."""
+    detail = "no answer came before the default deadline (MICRO_CLIENT_REQUEST_TIMEOUT)"
+    stream.reset(Status.DEADLINE_EXCEEDED, detail)
+    stream.break_off(Reset(Status.DEADLINE_EXCEEDED, Fate.MAY_HAVE_RUN, detail))

@@ -1,0 +1,197 @@
+"""Answers calls: handlers by endpoint, one task for each call, on whatever port the calls come in.
+
+A `Server` knows frames only. It serves sockets of its own (a service does), or streams that somebody else's mux hands
+to `accept` (a node's own services do).
+"""
+
+import functools
+import logging
+import math
+
+import trio
+
+from .answer import ServerStream
+from .connection import LAST_WORDS, run_connection
+from .errors import InternalServerError, MicroError, Status, Unimplemented
+from .handler import Function, Handler
+from .head import parse_call_head_untrusted
+from .port.native import NativePort
+from .rawsocket import take_over
+from .timers import Timers
+from .types import Endpoint
+from .wire.frame import NO_DEADLINE, Fate, Open
+from .wire.mux import Mux, MuxStream
+
+MAX_CONNECTIONS = 1000
+"""Connections at a time; nodes share one for all their calls, and a process may usually open 1,024 files."""
+
+HELLO_SECONDS = 5.0
+"""Until when a connection must have said HELLO."""
+
+LINGER_SECONDS = 0.25
+"""How long a drained connection stays open: frames that crossed the GOAWAY must still be refused, not lost."""
+
+_log = logging.getLogger(__name__)
+
+
+class Server:
+    """The endpoints of one service."""
+
+    def __init__(self, name: str) -> None:
+        """`name` is the service that callers call."""
+        self.name = name
+        self.open_calls = 0
+        """Calls that handlers are busy with."""
+        self._handlers: dict[str, Handler] = {}
+        self._ports: dict[NativePort, None] = {}
+        self._changed = trio.lowlevel.ParkingLot()
+        self._accepting = trio.CancelScope()
+        self._drained = trio.Event()
+
+    def add(self, name: str, function: Function) -> None:
+        """Answers the endpoint `name` (`Handler.Method`) with `function(request)` or `function(request, stream)`."""
+        if name in self._handlers:
+            raise ValueError(f"{self.name} has a handler for {name} already")
+        self._handlers[name] = Handler(name, function)
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What can be called, as a registry publishes it."""
+        return tuple(handler.endpoint for handler in self._handlers.values())
+
+    def accept(self, stream: MuxStream, opened: Open, nursery: trio.Nursery) -> None:
+        """Takes a stream that a peer opened and answers it, in a task of `nursery` if there is a handler for it.
+
+        Raises `RemoteProtocolError` for a head that cannot be read.
+        """
+        head = parse_call_head_untrusted(opened.head)
+        if head.service != self.name:
+            # An old record, or an address that changed hands: the caller may look for another instance.
+            detail = f"this is {self.name}, not {head.service}"
+            stream.reset(Status.UNAVAILABLE, detail, Fate.NOT_REACHED)
+            return
+        if opened.ms == 0:
+            detail = f"the deadline passed before {self.name} was reached"
+            stream.reset(Status.DEADLINE_EXCEEDED, detail, Fate.NOT_REACHED)
+            return
+        handler = self._handlers.get(head.endpoint)
+        deadline = math.inf if opened.ms == NO_DEADLINE else trio.current_time() + opened.ms / 1000
+        call = ServerStream(stream, head, handler.convert if handler else None, deadline)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers)) or "none"
+            call.fail(Unimplemented(f"{self.name} has no endpoint {head.endpoint}; it has {known}", id=self.name))
+            return
+        self.open_calls += 1
+        nursery.start_soon(self._answer, call, handler, name=head.endpoint)
+
+    async def serve(
+        self, listeners: list[trio.SocketListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Accepts connections and answers their calls until cancelled, or until `drain` is done; closes the
+        listeners."""
+        timers = Timers()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(timers.run)
+            task_status.started()
+            with self._accepting:
+                connect = functools.partial(self._serve_connection, timers, nursery)
+                await trio.serve_listeners(connect, listeners, handler_nursery=nursery)
+            await self._drained.wait()
+            nursery.cancel_scope.cancel()
+
+    async def drain(self, seconds: float) -> None:
+        """Closes the listeners, takes no more calls, and waits for those that are open, at most that many seconds."""
+        self._accepting.cancel()
+        for port in self._ports:
+            port.go_away()
+        with trio.move_on_after(seconds):
+            while self.open_calls:
+                await self._changed.park()
+        if self.open_calls:
+            _log.warning("%s stops with %d calls unanswered", self.name, self.open_calls)
+        with trio.move_on_after(LINGER_SECONDS):
+            while self._ports:
+                await self._changed.park()
+        for port in self._ports:
+            port.close(f"{self.name} is stopping")
+        with trio.move_on_after(2 * LAST_WORDS):
+            while self._ports:
+                await self._changed.park()
+        self._drained.set()
+
+    async def _serve_connection(self, timers: Timers, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
+        transport = take_over(stream)
+        if len(self._ports) >= MAX_CONNECTIONS:
+            _log.warning("refused %s: %d connections are open", transport.peer, MAX_CONNECTIONS)
+            transport.close()
+            return
+        mux = Mux(on_open=lambda stream, opened: self.accept(stream, opened, nursery))
+        port = _InstancePort(mux, transport.peer, trio.current_time() + HELLO_SECONDS)
+        mux.attach(port)
+        self._ports[port] = None
+        if self._accepting.cancel_called:
+            port.go_away()
+        try:
+            await run_connection(port, transport, timers=timers)
+        except Exception:  # a defect of ours must not take the other connections down
+            _log.exception("the connection of %s ended with an error", transport.peer)
+        finally:
+            del self._ports[port]
+            self._changed.unpark_all()
+
+    async def _answer(self, call: ServerStream, handler: Handler) -> None:
+        try:
+            with call.scope:
+                await self._run_handler(call, handler)
+            if call.scope.cancelled_caught:
+                call.expire(f"{self.name} {call.head.endpoint} did not answer before the deadline")
+        finally:
+            call.finish()
+            self.open_calls -= 1
+            if self._accepting.cancel_called:
+                self._changed.unpark_all()
+
+    async def _run_handler(self, call: ServerStream, handler: Handler) -> None:
+        try:
+            request = await call.first_message()
+            if handler.streaming:
+                result = await handler.function(request, call)
+                if result is not None:
+                    raise TypeError("a streaming handler returned a value: it answers with stream.send()")
+                await call.end()
+            else:
+                await call.reply(await handler.function(request))
+        except trio.BrokenResourceError as error:
+            if not call.stopped:
+                call.fail(self._unexpected(call, error))
+        except Exception as error:
+            call.fail(self._unexpected(call, error))
+
+    def _unexpected(self, call: ServerStream, error: Exception) -> MicroError:
+        """What the caller is told of an error: its own class, or that the handler failed, which then is in the log as
+        well."""
+        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]  # a handler that raised inside its own nursery
+        if isinstance(error, MicroError):
+            error.id = error.id or self.name
+            return error
+        where = f"{self.name} {call.head.endpoint}"
+        _log.error("%s raised", where, exc_info=error)
+        return InternalServerError(f"{where} raised {type(error).__name__}: {error}", id=self.name)
+
+
+class _InstancePort(NativePort):
+    """The port of a connection to an instance: one that says no HELLO in time is closed."""
+
+    def __init__(self, sink: Mux, name: str, hello_due: float) -> None:
+        super().__init__(sink, role="instance", dialled=False, name=name)
+        self._hello_due = hello_due
+
+    def next_timeout(self) -> float:
+        """When the HELLO must have come."""
+        return self._hello_due if self.hello is None else math.inf
+
+    def handle_timeout(self, now: float) -> None:
+        """It did not."""
+        if self.hello is None:
+            self.close(f"{self.name} said no HELLO within {HELLO_SECONDS:g} s")
