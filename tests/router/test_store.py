@@ -1,0 +1,121 @@
+from dataclasses import replace
+
+from router.linkstate import MAX_EDGES, LinkState
+from router.services import MAX_BODY, MAX_SERVICES, ServiceMap, root_of
+from router.statement import Signed, Version, to_sign
+from router.store import MAX_ORIGINS, Refusal, Store
+from router.wire import mark_of, pack_link_state, pack_service_map
+from tests.router.network import NETWORK, Key, node_id
+
+KEY = Key("a")
+
+
+def state(*, key: Key = KEY, origin: bytes = KEY.id, epoch: int = 1, seq: int = 1, edges: int = 0) -> LinkState:
+    return LinkState(
+        network=NETWORK, origin=origin, public=key.public, epoch=epoch, seq=seq, name="", addresses=(), transit=True,
+        links=tuple((number.to_bytes(16, "big"), 1) for number in range(edges)),
+    )  # fmt: skip
+
+
+def signed(statement: LinkState | ServiceMap, body: bytes = b"", *, key: Key = KEY) -> Signed:
+    packed = pack_link_state(statement) if isinstance(statement, LinkState) else pack_service_map(statement)
+    return Signed(packed, key.sign(to_sign(packed)), body)
+
+
+def verdict(store: Store[LinkState], statement: LinkState, *, key: Key = KEY) -> Refusal | None:
+    return store.refusal(statement, signed(statement, key=key))
+
+
+def link_states() -> Store[LinkState]:
+    return Store(network=NETWORK, node_id=node_id, verify=Key.verify)
+
+
+def kept(*statements: LinkState) -> Store[LinkState]:
+    store = link_states()
+    for statement in statements:
+        store.keep(statement, signed(statement))
+    return store
+
+
+def test_what_is_newer_is_taken_and_what_is_not_is_named() -> None:
+    store = kept(state(epoch=2, seq=2))
+    verdicts = {
+        (epoch, seq): verdict(store, state(epoch=epoch, seq=seq))
+        for epoch, seq in ((1, 9), (2, 1), (2, 2), (2, 3), (3, 1))
+    }
+    assert verdicts == {
+        (1, 9): Refusal.OLD,
+        (2, 1): Refusal.OLD,
+        (2, 2): Refusal.DUPLICATE,
+        (2, 3): None,
+        (3, 1): None,
+    }
+
+
+def test_the_same_number_with_another_mark_is_decided_by_the_mark() -> None:
+    statement = state()
+    smaller, greater = sorted([mark_of(b"one"), mark_of(b"other")])
+    store = kept(replace(statement, mark=greater))
+    assert store.refusal(replace(statement, mark=smaller), signed(statement)) is Refusal.OLD
+    store = kept(replace(statement, mark=smaller))
+    assert store.refusal(replace(statement, mark=greater), signed(statement)) is None
+
+
+def test_a_signature_counts_only_from_the_key_whose_hash_the_origin_is() -> None:
+    store, thief = link_states(), Key("thief")
+    assert verdict(store, state(), key=thief) is Refusal.BAD_SIGNATURE
+    assert verdict(store, state(key=thief), key=thief) is Refusal.WRONG_ID
+
+
+def test_a_signature_made_for_something_else_does_not_count() -> None:
+    packed = pack_link_state(state())
+    assert link_states().refusal(state(), Signed(packed, KEY.sign(packed))) is Refusal.BAD_SIGNATURE
+
+
+def test_a_statement_for_another_network_is_refused() -> None:
+    other = replace(state(), network="another")
+    assert verdict(link_states(), other) is Refusal.OTHER_NETWORK
+
+
+def test_a_full_store_takes_no_new_origin_and_still_what_known_ones_say() -> None:
+    store = kept(*(state(origin=number.to_bytes(16, "big")) for number in range(MAX_ORIGINS - 1)), state())
+    newcomer = Key("newcomer")
+    one_more = state(key=newcomer, origin=newcomer.id)
+    assert verdict(store, one_more, key=newcomer) is Refusal.TOO_MANY_ORIGINS
+    assert not store.lacks(newcomer.id, Version(1, 1, b""))
+    assert verdict(store, state(seq=2)) is None
+    assert store.lacks(KEY.id, Version(1, 2, b""))
+    store.forget((5).to_bytes(16, "big"))
+    assert verdict(store, one_more, key=newcomer) is None
+
+
+def test_more_links_than_the_bound_are_refused() -> None:
+    store = link_states()
+    assert verdict(store, state(edges=MAX_EDGES)) is None
+    assert verdict(store, state(edges=MAX_EDGES + 1)) is Refusal.TOO_MANY_EDGES
+
+
+def test_more_services_than_the_bound_are_refused_and_so_are_others_than_were_signed() -> None:
+    store: Store[ServiceMap] = Store(network=NETWORK, node_id=node_id, verify=Key.verify)
+    body = b"packed services"
+    whole = ServiceMap(
+        network=NETWORK, origin=KEY.id, public=KEY.public, epoch=1, seq=1, count=MAX_SERVICES, root=root_of(body)
+    )
+    assert store.refusal(whole, signed(whole, body)) is None
+    assert store.refusal(whole, signed(whole, body + b"!")) is Refusal.BAD_ROOT
+    assert store.refusal(whole, signed(whole, b"")) is Refusal.BAD_ROOT
+    assert store.refusal(whole, signed(whole, bytes(MAX_BODY + 1))) is Refusal.TOO_MANY_SERVICES
+    many = replace(whole, count=MAX_SERVICES + 1)
+    assert store.refusal(many, signed(many, body)) is Refusal.TOO_MANY_SERVICES
+
+
+def test_it_holds_one_statement_for_each_origin_until_it_is_forgotten() -> None:
+    store = kept(state(seq=1), state(seq=2))
+    assert list(store) == [KEY.id]
+    assert [each.seq for each in store.statements()] == [2]
+    found = store.get(KEY.id)
+    assert found is not None
+    assert found.signed == signed(state(seq=2))
+    store.forget(KEY.id)
+    store.forget(KEY.id)
+    assert store.get(KEY.id) is None
