@@ -66,16 +66,24 @@ class Load:
             self.ejected_until = -math.inf
         else:
             latency = max(latency, FAILURE_LATENCY)
-            self.failures += 1
-            if self.failures >= EJECT_AFTER:
-                doublings = min(self.failures - EJECT_AFTER, 16)
-                self.ejected_until = now + min(FIRST_EJECTION * 2.0**doublings, LONGEST_EJECTION)
+            if now >= self.ejected_until:  # else it is one of the many that failed at once: nothing new
+                self.failures += 1
+                if self.failures >= EJECT_AFTER:
+                    doublings = min(self.failures - EJECT_AFTER, 16)
+                    self.ejected_until = now + min(FIRST_EJECTION * 2.0**doublings, LONGEST_EJECTION)
         if latency >= self.latency:
             self.latency = latency
         else:
             fade = math.exp((self._stamp - now) / DECAY)
             self.latency = self.latency * fade + latency * (1.0 - fade)
         self._stamp = now
+
+    def waited(self, now: float, began: float) -> None:
+        """A caller gave up before the answer came: it would have taken at least so long. No failure, for nobody knows;
+        but a target that never answers must not stay the unknown one that costs nothing."""
+        latency = now - began
+        if latency >= self.latency * math.exp((self._stamp - now) / DECAY):
+            self.latency, self._stamp = latency, now
 
     def abandoned(self) -> None:
         """A call is over and says nothing about the target: its caller went away."""
