@@ -5,18 +5,22 @@ frames of that stream go. For an OPEN the switch finds the far port (the next li
 or the instance that `Egress` picks); for every later frame it looks the leg up, settles credit, changes the number and
 passes the frame on. That is all a transit node does.
 
-What goes wrong is answered where it is found, with a RESET that says whether a handler can have seen the call.
+What goes wrong is answered where it is found, with a RESET that says whether a handler can have seen the call. Nothing
+is passed on for which the next port could be blamed: whoever breaks a rule of a stream is told so by the node it is
+connected to, and calls of others over the same link or instance never suffer for it.
+
+A pair is forgotten before the frame that ends it is sent: a port may answer within `send`.
 """
 
 import math
 from typing import NamedTuple, Protocol
 
-from sdk.errors import MicroError, NotFound, RemoteProtocolError, Status, Timeout, Unavailable
+from sdk.errors import BadRequest, MicroError, NotFound, RemoteProtocolError, Status, Timeout, Unavailable
 from sdk.head import CallHead, parse_call_head_untrusted
 from sdk.port import Port
 from sdk.selector import Load
 from sdk.wire import frame
-from sdk.wire.frame import END, ID_SIZE, MAX_HOPS, NO_DEADLINE, Fate, Reset
+from sdk.wire.frame import END, ID_SIZE, MAX_HOPS, NO_DEADLINE, TRAILERS, Fate, Reset
 
 MAX_QUEUED = 4 << 20
 """Bytes that may wait on a port before it takes no new calls."""
@@ -45,7 +49,9 @@ class Chooser(Protocol):
 class Leg:
     """One direction of a call: where the frames of one stream of one port go."""
 
-    __slots__ = ("back", "calling", "deadline", "ended", "load", "opened", "port", "stream", "window")
+    __slots__ = (
+        "back", "begun", "calling", "deadline", "ended", "load", "opened", "port", "stopped", "stream", "window",
+    )  # fmt: skip
 
     back: "Leg"
     """The other direction."""
@@ -59,8 +65,12 @@ class Leg:
         """Whether this direction leads away from the caller."""
         self.window = frame.INITIAL_CREDIT
         """Body bytes that may still go this way."""
+        self.begun = calling
+        """The first frame went this way: of a call the OPEN, of an answer usually the HEAD."""
         self.ended = False
         """END went this way."""
+        self.stopped = False
+        """STOP went this way."""
         self.deadline = math.inf
         """When the call is over whatever happens; kept on the calling leg."""
         self.opened = -math.inf
@@ -88,7 +98,7 @@ class Switch:
         self._me = me
         self._name = name
         self._callers: dict[Port, None] = {}
-        self._sweep_at = -math.inf
+        self._swept_at = -math.inf
 
     def link_up(self, peer: bytes, port: Port) -> None:
         """A link to another node can be used."""
@@ -109,61 +119,81 @@ class Switch:
         elif kind in (frame.HEAD, frame.DATA):
             if leg.ended:
                 raise RemoteProtocolError(f"{port.name} sent body bytes after the end of stream {stream}")
-            leg.window -= frame.body_size_untrusted(kind, flags, payload)
+            size = frame.body_size_untrusted(kind, flags, payload)
+            leg.window -= size
             if leg.window < 0:
                 raise RemoteProtocolError(f"{port.name} sent more on stream {stream} than its credit")
-            leg.port.send(kind, flags, leg.stream, payload)
-            if kind == frame.HEAD and (load := leg.back.load) is not None:
-                load.observe(port.now, ok=True, began=leg.back.opened)
+            if not leg.begun:
+                leg.begun = True
+                if (load := leg.back.load) is not None:
+                    load.observe(port.now, ok=True, began=leg.back.opened)
+            elif kind == frame.HEAD:
+                raise RemoteProtocolError(f"{port.name} sent a head on stream {stream} that begins no answer")
             if flags & END:
                 leg.ended = True
                 if leg.back.ended:
                     self._close(leg)
+            elif flags & TRAILERS:
+                raise RemoteProtocolError(f"{port.name} sent trailers on stream {stream} that end nothing")
+            elif not size and kind == frame.DATA:
+                return  # it says nothing and costs no credit: a flood of it would only fill the next queue
+            leg.port.send(kind, flags, leg.stream, payload)
         elif kind == frame.CREDIT:
-            leg.back.window += frame.parse_u32_untrusted(payload)
+            granted = frame.parse_u32_untrusted(payload)
+            if not granted:
+                return
+            leg.back.window += granted
             if leg.back.window > frame.MAX_CREDIT:
                 raise RemoteProtocolError(f"{port.name} granted more than {frame.MAX_CREDIT} bytes on one stream")
             leg.port.send(kind, 0, leg.stream, payload)
         elif kind == frame.RESET:
             reset = frame.parse_reset_untrusted(payload)
-            leg.port.send(kind, 0, leg.stream, payload)
-            if not leg.calling and reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
+            if leg.calling:
+                self._given_up(leg, port.now)
+            elif reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
                 load.observe(port.now, ok=False, began=leg.back.opened)
             self._close(leg)
-        elif kind == frame.STOP:
+            leg.port.send(kind, 0, leg.stream, payload)
+        elif kind == frame.STOP and not leg.stopped:
+            leg.stopped = True
             leg.port.send(kind, 0, leg.stream, payload)
 
     def on_dead(self, port: Port, reason: str) -> None:
         """Ends every call that ran over a port that is gone, and tells the other side of each what is known of it."""
         self._callers.pop(port, None)
-        legs: list[tuple[int, Leg]] = list(port.streams.items())
-        for stream, leg in legs:
+        while port.streams:
+            stream: int = next(iter(port.streams))
+            leg: Leg = port.streams[stream]
+            # When frames last came says little: it may be hours ago, or never for a port that was not connected yet.
+            now = max(port.now, self._swept_at, leg.opened, leg.back.opened)
             if leg.calling:
+                self._given_up(leg, now)
                 reset = Reset(Status.CANCELLED, Fate.MAY_HAVE_RUN, f"{self._name}: the caller is gone: {reason}")
             else:
                 fate = Fate.MAY_HAVE_RUN if port.was_sent(stream) else Fate.NOT_REACHED
                 edge = self._me + port.peer if port.peer else b""
                 reset = Reset(Status.UNAVAILABLE, fate, f"{self._name}: lost {port.name}: {reason}", edge)
                 if leg.back.load is not None:
-                    leg.back.load.observe(port.now, ok=False, began=leg.back.opened)
-            leg.port.send(frame.RESET, 0, leg.stream, frame.pack_reset(reset))
+                    leg.back.load.observe(now, ok=False, began=leg.back.opened)
             self._close(leg)
+            leg.port.send(frame.RESET, 0, leg.stream, frame.pack_reset(reset))
 
     def next_timeout(self) -> float:
         """When to look again for calls whose time is up."""
-        return self._sweep_at
+        return self._swept_at + SWEEP
 
     def handle_timeout(self, now: float) -> None:
         """Ends the calls whose deadline has passed: the caller gets DEADLINE_EXCEEDED, the callee is told to stop."""
-        self._sweep_at = now + SWEEP
+        self._swept_at = now
+        detail = f"{self._name}: the call's deadline has passed"
+        payload = frame.pack_reset(Reset(Status.DEADLINE_EXCEEDED, Fate.MAY_HAVE_RUN, detail))
         for port in list(self._callers):
             late = [leg for leg in port.streams.values() if leg.calling and leg.deadline <= now]
             for leg in late:
-                detail = f"{self._name}: the call's deadline has passed"
-                payload = frame.pack_reset(Reset(Status.DEADLINE_EXCEEDED, Fate.MAY_HAVE_RUN, detail))
+                self._given_up(leg, now)
+                self._close(leg)
                 leg.port.send(frame.RESET, 0, leg.stream, payload)
                 port.send(frame.RESET, 0, leg.back.stream, payload)
-                self._close(leg)
             if not port.streams:
                 del self._callers[port]
 
@@ -181,6 +211,7 @@ class Switch:
         ms = opened.ms
         if ms != NO_DEADLINE and port.delay_ms:
             ms = max(0, ms - port.delay_ms)
+        target: Target | None = None
         try:
             if not ms:
                 raise Timeout("the call's deadline had passed when it came here")
@@ -188,6 +219,9 @@ class Switch:
                 target, hops = self._next_hop(port, opened.hops, opened.path, opened.head)
             elif port.peer:
                 raise RemoteProtocolError(f"{port.name} sent a call without a path")
+            elif len(opened.head) + len(opened.body) > frame.MAX_OPEN:
+                # With a path in it, it would be longer than a frame, and the next node would blame this one.
+                raise BadRequest(f"a call's head and first body bytes have more than {frame.MAX_OPEN} bytes")
             else:
                 head = parse_call_head_untrusted(opened.head)
                 target, hops = self.ingress.choose(head, port.now), MAX_HOPS
@@ -199,15 +233,15 @@ class Switch:
         except RemoteProtocolError:
             raise
         except MicroError as error:
+            if target is not None and target.load is not None:
+                target.load.observe(port.now, ok=False, began=port.now)
             self._refuse(port, stream, error)
             return
         self.calls += 1
         there = Leg(target.port, number, calling=True)
         here = Leg(port, stream, calling=False)
         there.back, here.back = here, there
-        there.window -= len(opened.body)
-        if there.window < 0:
-            raise RemoteProtocolError(f"{port.name} sent more on stream {stream} than its credit")
+        there.window -= len(opened.body)  # never below 0: the first credit is as long as a frame
         there.ended = flags & END != 0
         if ms != NO_DEADLINE:
             there.deadline = port.now + ms / 1000 + SWEEP
@@ -229,7 +263,11 @@ class Switch:
             raise RemoteProtocolError(f"{port.name} sent a call whose path does not lead here")
         rest = path[ID_SIZE:]
         if not rest:
-            return self.egress.choose(parse_call_head_untrusted(head), port.now), hops
+            try:
+                parsed = parse_call_head_untrusted(head)
+            except RemoteProtocolError as error:  # of the first node: those between cannot see it, and are not to blame
+                raise BadRequest(error.detail) from None
+            return self.egress.choose(parsed, port.now), hops
         if not hops:
             raise Unavailable("the call has no hops left")
         link = self.links.get(rest[:ID_SIZE])
@@ -245,14 +283,19 @@ class Switch:
         reset = Reset(error.grpc, Fate.NOT_REACHED, detail, edge)
         port.send(frame.RESET, 0, stream, frame.pack_reset(reset))
 
+    def _given_up(self, leg: Leg, now: float) -> None:
+        """The caller waits no longer: who has not answered by now is at least so slow."""
+        if leg.load is not None and not leg.back.begun:
+            leg.load.waited(now, began=leg.opened)
+
     def _close(self, leg: Leg) -> None:
-        """Forgets a pair."""
+        """Forgets a pair; of one that is forgotten already it does nothing."""
         back = leg.back
-        leg.port.streams.pop(leg.stream, None)
-        back.port.streams.pop(back.stream, None)
-        load = leg.load or back.load
-        if load is not None:
-            load.abandoned()
+        if back.port.streams.pop(back.stream, None) is not None:
+            del leg.port.streams[leg.stream]
+            load = leg.load or back.load
+            if load is not None:
+                load.abandoned()
 
 
 class NoEdge(Unavailable):
