@@ -37,17 +37,20 @@ class Egress:
         self._balancer = balancer
 
     def offers(self, service: str) -> bool:
-        """Whether an instance of the service is here."""
-        return bool(self._instances.local_instances(service))
+        """Whether an instance of the service is here that can be called."""
+        return any(instance.native for instance in self._instances.local_instances(service))
 
     def choose(self, head: CallHead, now: float) -> Target:
         """The instance that answers. Raises `NotFound` when none is here, `Unavailable` when none speaks frames."""
-        instances = self._instances.local_instances(head.service)
-        if not instances:
-            raise NotFound(f"{self._name}: no instance of {head.service!r} is left here")
-        callable_ = [instance for instance in instances if instance.native]
+        callable_ = [each for each in self._instances.local_instances(head.service) if each.native]
         if not callable_:
-            spoken = ", ".join(sorted({instance.protocol for instance in instances}))
-            raise Unavailable(f"the instances of {head.service!r} speak {spoken} only, which this node cannot call yet")
+            raise self.refusal(head.service)
         index, load = self._balancer.choose([instance.id for instance in callable_], now)
         return Target(self._dialer.port_to(callable_[index].address), b"", load)
+
+    def refusal(self, service: str) -> NotFound | Unavailable:
+        """Why no instance of this environment can be called."""
+        spoken = ", ".join(sorted({instance.protocol for instance in self._instances.local_instances(service)}))
+        if spoken:
+            return Unavailable(f"the instances of {service!r} speak {spoken} only, which this node cannot call yet")
+        return NotFound(f"{self._name}: no instance of {service!r} is left here")

@@ -1,7 +1,7 @@
 """The first node's part in a call: where it is answered, and the path that leads there.
 
-Services of the node itself come first, then instances of this environment, then the origins that offer the service,
-from the cheapest tier that can be reached. The choice is made anew for each call.
+Services of the node itself come first, then instances of this environment that can be called, then the origins that
+offer the service, from the cheapest tier that can be reached. The choice is made anew for each call.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,16 +69,31 @@ class Ingress:
         if self._egress.offers(head.service):
             return self._egress.choose(head, now)
         origins = self._routes.origins_of(head.service)
-        if origins:
-            tier = cheapest_tier(origins)
-            index, load = self._balancer.choose([each.origin for each in tier], now) if len(tier) > 1 else (0, None)
-            chosen = tier[index]
-            port = self._links.get(chosen.path[0])
-            if port is not None:
-                return Target(port, chosen.path_bytes, load or self._balancer.load(chosen.origin))
-        raise self._nowhere(head.service)
+        if not origins:
+            raise self._nowhere(head.service)
+        target = self._towards(origins, now)
+        if target is None:
+            # The table learns of a link's end a moment later than the switch.
+            origins = [each for each in origins if each.path[0] in self._links]
+            target = self._towards(origins, now) if origins else None
+        if target is None:
+            raise Unavailable(f"the links towards the nodes that offer {head.service!r} have just gone down")
+        return target
+
+    def _towards(self, origins: Sequence[Origin], now: float) -> Target | None:
+        """The origin that is chosen, unless the first link of its path is down."""
+        tier = cheapest_tier(origins)
+        if len(tier) > 1:
+            index, load = self._balancer.choose([each.origin for each in tier], now)
+        else:
+            index, load = 0, self._balancer.load(tier[0].origin)
+        port = self._links.get(tier[index].path[0])
+        return None if port is None else Target(port, tier[index].path_bytes, load)
 
     def _nowhere(self, service: str) -> NotFound | Unavailable:
+        here = self._egress.refusal(service)
+        if isinstance(here, Unavailable):
+            return here
         unreachable = self._routes.unreachable_origins(service)
         if unreachable:
             nodes = ", ".join(unreachable[:3])
