@@ -4,16 +4,23 @@ A port is there before its socket: it takes frames at once, within credit, and w
 dies with every call on it known as not reached.
 """
 
+import logging
+
 import trio
 
 from sdk.connection import run_connection
-from sdk.errors import Unavailable
+from sdk.errors import MicroError
 from sdk.port import Sink
 from sdk.port.native import NativePort
 from sdk.rawsocket import open_tcp
 
 CONNECT = 5.0
 """Seconds until an address that does not answer counts as dead."""
+
+GONE = "the instance is gone from the registry"
+"""Why a connection is closed that nobody needs."""
+
+_log = logging.getLogger(__name__)
 
 
 class TcpDialer:
@@ -38,19 +45,29 @@ class TcpDialer:
         """Closes connections to addresses where no instance is any more, once no call is on them."""
         for address, port in list(self._ports.items()):
             if address not in addresses and not port.streams:
-                port.close("the instance is gone from the registry")
+                # Going away first: if the address comes back before the connection is gone, a new one is made.
+                port.go_away()
+                port.close(GONE)
 
     async def _run(self, address: str, port: NativePort) -> None:
         try:
             with trio.fail_after(CONNECT):
                 transport = await open_tcp(address)
-        except (Unavailable, trio.TooSlowError) as error:
+        except (MicroError, ValueError, trio.TooSlowError) as error:
+            # A record may hold what is no address at all; ValueError is Python's for a host that is none.
             port.connection_lost(str(error) or f"nobody answered in {CONNECT:g} s")
         except BaseException:
             port.connection_lost("this node is stopping")
             raise
         else:
-            await run_connection(port, transport)
+            if port.draining:  # the instance went while it was dialled
+                transport.close()
+                port.connection_lost(GONE)
+            else:
+                try:
+                    await run_connection(port, transport)
+                except Exception:  # a defect of ours must not take the node down
+                    _log.exception("the connection to %s ended with an error", address)
         finally:
             if self._ports.get(address) is port:
                 del self._ports[address]
