@@ -1,16 +1,16 @@
 """The proxy port: accepts programs, finds out what they speak, and hands them to the switch.
 
-Until a connection has said what it speaks it may send 16 KiB and take 5 s; it is answered with nothing and closed
-after that.
+Until a connection has said what it speaks, and then its HELLO, it may send 16 KiB and take 5 s; it is answered with
+nothing and closed after that.
 """
 
 import logging
+import math
 from collections.abc import Sequence
 
 import trio
 
 from sdk.connection import run_connection
-from sdk.errors import RemoteProtocolError
 from sdk.netaddress import is_private
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
@@ -22,8 +22,11 @@ from .switch import Switch
 FIRST_BYTES = 5.0
 """Seconds in which a connection says what it speaks."""
 
+FIRST_SIZE = 16384
+"""Bytes it may use for that."""
+
 MAX_CONNECTIONS = 4096
-"""Connections of programs at one time; the files a process may open by default are 1,024 to 65,536."""
+"""Connections at one time, silent ones too; the files a process may open by default are 1,024 to 65,536."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +35,10 @@ class ProxyListener:
     """Serves programs on the proxy port of a node."""
 
     def __init__(self, switch: Switch, timers: Timers) -> None:
+        """`timers` close programs that say no HELLO."""
         self._switch = switch
         self._timers = timers
+        self._connections = 0
         self._ports: dict[NativePort, None] = {}
         self._warned: dict[str, None] = {}
         self._draining = False
@@ -56,36 +61,51 @@ class ProxyListener:
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         transport = take_over(stream)
-        if not transport.peer_host or not is_private(transport.peer_host):
+        self._connections += 1
+        try:
+            await self._admit(transport)
+        except Exception:  # a defect of ours must not take the node down
+            _log.exception("the connection of %s ended with an error", transport.peer)
+        finally:
+            self._connections -= 1
+            transport.close()
+
+    async def _admit(self, transport: RawSocket) -> None:
+        if not transport.peer_host:
+            return  # it left before it was accepted
+        if not is_private(transport.peer_host):
             self._refuse(transport, "it is not of this host or a private network, and this port has no token")
             return
-        if len(self._ports) >= MAX_CONNECTIONS:
-            self._refuse(transport, f"{MAX_CONNECTIONS} programs are connected already")
+        if self._connections > MAX_CONNECTIONS:
+            self._refuse(transport, f"{MAX_CONNECTIONS} connections are open already")
             return
-        first = await self._first_bytes(transport)
+        due = trio.current_time() + FIRST_BYTES
+        first = await self._first_bytes(transport, due)
         if not first.startswith(PREFACE[:6]):
             self._refuse(transport, "it does not speak frames" if first else "it said nothing")
             return
-        port = NativePort(self._switch, role="node", dialled=False, name=f"program {transport.peer}")
-        self._ports[port] = None
+        port = _ProgramPort(self._switch, name=f"program {transport.peer}", hello_due=due)
         if self._draining:
             port.go_away()
+        self._ports[port] = None
         try:
-            await run_connection(port, transport, timers=None, first=first)
+            await run_connection(port, transport, timers=self._timers, first=first)
         finally:
             del self._ports[port]
+        if port.hello is None:
+            self._refuse(transport, port.reason)
 
-    async def _first_bytes(self, transport: RawSocket) -> bytes:
+    async def _first_bytes(self, transport: RawSocket, due: float) -> bytes:
         """What tells the protocol, or what came of it in time."""
         first = b""
-        with trio.move_on_after(FIRST_BYTES):
+        with trio.move_on_at(due):
             try:
                 while len(first) < len(PREFACE) and PREFACE.startswith(first[:6]):
-                    data = await transport.receive_some()
+                    data = await transport.receive_some(FIRST_SIZE)
                     if not data:
                         break
                     first += data
-            except (trio.BrokenResourceError, RemoteProtocolError):
+            except trio.BrokenResourceError:
                 return b""
         return first
 
@@ -98,3 +118,27 @@ class ProxyListener:
                 self._warned.clear()
             self._warned[transport.peer_host] = None
             _log.warning("refused a connection from %s to the proxy port: %s", transport.peer, reason)
+
+
+class _ProgramPort(NativePort):
+    """The port of a program: one that says no HELLO in time is closed."""
+
+    def __init__(self, switch: Switch, *, name: str, hello_due: float) -> None:
+        super().__init__(switch, role="node", dialled=False, name=name)
+        self.reason = ""
+        """Why it is gone."""
+        self._hello_due = hello_due
+
+    def next_timeout(self) -> float:
+        """When the HELLO must have come."""
+        return self._hello_due if self.hello is None else math.inf
+
+    def handle_timeout(self, now: float) -> None:
+        """It did not."""
+        if self.hello is None:
+            self.close(f"{self.name} said no HELLO within {FIRST_BYTES:g} s")
+
+    def connection_lost(self, reason: str) -> None:
+        """Keeps the reason for the log."""
+        self.reason = self.reason or reason
+        super().connection_lost(reason)
