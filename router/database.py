@@ -3,7 +3,7 @@
 The link states go to the whole network; the service maps are kept apart from them because they need not.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -12,7 +12,6 @@ from .linkstate import Edges, LinkState, edges_of, reachable
 from .services import ServiceEntry, ServiceMap, by_name
 from .statement import Kind, Signed, Version
 from .store import Kept, Refusal, Store, Verify
-from .wire import parse_entries_untrusted
 
 FORGET_AFTER: Final = 60.0
 """Seconds after which an origin that cannot be reached is forgotten."""
@@ -96,10 +95,12 @@ class Database:
             return self._link_states.refusal(statement, signed)
         return self._service_maps.refusal(statement, signed)
 
-    def take_untrusted(self, statement: LinkState | ServiceMap, signed: Signed) -> tuple[Kind, bytes]:
-        """Take a statement in the place of an older one; answers with what it is about.
+    def take(
+        self, statement: LinkState | ServiceMap, signed: Signed, entries: Iterable[ServiceEntry]
+    ) -> tuple[Kind, bytes]:
+        """Take a statement, and the entries that a service map speaks of, in the place of an older one.
 
-        Raises `RemoteProtocolError`, and changes nothing, when the entries that came with it cannot be read.
+        Answers with what it is about.
         """
         origin = statement.origin
         if isinstance(statement, LinkState):
@@ -110,7 +111,7 @@ class Database:
                 self.topology += 1
             kind = Kind.LINK_STATE
         else:
-            self._offers[origin] = by_name(parse_entries_untrusted(signed.body, statement.count))
+            self._offers[origin] = by_name(entries)
             self._service_maps.keep(statement, signed)
             kind = Kind.SERVICES
         self._view(origin)

@@ -10,7 +10,7 @@ once, and costs no more memory than there is to know.
 """
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from random import Random
@@ -36,6 +36,7 @@ from .wire import (
     pack_pull,
     pack_service_map,
     pack_statements,
+    parse_entries_untrusted,
     parse_message_untrusted,
     parse_statement_untrusted,
 )
@@ -248,6 +249,7 @@ class Gossip:
         self._tell(statement)
 
     def _tell_services(self) -> None:
+        told: list[ServiceEntry] = []
         packed: list[bytes] = []
         room = MAX_BODY - 8  # for the array's header
         for entry in self._entries.values():
@@ -257,6 +259,7 @@ class Gossip:
                 self.counters["services_not_told"] += len(self._entries) - len(packed)
                 break
             packed.append(data)
+            told.append(entry)
         body = pack_body(packed)
         statement = pack_service_map(
             ServiceMap(
@@ -269,13 +272,13 @@ class Gossip:
                 root=root_of(body),
             )
         )
-        self._tell(statement, body)
+        self._tell(statement, body, told)
 
-    def _tell(self, packed: bytes, body: bytes = b"") -> None:
+    def _tell(self, packed: bytes, body: bytes = b"", entries: Sequence[ServiceEntry] = ()) -> None:
         signed = Signed(packed, self._sign(to_sign(packed)), body)
         statement = parse_statement_untrusted(signed)
         assert statement is not None
-        self._flood(self._known.take_untrusted(statement, signed))
+        self._flood(self._known.take(statement, signed, entries))
 
     def _next_seq(self, kind: Kind) -> int:
         self._seqs[kind] += 1
@@ -292,7 +295,9 @@ class Gossip:
         elif statement.origin == self.me:
             self._meet_older_self(statement.version, now)
         else:
-            self._flood(self._known.take_untrusted(statement, signed), source=peer)
+            # Entries that are signed and cannot be read end this link: an honest neighbour would not have passed them on.
+            entries = parse_entries_untrusted(signed.body, statement.count) if isinstance(statement, ServiceMap) else ()
+            self._flood(self._known.take(statement, signed, entries), source=peer)
             self._look_for_the_lost(now, stranger=statement.origin not in self._known.origins)
 
     def _meet_older_self(self, version: Version, now: float) -> None:

@@ -208,7 +208,9 @@ def _texts(data: Any, limit: int, what: str) -> tuple[str, ...]:
     array = _array(data, what)
     if len(array) > limit:
         raise RemoteProtocolError(f"gossip {what} are more than {limit}")
-    return tuple(_text(item, what) for item in array)
+    for item in array:
+        _text(item, what)
+    return array
 
 
 def _bytes(data: Any, size: int, what: str) -> bytes:
@@ -275,7 +277,7 @@ def _entry(data: Any) -> ServiceEntry:
         protocols=_texts(protocols, MAX_PROTOCOLS, "protocols"),
         instances=_number(instances, 0, MAX_INSTANCES, "instances"),
         weight=_number(weight, 0, MAX_INSTANCES, "weight"),
-        labels=tuple(_label(pair) for pair in pairs),
+        labels=tuple(map(_label, pairs)),
     )
 
 

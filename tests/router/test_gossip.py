@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 
 from router.gossip import BATCH, Gossip
 from router.linkstate import MAX_EDGES
-from router.services import MAX_SERVICES
-from router.statement import Kind, Signed, Version
+from router.services import MAX_SERVICES, ServiceMap, root_of
+from router.statement import Kind, Signed, Version, to_sign
 from router.store import MAX_ORIGINS
 from router.wire import (
     Digest,
     Statements,
     pack_digest,
     pack_pull,
+    pack_service_map,
     pack_statements,
     parse_message_untrusted,
     parse_statement_untrusted,
@@ -501,6 +502,20 @@ def test_what_cannot_be_read_is_said_and_what_is_newer_than_this_version_is_coun
     machine.receive(Key("b").id, b"\x92\x09\x90", 0.0)
     machine.receive(Key("b").id, pack_statements([Signed(b"\x91\x09", b"")]), 0.0)
     assert machine.counters == {"unknown_message": 1, "unknown_statement": 1}
+
+
+def test_services_that_are_signed_and_cannot_be_read_end_the_link_and_change_nothing() -> None:
+    machine, key = listener(), Key("y")
+    statement = ServiceMap(
+        network="test", origin=key.id, public=key.public, epoch=1, seq=1, count=1, root=root_of(b"\x91\xc0")
+    )
+    packed = pack_service_map(statement)
+    revision = machine.revision
+    signed = Signed(packed, key.sign(to_sign(packed)), b"\x91\xc0")
+    with pytest.raises(RemoteProtocolError, match="service is no array"):
+        machine.receive(Key("b").id, pack_statements([signed]), 0.0)
+    assert machine.revision == revision
+    assert not machine.messages_to_send(0.0)
 
 
 def test_messages_of_a_link_that_is_gone_are_not_read() -> None:
