@@ -21,8 +21,12 @@ MAX_ANSWERS = 1000
 """Answers to PINGs and broken streams that may wait for a peer to read them; beyond that it floods us (nghttp2 and Go's
 HTTP/2 draw the same line, after CVE-2019-9512)."""
 
+MAX_BACKLOG = 16 << 20
+"""Bytes that may wait for a peer to read them before streams it opens are refused: without it, one that opens calls and
+never reads an answer would fill the memory. 16 MiB are the first credit of 256 answers."""
+
 _FIRST_LENGTH = 4096
-"""Longest frame before the peer's HELLO has come, in bytes."""
+"""Longest HELLO, in bytes."""
 
 
 def _nobody(*_: object) -> None:
@@ -69,10 +73,10 @@ class NativePort:
         self._max_streams = max_streams
         self._next = 1 if dialled else 2
         self._accepted = -2 if dialled else -1
-        self._unsent: list[int] = []
+        self._unsent: set[int] = set()
         self._answers = 0
         self._refusing = False
-        self._preface_due = preface
+        self._preface_size = len(frame.PREFACE) if preface else 0
         if preface:
             self._out.append(frame.PREFACE)
         hello = frame.pack_hello(Hello(frame.VERSION, role, max_streams))
@@ -88,7 +92,7 @@ class NativePort:
         if not out:
             self.wake()
         if kind == frame.OPEN:
-            self._unsent.append(stream)
+            self._unsent.add(stream)
         size = len(payload)
         self.queued += size + frame.HEADER_SIZE
         out.append(frame.HEADER.pack(size, kind, flags, stream))
@@ -104,7 +108,7 @@ class NativePort:
             raise Unavailable(f"{self.name} has its limit of {limit} streams open")
         number = self._next
         while number in streams:
-            number = (number + 2) & 0xFFFFFFFF
+            number = (number + 2) & 0xFFFFFFFF or 2
         self._next = (number + 2) & 0xFFFFFFFF or 2
         return number
 
@@ -136,22 +140,24 @@ class NativePort:
     def receive_data(self, data: bytes, now: float) -> bool:
         """Takes bytes of the peer and hands at most 256 frames on; True when more frames wait: call again with
         nothing."""
+        if self.dead:  # bytes that were read when the connection was given up: nobody would clean up after them
+            return False
         self.now = now
         buffer = self._buffer + data if self._buffer else data
         start, size = 0, len(buffer)
-        if self._preface_due:
-            if size < len(frame.PREFACE) and frame.PREFACE.startswith(buffer[:6]):
+        if self.hello is None:
+            start = self._begin(buffer)
+            if not start:
                 self._buffer = buffer
                 return False
-            self._check_preface(buffer)
-            start = len(frame.PREFACE)
         on_frame, streams, unpack = self.sink.on_frame, self.streams, frame.HEADER.unpack_from
-        most = frame.MAX_PAYLOAD if self.hello else _FIRST_LENGTH
         budget = MAX_FRAMES
         while size - start >= 10:
             length, kind, flags, stream = unpack(buffer, start)
-            if length > most:
-                raise RemoteProtocolError(f"{self.name} sent a frame of {length} bytes; {most} are allowed")
+            if length > frame.MAX_PAYLOAD:
+                raise RemoteProtocolError(
+                    f"{self.name} sent a frame of {length} bytes; {frame.MAX_PAYLOAD} are allowed"
+                )
             stop = start + 10 + length
             if stop > size:
                 break
@@ -168,9 +174,10 @@ class NativePort:
             elif kind == frame.OPEN:
                 if self._admit(stream):
                     on_frame(self, kind, flags, stream, payload)
+                    if stream not in streams:
+                        self._count_answer()
             elif stream == 0:
                 self._on_connection_frame(kind, flags, payload, now)
-                most = frame.MAX_PAYLOAD
         self._buffer = buffer[start:] if start < size else b""
         return False
 
@@ -179,7 +186,7 @@ class NativePort:
         out, self._out = self._out, []
         self.queued = 0
         if self._unsent:
-            self._unsent = []
+            self._unsent = set()
         self._answers = 0
         return b"".join(out)
 
@@ -199,6 +206,28 @@ class NativePort:
 
     # Inside.
 
+    def _begin(self, buffer: bytes) -> int:
+        """Takes the preface and the HELLO, which come first; returns where the frames after them begin, or 0 when they
+        are not complete."""
+        start = self._preface_size
+        if start:
+            if len(buffer) < start and frame.PREFACE.startswith(buffer[:6]):
+                return 0
+            self._check_preface(buffer)
+        if len(buffer) < start + frame.HEADER_SIZE:
+            return 0
+        length: int
+        length, kind, _, stream = frame.HEADER.unpack_from(buffer, start)
+        if kind != frame.HELLO or stream:
+            raise RemoteProtocolError(f"{self.name} began with a frame of type {kind} instead of HELLO")
+        if length > _FIRST_LENGTH:
+            raise RemoteProtocolError(f"{self.name} sent a HELLO of {length} bytes; {_FIRST_LENGTH} are allowed")
+        start += frame.HEADER_SIZE
+        if len(buffer) < start + length:
+            return 0
+        self.hello = frame.parse_hello_untrusted(buffer[start : start + length])
+        return start + length
+
     def _check_preface(self, buffer: bytes) -> None:
         magic = frame.PREFACE[:6]
         if buffer[:6] != magic:
@@ -208,12 +237,9 @@ class NativePort:
             raise RemoteProtocolError(
                 f"{self.name} speaks versions {lowest} to {highest} of the protocol, we speak {frame.VERSION}"
             )
-        self._preface_due = False
 
     def _admit(self, stream: int) -> bool:
         """Whether a stream the peer opens may be; one too many is refused, a wrong number ends the connection."""
-        if self.hello is None:
-            raise RemoteProtocolError(f"{self.name} opened a stream before its HELLO")
         if stream == 0 or stream % 2 == self._dialled:
             raise RemoteProtocolError(f"{self.name} opened stream {stream}, a number that is ours to give")
         if not 0 < (stream - self._accepted) & 0xFFFFFFFF < 0x80000000:
@@ -222,30 +248,30 @@ class NativePort:
             self._refuse(stream, f"{self.name} is told to open nothing new here: this end is draining")
         elif len(self.streams) >= self._max_streams:
             self._refuse(stream, f"the limit of {self._max_streams} streams on one connection is reached")
+        elif self.queued > MAX_BACKLOG:
+            self._refuse(stream, f"more than {MAX_BACKLOG >> 20} MiB wait for {self.name} to read them")
         else:
             self._accepted = stream
             return True
         return False
 
     def _refuse(self, stream: int, detail: str) -> None:
-        self.answer(frame.RESET, stream, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, detail)))
+        self._count_answer()
+        self.send(frame.RESET, 0, stream, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, detail)))
 
-    def answer(self, kind: int, stream: int, payload: bytes) -> None:
-        """Sends what the peer provoked; a peer that provokes more than it reads is a flood."""
+    def _count_answer(self) -> None:
+        """Counts what the peer provoked: a PONG, or the answer to a call that was over as soon as it came. One that
+        provokes more than it reads is a flood. (Answers that take a while are bounded by streams and backlog.)"""
         self._answers += 1
         if self._answers > MAX_ANSWERS:
             raise RemoteProtocolError(f"{self.name} lets more than {MAX_ANSWERS} answers pile up")
-        self.send(kind, 0, stream, payload)
 
     def _on_connection_frame(self, kind: int, flags: int, payload: bytes, now: float) -> None:
-        if self.hello is None:
-            if kind != frame.HELLO:
-                raise RemoteProtocolError(f"{self.name} began with a frame of type {kind} instead of HELLO")
-            self.hello = frame.parse_hello_untrusted(payload)
-        elif kind == frame.PING:
+        if kind == frame.PING:
             if len(payload) != 8:
                 raise RemoteProtocolError(f"{self.name} sent a PING of {len(payload)} bytes; it has 8")
-            self.answer(frame.PONG, 0, payload)
+            self._count_answer()
+            self.send(frame.PONG, 0, 0, payload)
         elif kind == frame.PONG:
             self.on_pong(payload, now)
         elif kind == frame.CONTROL:

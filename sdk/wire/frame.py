@@ -69,7 +69,8 @@ _OPEN_TAIL: Final = struct.Struct("!IH")
 _U16: Final = struct.Struct("!H")
 _U32: Final = struct.Struct("!I")
 
-_pack = msgpack.Packer(autoreset=True).pack
+# The detail of a RESET may quote what is not UTF-8 (a file name, say); reading it back is strict.
+_pack = msgpack.Packer(autoreset=True, unicode_errors="replace").pack
 
 
 class Fate(enum.IntEnum):

@@ -9,7 +9,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 
-from sdk.errors import RemoteProtocolError, Status
+from sdk.errors import BadRequest, LocalProtocolError, RemoteProtocolError, Status
 from sdk.port import Port
 
 from . import frame
@@ -47,12 +47,15 @@ class Mux:
         """Opens a stream with a packed head and as much of the body as fits into the first frame.
 
         `end` says that `body` is all of the request; when it does not fit, the caller writes the rest, from
-        `stream.unsent`, and ends. Raises `Unavailable` (not run) when the port takes no more.
+        `stream.unsent`, and ends. Raises `Unavailable` (not run) when the port takes no more, `BadRequest` for a head
+        that no OPEN can hold.
         """
         port = self.port
+        room = frame.MAX_OPEN - len(head)
+        if room < 0:
+            raise BadRequest(f"the call's head, with its metadata, has {len(head)} bytes; {frame.MAX_OPEN} are allowed")
         stream = MuxStream(self, port.next_stream())
         port.streams[stream.number] = stream
-        room = min(frame.INITIAL_CREDIT, frame.MAX_OPEN - len(head))
         if len(body) > room:
             body, stream.unsent, end = body[:room], body[room:], False
         stream.may_send -= len(body)
@@ -87,9 +90,7 @@ class Mux:
             return
         stream = MuxStream(self, number)
         port.streams[number] = stream
-        if len(opened.body) > frame.INITIAL_CREDIT:
-            raise RemoteProtocolError(f"{port.name} sent more than its credit")
-        if opened.body:
+        if opened.body:  # never more than the first credit: that is as long as a frame
             stream.received.append(opened.body)
             stream.buffered = stream.unread = len(opened.body)
         stream.ended = bool(flags & END)
@@ -103,8 +104,8 @@ class MuxStream:
     """
 
     __slots__ = (
-        "buffered", "deadline", "ended", "head", "head_is_final", "may_send", "mux", "number", "on_change", "received",
-        "reset_by_peer", "sent_end", "stopped", "stopping", "trailers", "unread", "unsent",
+        "buffered", "cut", "deadline", "ended", "head", "head_is_final", "may_send", "mux", "number", "on_change",
+        "received", "reset_by_peer", "sent_end", "stopped", "stopping", "trailers", "unread", "unsent",
     )  # fmt: skip
 
     def __init__(self, mux: Mux, number: int) -> None:
@@ -134,6 +135,8 @@ class MuxStream:
         """The peer does not want what we send."""
         self.stopping = False
         """We do not want what the peer sends."""
+        self.cut = False
+        """The peer's END never came, and never will: what was received may not be all."""
         self.reset_by_peer: Reset | None = None
         """How the stream was cut short, if it was."""
         self.deadline = math.inf
@@ -163,9 +166,10 @@ class MuxStream:
         self.on_change()
 
     def break_off(self, reset: Reset) -> None:
-        """The stream is cut short: what was received so far stays to be read."""
+        """The stream is cut short: what was received so far stays to be read, and nothing more is sent."""
         self.reset_by_peer = reset
-        self.ended = True
+        self.cut = self.cut or not self.ended
+        self.ended = self.sent_end = True
         self.on_change()
 
     def _receive_body(self, kind: int, flags: int, payload: bytes) -> None:
@@ -199,12 +203,7 @@ class MuxStream:
             data = received[0] if len(received) == 1 else b"".join(received)
             received.clear()
         else:
-            data = received.popleft()
-            while len(data) < max_bytes:
-                data += received.popleft()
-            if len(data) > max_bytes:
-                received.appendleft(data[max_bytes:])
-                data = data[:max_bytes]
+            data = self._take_first(max_bytes)
         self.buffered -= len(data)
         used = self.unread - self.buffered
         if used >= frame.INITIAL_CREDIT // 2 and not self.ended:
@@ -212,13 +211,28 @@ class MuxStream:
             self.mux.port.send(frame.CREDIT, 0, self.number, frame.pack_u32(used))
         return data
 
+    def _take_first(self, max_bytes: int) -> bytes:
+        """Exactly so many bytes, of more that there are. Joined once: a peer may send them one by one."""
+        pieces, missing = [], max_bytes
+        while missing > 0:
+            piece = self.received.popleft()
+            pieces.append(piece)
+            missing -= len(piece)
+        if missing:
+            self.received.appendleft(piece[missing:])
+            pieces[-1] = piece[:missing]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
     # What is sent.
 
     def send_head(self, head: bytes, body: bytes = b"", *, end: bool = False) -> None:
         """Answers with a packed head and, where it fits into one frame and the credit, a body. The caller sees to
-        both."""
-        self.may_send -= len(body)
-        self._send(frame.HEAD, end, frame.pack_headed(head, body))
+        both; raises `LocalProtocolError` when it does not fit."""
+        if len(head) + len(body) > frame.MAX_PAYLOAD - 2 or len(body) > self.may_send:
+            raise LocalProtocolError(f"an answer of {len(head)} + {len(body)} bytes does not fit into its frame")
+        if not self.sent_end:
+            self.may_send -= len(body)
+            self._send(frame.HEAD, end, frame.pack_headed(head, body))
 
     def write(self, data: bytes | memoryview) -> int:
         """Sends as much as credit allows; returns how many bytes that was."""
@@ -231,7 +245,12 @@ class MuxStream:
         return sent
 
     def end(self, trailers: bytes | None = None) -> None:
-        """Sends nothing more; the answering side says how it went."""
+        """Sends nothing more; the answering side says how it went. Raises `LocalProtocolError` for trailers that no
+        frame can hold. Where the direction is over already it does nothing."""
+        if trailers is not None and len(trailers) > frame.MAX_PAYLOAD - 2:
+            raise LocalProtocolError(f"trailers of {len(trailers)} bytes do not fit into a frame")
+        if self.sent_end:
+            return
         if trailers is None:
             self._send(frame.DATA, True, b"")
         else:
@@ -239,10 +258,12 @@ class MuxStream:
 
     def stop(self) -> None:
         """Wants no more of what the peer sends; what was received is dropped."""
+        if self.stopping:
+            return
         self.stopping = True
         self.received.clear()
         self.buffered = 0
-        if not self.ended and self.number in self.mux.port.streams:
+        if not self.ended:
             self.mux.port.send(frame.STOP, 0, self.number, b"")
 
     def reset(self, status: int, detail: str, fate: Fate = Fate.MAY_HAVE_RUN) -> None:
@@ -250,11 +271,10 @@ class MuxStream:
         if self.mux.port.streams.get(self.number) is self:
             self.mux.port.send(frame.RESET, 0, self.number, frame.pack_reset(Reset(status, fate, detail)))
             self._forget()
+        self.cut = self.cut or not self.ended
         self.ended = self.sent_end = True
 
     def _send(self, kind: int, end: bool, payload: bytes, flags: int = 0) -> None:
-        if self.sent_end:
-            return
         if end:
             flags |= END
             self.sent_end = True
