@@ -23,6 +23,12 @@ MAX_NAME: Final = 255
 class PublicAddress(BadRequest):
     """The token that everybody knows, on an address that everybody can reach."""
 
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"--address (MICRO_NETWORK_ADDRESS) {address} can be reached from anywhere, and the default token lets "
+            "anybody in: set MICRO_NETWORK_TOKEN (--token) to a secret that your nodes share"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
@@ -63,19 +69,16 @@ class NodeConfig:
                 raise BadRequest(f"{what} is longer than {MAX_NAME} characters or not printable")
         if not self.network:
             raise BadRequest("--network (MICRO_NETWORK) is empty")
-        host = _check_address(self.address, "--address (MICRO_NETWORK_ADDRESS)", bind=True)
+        host = check_address(self.address, "--address (MICRO_NETWORK_ADDRESS)", bind=True)
         if self.advertise:
-            _check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
+            check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
         for node in self.nodes:
-            _check_address(node, "--nodes (MICRO_NETWORK_NODES)")
+            check_address(node, "--nodes (MICRO_NETWORK_NODES)")
         if "://" in self.proxy_address:
             raise BadRequest(f"--proxy-address (MICRO_PROXY_ADDRESS) is {self.proxy_address!r}; it is host:port")
-        _check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
+        check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
         if self.default_token and is_public(host):
-            raise PublicAddress(
-                f"--address (MICRO_NETWORK_ADDRESS) {self.address} can be reached from anywhere, and the default "
-                "token lets anybody in: set MICRO_NETWORK_TOKEN (--token) to a secret that your nodes share"
-            )
+            raise PublicAddress(self.address)
 
     @property
     def default_token(self) -> bool:
@@ -92,8 +95,11 @@ def is_public(host: str) -> bool:
     return not address.is_unspecified and not is_private(host)
 
 
-def _check_address(address: str, what: str, *, bind: bool = False) -> str:
-    """Checks the form and returns the host; one to bind may have no host and port 0, one to dial has both."""
+def check_address(address: str, what: str, *, bind: bool = False) -> str:
+    """Checks the form of an address and returns the host. One to bind may do without host, and with port 0.
+
+    Raises `BadRequest`, which begins with `what`.
+    """
     scheme, separator, rest = address.rpartition("://")
     if scheme == "mem" and rest:
         return ""

@@ -1,0 +1,275 @@
+"""The node: what its registry holds becomes routes, routes are told over links, and calls go through the switch.
+
+    registry → LocalServices → RoutingTable → Gossip ⇄ links (Tunnel)
+    programs → ProxyListener → Switch → links, or instances (TcpDialer), or the node's own services (Admin)
+
+Everything runs in one nursery. A node ends by being cancelled; `drain` before that lets calls end.
+"""
+
+import logging
+import secrets
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+
+import trio
+
+from proxy.balance import Balancer
+from proxy.dialer import TcpDialer
+from proxy.egress import Egress
+from proxy.ingress import Ingress
+from proxy.inner import inner_pair
+from proxy.listener import ProxyListener
+from proxy.switch import Switch
+from router.gossip import Gossip
+from router.table import RoutingTable
+from sdk.errors import BadRequest
+from sdk.netaddress import split_address
+from sdk.port import Port
+from sdk.rawsocket import bound_address, listen_tcp
+from sdk.registry import Registry, open_registry
+from sdk.server import Server
+from sdk.timers import Timers
+from sdk.types import Instance, Service
+from sdk.wire.mux import Mux
+from tunnel.identity import NodeKey, format_id, node_id, verify
+from tunnel.transport.memory import PROCESS, MemoryNetwork
+from tunnel.tunnel import Tunnel, TunnelConfig
+
+from .addresses import local_address, told_addresses
+from .admin import Admin
+from .config import NodeConfig, PublicAddress, is_public
+from .local import LocalServices
+from .neighbours import Neighbours
+from .observe import LoopLag
+from .presence import Presence
+from .seeds import NODE_SERVICE, Seeds
+
+GOODBYE = 0.4
+"""Seconds for taking the node's record out of the registry when it is cancelled: after Ctrl-C a person is waiting."""
+
+LOOK = 0.02
+"""Seconds between looks at the open calls while the node drains."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What a node says when it has started."""
+
+    id: str
+    """Its id as text."""
+    link: tuple[str, ...]
+    """Addresses its link port is bound to."""
+    proxy: tuple[str, ...]
+    """Addresses its proxy port is bound to."""
+
+
+class Node:
+    """One node of a network. `run` it once."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        *,
+        registry: Registry | None = None,
+        memory: MemoryNetwork = PROCESS,
+        random: Random | None = None,
+    ) -> None:
+        """`registry` takes the place of the one in the configuration, `memory` is where `mem://` addresses are, and
+        `random` decides jitter and balancing."""
+        self._config = config
+        self._registry = registry or open_registry(config.registry, config.registry_address)
+        self._memory = memory
+        self._random = random or Random()
+        self._key = NodeKey(secrets.token_bytes(32))
+        self._name = config.name or format_id(self._key.id)
+        self._timers = Timers()
+        self._switch = Switch(me=self._key.id, name=self._name)
+        self._neighbours = Neighbours(self._switch, self._timers)
+        self._listener = ProxyListener(self._switch, self._timers)
+        self._lag = LoopLag()
+        self._presence: Presence | None = None
+        self._draining = False
+
+    @property
+    def id(self) -> str:
+        """The node's id as text; new with each `Node`."""
+        return format_id(self._key.id)
+
+    async def run(self, *, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled; started when the ports are bound and the node is registered.
+
+        Raises `Conflict` when a port is taken, `BadRequest` for an address that cannot be bound and `PublicAddress`
+        for one that must not be, `Unavailable` when the registry cannot be opened.
+        """
+        config = self._config
+        if config.default_token:
+            _log.warning(
+                "the token is the default one, which everybody knows: only loopback and private peers are let in; "
+                "set MICRO_NETWORK_TOKEN to let in others"
+            )
+        async with AsyncExitStack() as stack:
+            registry = await stack.enter_async_context(self._registry)
+            listeners = await listen_tcp(config.proxy_address)
+            for listener in listeners:
+                stack.push_async_callback(listener.aclose)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            nursery.start_soon(self._timers.run)
+            nursery.start_soon(self._lag.run)
+            ready = await self._start(registry, nursery, listeners)
+            try:
+                task_status.started(ready)
+                await trio.sleep_forever()
+            finally:
+                with trio.move_on_after(GOODBYE, shield=True):
+                    await self._withdraw()
+
+    async def drain(self) -> None:
+        """Takes no new calls of programs, offers nothing any more, and returns when the open calls are done.
+
+        The node runs on until it is cancelled, so calls that others had on their way here are still answered.
+        """
+        self._draining = True
+        if self._presence is None:
+            return
+        self._neighbours.set_services(())
+        self._listener.go_away()
+        await self._withdraw()
+        while self._switch.statistics()["open"]:  # noqa: ASYNC110 - an event would cost every call something
+            await trio.sleep(LOOK)
+
+    async def _start(self, registry: Registry, nursery: trio.Nursery, listeners: list[trio.SocketListener]) -> Ready:
+        """Starts every part, from the links to the record by which others find them."""
+        config = self._config
+        epoch = int(datetime.now(UTC).timestamp() * 1000)
+        tunnel = self._tunnel(epoch)
+        bound: tuple[str, ...] = await nursery.start(tunnel.run)
+        # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
+        self._refuse_public(bound)
+        gossip = self._gossip(epoch, bound)
+        table = RoutingTable(gossip=gossip, format_id=format_id)
+        self._neighbours.attach(gossip)
+        dialer = TcpDialer(self._switch, nursery)
+        own = self._choose_by(table, dialer)
+
+        seeds = Seeds(
+            named=config.nodes,
+            network=config.network,
+            me=self.id,
+            dial=partial(_dial, tunnel),
+            leave=tunnel.forget,
+        )
+        seeds.start()
+
+        def changed(services: tuple[Service, ...]) -> None:
+            table.set_local(services)
+            dialer.keep_only({instance.address for service in services for instance in service.instances})
+            if config.resolver == "registry":
+                seeds.update(services)
+            if not self._draining:
+                self._neighbours.set_services(table.local_entries)
+
+        local = LocalServices(registry, random=self._random, changed=changed)
+        nursery.start_soon(local.run)
+        proxy = tuple(map(bound_address, listeners))
+        admin = Admin(
+            me=self._key.id, config=config, table=table, tunnel=tunnel, local=local, lag=self._lag, proxy=proxy
+        )
+        own[NODE_SERVICE] = self._inside(admin.server, nursery)
+        nursery.start_soon(self._listener.serve, listeners)
+        self._presence = Presence(registry, self._record(admin.server, bound, proxy))
+        await nursery.start(self._presence.run)
+        return Ready(id=self.id, link=bound, proxy=proxy)
+
+    def _tunnel(self, epoch: int) -> Tunnel:
+        config = self._config
+        return Tunnel(
+            TunnelConfig(
+                listen=(config.address,),
+                token=config.token,
+                network=config.network,
+                name=config.name,
+                advertise=(config.advertise,) if config.advertise else (),
+                private_only=config.default_token,
+            ),
+            self._key,
+            epoch,
+            self._switch,
+            self._neighbours,
+            self._timers,
+            self._random,
+            network=self._memory,
+        )
+
+    def _gossip(self, epoch: int, bound: tuple[str, ...]) -> Gossip:
+        config = self._config
+        return Gossip(
+            me=self._key.id,
+            public=self._key.public,
+            name=config.name,
+            network=config.network,
+            addresses=(config.advertise,) if config.advertise else told_addresses(bound),
+            epoch=epoch,
+            sign=self._key.sign,
+            verify=verify,
+            node_id=node_id,
+            random=self._random,
+            wake=_nobody_sleeps,
+        )
+
+    def _choose_by(self, table: RoutingTable, dialer: TcpDialer) -> dict[str, Port]:
+        """Gives the switch its choices; returns the place for services that the node itself answers."""
+        switch, balancer = self._switch, Balancer(self._random)
+        egress = Egress(name=self._name, instances=table, dialer=dialer, balancer=balancer)
+        ingress = Ingress(name=self._name, routes=table, links=switch.links, egress=egress, balancer=balancer)
+        switch.egress, switch.ingress = egress, ingress
+        self._timers.watch(switch)
+        return ingress.own
+
+    def _inside(self, server: Server, nursery: trio.Nursery) -> Port:
+        """Attaches a service of the node itself to the switch."""
+        mux = Mux(on_open=lambda stream, opened: server.accept(stream, opened, nursery))
+        near, far = inner_pair(self._switch, mux, name=server.name, clock=trio.current_time)
+        mux.attach(far)
+        return near
+
+    def _record(self, server: Server, bound: tuple[str, ...], proxy: tuple[str, ...]) -> Service:
+        """What the node registers: where programs of this environment reach it, and where other nodes do."""
+        config = self._config
+        metadata = {
+            "protocol": "grpc",
+            "native": "1",
+            "network": config.network,
+            "id": self.id,
+            "link": config.advertise or local_address(bound),
+        }
+        instance = Instance(id=f"{NODE_SERVICE}-{self.id}", address=local_address(proxy), metadata=metadata)
+        return Service(name=NODE_SERVICE, endpoints=server.endpoints, instances=(instance,))
+
+    def _refuse_public(self, bound: tuple[str, ...]) -> None:
+        """A name may turn out to be a public address only when it is bound."""
+        if self._config.default_token:
+            for address in bound:
+                if "://" not in address and is_public(split_address(address)[0]):
+                    raise PublicAddress(address)
+
+    async def _withdraw(self) -> None:
+        """Takes the node's record out of the registry, once."""
+        if self._presence is not None:
+            presence, self._presence = self._presence, None
+            await presence.withdraw()
+
+
+def _dial(tunnel: Tunnel, address: str) -> None:
+    try:
+        tunnel.connect(address)
+    except BadRequest as error:  # the configuration is checked, so somebody registered this
+        _log.warning("a node in the registry cannot be dialled: %s", error)
+
+
+def _nobody_sleeps() -> None:
+    """Gossip is asked for its messages after every call, so it need not wake anybody."""

@@ -1,0 +1,160 @@
+import logging
+from collections.abc import Callable
+from random import Random
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from mesh.neighbours import Neighbours
+from proxy.switch import Switch
+from router.gossip import Gossip
+from router.services import ServiceEntry
+from sdk.timers import Timers
+from tests.tunnel.bench import KEYS, NETWORK, TOKEN
+from tunnel.identity import NodeKey, network_key, node_id, verify
+from tunnel.transport.memory import MemoryNetwork
+from tunnel.tunnel import Tunnel, TunnelConfig
+
+network_key(TOKEN, NETWORK)  # slow, and kept: no clock shall jump meanwhile
+
+
+def entry(service: str) -> ServiceEntry:
+    return ServiceEntry(service=service, version="latest", protocols=("grpc",), instances=1, weight=1, labels=())
+
+
+class End:
+    """As much of a node as it takes to gossip."""
+
+    def __init__(self, key: NodeKey, network: MemoryNetwork) -> None:
+        self.key = key
+        self.timers = Timers()
+        self.switch = Switch(me=key.id, name="test")
+        self.neighbours = Neighbours(self.switch, self.timers)
+        self.gossip = Gossip(
+            me=key.id,
+            public=key.public,
+            name="",
+            network=NETWORK,
+            addresses=(),
+            epoch=1,
+            sign=key.sign,
+            verify=verify,
+            node_id=node_id,
+            random=Random(1),
+            wake=lambda: None,
+        )
+        self.address = f"mem://{key.id.hex()}"
+        config = TunnelConfig(listen=(self.address,), token=TOKEN, network=NETWORK)
+        self.tunnel = Tunnel(config, key, 1, self.switch, self.neighbours, self.timers, Random(1), network=network)
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.timers.run)
+            await nursery.start(self.tunnel.run)
+            self.neighbours.attach(self.gossip)
+            task_status.started()
+
+    def knows(self, other: "End") -> list[str]:
+        """The services it has heard of from the other."""
+        view = self.gossip.origins.get(other.key.id)
+        return sorted(view.services) if view else []
+
+    def sees(self, other: "End") -> bool:
+        """Whether both ends agree on their edge."""
+        return other.key.id in self.gossip.edges.get(self.key.id, {})
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    with trio.fail_after(60):
+        while not holds():  # noqa: ASYNC110 - machines have no events
+            await trio.sleep(0.001)
+
+
+async def test_a_link_brings_an_edge_and_what_the_neighbour_offers_and_takes_the_edge_with_it(
+    autojump_clock: MockClock,
+) -> None:
+    network = MemoryNetwork()
+    one, two = End(KEYS[0], network), End(KEYS[1], network)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        two.neighbours.set_services([entry("greeter")])
+        one.tunnel.connect(two.address)
+        await until(lambda: one.sees(two) and two.sees(one) and one.knows(two) == ["greeter"])
+        assert list(one.switch.links) == [two.key.id]
+
+        one.tunnel.disconnect(two.address)
+        await until(lambda: not one.switch.links)
+        assert not one.sees(two)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_withdrawal_is_told_in_the_same_turn(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    one, two = End(KEYS[0], network), End(KEYS[1], network)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        two.neighbours.set_services([entry("greeter"), entry("other")])
+        one.tunnel.connect(two.address)
+        await until(lambda: one.knows(two) == ["greeter", "other"])
+        now = trio.current_time()
+        two.neighbours.set_services([entry("other")])
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        assert one.knows(two) == ["other"]
+        assert trio.current_time() == now
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_new_is_told_when_gossips_own_time_comes(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    one, two = End(KEYS[0], network), End(KEYS[1], network)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        one.tunnel.connect(two.address)
+        await until(lambda: one.sees(two))
+        began = trio.current_time()
+        for number in range(3):
+            two.neighbours.set_services([entry(f"service-{n}") for n in range(number + 1)])
+        await until(lambda: len(one.knows(two)) == 3)
+        assert trio.current_time() - began < 1.1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_neighbour_that_makes_no_sense_loses_its_link(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    network = MemoryNetwork()
+    one, two = End(KEYS[0], network), End(KEYS[1], network)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        one.tunnel.connect(two.address)
+        await until(lambda: one.sees(two) and two.sees(one))
+        link = one.tunnel.links[two.key.id]
+        link.send_control(b"\xc1 is no msgpack")
+        await until(lambda: link.port.dead)
+        assert any("is down" in message for message in caplog.messages)
+        await until(lambda: one.sees(two) and two.sees(one))  # it is dialled again
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_second_link_to_a_peer_keeps_the_edge_when_the_first_one_goes(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    one, two = End(KEYS[0], network), End(KEYS[1], network)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        one.tunnel.connect(two.address)
+        await until(lambda: one.sees(two))
+        first = one.tunnel.links[two.key.id]
+        one.neighbours.link_up(first)
+        other = two.tunnel.links[one.key.id]
+        one.neighbours.link_down(other, "it is not the one in use")
+        assert one.sees(two)
+        assert list(one.switch.links) == [two.key.id]
+        nursery.cancel_scope.cancel()
