@@ -13,7 +13,8 @@ import json
 import logging
 import math
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -71,9 +72,10 @@ class Changes(NamedTuple):
 class Database:
     """The opened file. Every method raises `Busy`, `Unavailable` or `BadRequest`, and is for one thread at a time."""
 
-    def __init__(self, path: Path, now: float) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         """Opens the file, makes it where it is missing, and forgets what an earlier boot left behind."""
         self.path = path
+        self._clock = clock
         self._skipped: set[Key] = set()
         with self._told(), ExitStack() as undo:
             self._work = undo.enter_context(closing(_connect(path)))
@@ -82,7 +84,7 @@ class Database:
             # In WAL mode this syncs only when the log is folded in: a power cut costs the last changes, not the file.
             self._work.execute("PRAGMA synchronous = NORMAL")
             self._check_or_make()
-            self._forget_earlier_boots(now)
+            self._forget_earlier_boots()
             found = path.stat()
             self._inode = (found.st_dev, found.st_ino)
             undo.pop_all()
@@ -107,17 +109,17 @@ class Database:
             assert isinstance(version, int)
             return version
 
-    def state(self, now: float) -> State:
+    def state(self) -> State:
         """Everything that is registered."""
         with self._told(), self._transaction("DEFERRED"):
             [(revision,)] = self._work.execute("SELECT coalesce(max(revision), 0) FROM changes")
-            records = {key_of(piece): piece for piece in self._pieces("expires > ? ORDER BY revision", now)}
+            records = {key_of(piece): piece for piece in self._pieces("expires > ? ORDER BY revision", self._clock())}
             return State(revision, records, self._next_expiry())
 
-    def records(self, now: float, name: str) -> list[Service]:
+    def records(self, name: str) -> list[Service]:
         """The pieces of one service, in the order of their last change."""
         with self._told():
-            return list(self._pieces("expires > ? AND name = ? ORDER BY revision", now, name))
+            return list(self._pieces("expires > ? AND name = ? ORDER BY revision", self._clock(), name))
 
     def changes(self, since: int) -> Changes | None:
         """The log after a revision; None where its beginning is no longer kept."""
@@ -132,32 +134,33 @@ class Database:
             ]
             return Changes(rows[-1][0] if rows else since, lines, self._next_expiry())
 
-    def put(self, records: Mapping[Key, Service], ttl: float, now: float) -> None:
+    def put(self, records: Mapping[Key, Service], ttl: float) -> None:
         """Adds or renews records for `ttl` seconds."""
         with self._told(), self._transaction("IMMEDIATE"):
-            self._sweep(now)
+            self._sweep()
+            expires = self._clock() + ttl
             for key, record in records.items():
                 text = json.dumps(service_to_json(record), separators=(",", ":"), sort_keys=True)
                 renewed = self._work.execute(
                     "UPDATE instances SET ttl = ?, expires = ?"
                     " WHERE name = ? AND version = ? AND id = ? AND record = ?",
-                    (ttl, now + ttl, *key, text),
+                    (ttl, expires, *key, text),
                 )
                 if not renewed.rowcount:
                     revision = self._write_down(key, text)
-                    row = (*key, text, revision, ttl, now + ttl)
+                    row = (*key, text, revision, ttl, expires)
                     self._work.execute("REPLACE INTO instances VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
-    def remove(self, keys: Iterable[Key], now: float) -> None:
+    def remove(self, keys: Iterable[Key]) -> None:
         """Removes records; those that are not there are no error."""
         with self._told(), self._transaction("IMMEDIATE"):
-            self._sweep(now)
+            self._sweep()
             self._remove(keys)
 
-    def sweep(self, now: float) -> float:
+    def sweep(self) -> float:
         """Removes what has expired; returns when there is something to sweep again."""
         with self._told(), self._transaction("IMMEDIATE"):
-            self._sweep(now)
+            self._sweep()
             return self._next_expiry()
 
     def _check_or_make(self) -> None:
@@ -193,7 +196,7 @@ class Database:
             )
         return False
 
-    def _forget_earlier_boots(self, now: float) -> None:
+    def _forget_earlier_boots(self) -> None:
         # The last condition is for systems that give no boot id: all is found but what expires soon anyway.
         earlier = (
             "SELECT name, version, id FROM instances"
@@ -201,14 +204,15 @@ class Database:
         )
         boot = _boot_id()
         [(written_in,)] = self._work.execute("SELECT id FROM boot")
-        if written_in == boot and self._work.execute(earlier, (boot, now)).fetchone() is None:
+        if written_in == boot and self._work.execute(earlier, (boot, self._clock())).fetchone() is None:
             return  # so that a file somebody else has locked can be read
         with self._transaction("IMMEDIATE"):
-            self._remove(self._work.execute(earlier, (boot, now)).fetchall())
+            # The clock is read again: what others wrote before the lock was ours must not lie ahead of it.
+            self._remove(self._work.execute(earlier, (boot, self._clock())).fetchall())
             self._work.execute("UPDATE boot SET id = ?", (boot,))
 
-    def _sweep(self, now: float) -> None:
-        expired = self._work.execute("SELECT name, version, id FROM instances WHERE expires <= ?", (now,))
+    def _sweep(self) -> None:
+        expired = self._work.execute("SELECT name, version, id FROM instances WHERE expires <= ?", (self._clock(),))
         self._remove(expired.fetchall())
 
     def _remove(self, keys: Iterable[Key]) -> None:

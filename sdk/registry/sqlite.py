@@ -74,20 +74,20 @@ class SqliteRegistry:
     async def register(self, service: Service, *, ttl: float | None = None) -> None:
         """See `Registry.register`."""
         records, seconds = split(service), check_ttl(ttl)
-        await self._run(lambda database: database.put(records, seconds, time.monotonic()))
+        await self._run(lambda database: database.put(records, seconds))
 
     async def deregister(self, service: Service) -> None:
         """See `Registry.deregister`."""
         records = split(service)
-        await self._run(lambda database: database.remove(records, time.monotonic()))
+        await self._run(lambda database: database.remove(records))
 
     async def get(self, name: str) -> tuple[Service, ...]:
         """See `Registry.get`."""
-        return merge(await self._run(lambda database: database.records(time.monotonic(), name)))
+        return merge(await self._run(lambda database: database.records(name)))
 
     async def list(self) -> tuple[Service, ...]:
         """See `Registry.list`."""
-        state = await self._run(lambda database: database.state(time.monotonic()))
+        state = await self._run(Database.state)
         return merge(state.records.values())
 
     @asynccontextmanager
@@ -134,7 +134,7 @@ class SqliteRegistry:
                 f"there is no place for the registry {self.address}: {error}; "
                 "name another with --registry-address (MICRO_REGISTRY_ADDRESS)"
             ) from error
-        return Database(path, time.monotonic())
+        return Database(path)
 
 
 class _Watch:
@@ -168,14 +168,14 @@ class _Watch:
             elif (beat := database.beat()) != self._beat:
                 await self._registry._run(lambda database: self._catch_up(database, beat))
             elif time.monotonic() >= self._next_expiry:
-                self._next_expiry = await self._registry._try(lambda database: database.sweep(time.monotonic()))
+                self._next_expiry = await self._registry._try(Database.sweep)
             else:
                 await trio.sleep(POLL)
         except Busy:  # whoever holds the lock may be about to renew what seems to have expired
             await trio.sleep(POLL)
 
     def _begin(self, database: Database) -> None:
-        state = database.state(time.monotonic())
+        state = database.state()
         self._events += self._view.replace(state.records)
         self._database, self._beat = database, None
         self._revision, self._next_expiry = state.revision, state.next_expiry
