@@ -1,4 +1,4 @@
-"""Calls the greeter. Run it: python examples/caller.py; with MICRO_PROXY=go.micro.network the calls go through a node."""
+"""Calls the greeter. Run it: python examples/caller.py, with MICRO_PROXY=go.micro.network to call through a node."""
 
 import trio
 

@@ -45,11 +45,12 @@ class Environment:
     async def start(self, nursery: trio.Nursery, *command: str) -> str:
         """Starts a program that runs until the demo is over; returns its `ready` line."""
         self._show(command)
+        output = bytearray()
         with trio.move_on_after(PATIENCE):
-            ready: str = await nursery.start(self._keep, command)
+            ready: str = await nursery.start(self._keep, command, output)
             print(ready, flush=True)
             return ready
-        raise Failed(f"{shlex.join(command)} in {self.name} was not ready after {PATIENCE:.0f} s")
+        raise self._failed(command, f"was not ready after {PATIENCE:.0f} s", output)
 
     async def run(self, *command: str, quiet: bool = False, variables: Mapping[str, str] | None = None) -> str:
         """Runs a command to its end; returns what it printed."""
@@ -60,37 +61,36 @@ class Environment:
                 [COMMANDS[command[0]], *command[1:]], env=self.variables | dict(variables or {}),
                 capture_stdout=True, stderr=subprocess.STDOUT, check=False, cwd=EXAMPLES.parent,
             )  # fmt: skip
-            output = done.stdout.decode(errors="replace")
             if done.returncode:
-                raise Failed(f"{shlex.join(command)} in {self.name} ended with {done.returncode}:\n{output}")
+                raise self._failed(command, f"ended with status {done.returncode}", done.stdout)
+            output = done.stdout.decode(errors="replace")
             if not quiet:
                 print(output, flush=True)
             return output
-        raise Failed(f"{shlex.join(command)} in {self.name} did not end within {PATIENCE:.0f} s")
+        raise self._failed(command, f"did not end within {PATIENCE:.0f} s", b"")
 
-    async def _keep(self, command: tuple[str, ...], *, task_status: trio.TaskStatus[str]) -> None:
+    async def _keep(self, command: tuple[str, ...], output: bytearray, *, task_status: trio.TaskStatus[str]) -> None:
         """Runs the program while the demo lasts; that it ends earlier is a failure, told with all it printed."""
         process = await trio.lowlevel.open_process(
             [COMMANDS[command[0]], *command[1:]], env=self.variables, cwd=EXAMPLES.parent,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-        output = bytearray()
         ready = False
         try:
             assert process.stdout is not None
             async for data in process.stdout:
                 output += data
-                lines = output.decode(errors="replace").splitlines(keepends=True)
-                found = [line for line in lines if line.startswith("ready ") and line.endswith("\n")]
-                if found and not ready:
-                    ready = True
-                    task_status.started(found[0].rstrip())
-            status = await process.wait()
-            text = output.decode(errors="replace")
-            raise Failed(f"{shlex.join(command)} in {self.name} ended with {status}:\n{text}")
+                for line in () if ready else output.decode(errors="replace").splitlines(keepends=True):
+                    if line.startswith("ready ") and line.endswith("\n"):
+                        ready = True
+                        task_status.started(line.rstrip())
+            raise self._failed(command, f"ended with status {await process.wait()}", output)
         finally:
             with trio.CancelScope(shield=True):
                 await _end(process)
+
+    def _failed(self, command: tuple[str, ...], what: str, output: bytes | bytearray) -> Failed:
+        return Failed(f"{shlex.join(command)} in {self.name} {what}\n{output.decode(errors='replace')}".rstrip())
 
     def _show(self, command: tuple[str, ...], variables: Mapping[str, str] | None = None) -> None:
         words = [*(f"{key}={value}" for key, value in (variables or {}).items()), shlex.join(command)]
@@ -119,6 +119,7 @@ async def demo(folder: Path) -> None:
     a, b, c = (Environment(name, folder, token) for name in "abc")
     node = ("micro", "network", "--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
     async with trio.open_nursery() as nursery:
+        print("Three environments. Each has its own MICRO_REGISTRY_ADDRESS, and all share one MICRO_NETWORK_TOKEN.")
         print("Three nodes, linked in a line, and a greeter that registers in c only:\n")
         link = word(await b.start(nursery, *node, "--name", "b"), "link")
         await a.start(nursery, *node, "--name", "a", "--nodes", link)
@@ -130,7 +131,9 @@ async def demo(folder: Path) -> None:
         await a.run("micro", "network", "graph")
         await a.run("micro", "network", "routes")
         print("A program in a calls it, over two links:\n")
-        await a.run("python", "examples/caller.py", variables={"MICRO_PROXY": "go.micro.network"})
+        proxy = {"MICRO_PROXY": "go.micro.network"}
+        await a.run("python", "examples/caller.py", variables=proxy)
+        await a.run("python", "examples/latency.py", variables=proxy)
         nursery.cancel_scope.cancel()
 
 

@@ -67,8 +67,10 @@ class Running:
         self.process.kill()
         self._end()
 
-    def address(self, kind: str) -> str:
-        """What the `ready` line says of `link`, `proxy`, `id`, …"""
+    def address(self, kind: str = "") -> str:
+        """What a node's `ready` line says of `link`, `proxy`, `id`, …; for a service, its one address."""
+        if not kind:
+            return self.ready.split()[-1]
         words = dict(word.split("=", 1) for word in self.ready.split() if "=" in word)
         assert kind in words, f"no {kind}= in: {self.ready}"
         return words[kind]

@@ -1,7 +1,6 @@
 """The `micro` command.
 
-Each command imports what it works with only when it runs, so that `micro --help` and `micro call` need not wait for
-what only a node uses.
+What only a node uses is imported when one starts: `micro call` does not wait for it.
 """
 
 import sys

@@ -42,7 +42,7 @@ def call(
             return await caller.call(service, endpoint, request, metadata=dict(metadata), content_type=JSON)
 
     reply = _calling(service, endpoint, ask)
-    click.echo(to_json(reply) if form == "json" else reply if isinstance(reply, str) else to_json_line(reply))
+    click.echo(to_json(reply) if form == "json" else _raw(reply))
 
 
 @click.command(cls=Command)
@@ -67,9 +67,14 @@ def stream(
         ):
             await messages.send_eof()
             async for message in messages:
-                click.echo(message if form == "raw" and isinstance(message, str) else to_json_line(message))
+                click.echo(to_json_line(message) if form == "json" else _raw(message))
 
     _calling(service, endpoint, listen)
+
+
+def _raw(message: Any) -> str | bytes:
+    """Text and bytes as they are, for the next program in a pipe."""
+    return message if isinstance(message, str | bytes) else to_json_line(message)
 
 
 def _calling(service: str, endpoint: str, ask: Callable[[], Awaitable[T]]) -> T:

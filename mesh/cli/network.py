@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from sdk.errors import MicroError, NotFound, Unavailable
+from sdk.errors import MicroError, NotFound, Unavailable, Unimplemented
 
 from . import render
 from .options import Group, output, settings
@@ -18,7 +18,7 @@ FORMS = ("table", "json")
 NODE = "go.micro.network"
 """The service that every node offers about itself."""
 
-_ADVICE = "start one with `micro network`, or say where one is: MICRO_PROXY_ADDRESS=host:port or --registry-address"
+_ADVICE = "Start one with `micro network`, or say where one is with MICRO_PROXY_ADDRESS=host:port or --registry-address"
 
 ROUTE = ("service", "address", "gateway", "router", "network", "metric", "link")
 """What is shown of a route, as micro shows it; JSON has the rest."""
@@ -158,16 +158,17 @@ def _ask(proxy_address: str | None, endpoint: str, request: dict[str, str] | Non
 
     async def call() -> Any:
         async with client(address) as caller:
-            return await caller.call(NODE, endpoint, request or {})
+            return await caller.call(NODE, endpoint, request or {}, idempotent=endpoint != "Network.Connect")
 
     try:
         reply: dict[str, Any] = run(call)
-    except NotFound as error:
-        raise Failure(f"error: no node found ({error}): {_ADVICE}") from None
-    except Unavailable as error:
-        raise Failure(f"error: the node does not answer ({error}): {_ADVICE}") from None
     except MicroError as error:
-        raise Failure(f"error asking the node: {error}") from None
+        if isinstance(error, Unimplemented) or not isinstance(error, NotFound | Unavailable):
+            raise Failure(f"error asking the node: {error}") from None
+        advice = (
+            "" if "`micro network`" in error.detail else f". {_ADVICE}"
+        )  # a client without its proxy says it itself
+        raise Failure(f"error: no node answers: {error}{advice}") from None
     return reply
 
 

@@ -124,7 +124,9 @@ class Json(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Reads the JSON."""
         try:
-            return json.loads(value, parse_constant=_no_constant)
+            parsed = json.loads(value, parse_constant=_no_constant)
+            json.dumps(parsed, ensure_ascii=False).encode()  # half of a surrogate pair is no text that can be sent
+            return parsed
         except json.JSONDecodeError as error:
             self.fail(f"this is no JSON: {error.msg}, line {error.lineno} column {error.colno}", param, ctx)
         except (ValueError, RecursionError) as error:

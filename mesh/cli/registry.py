@@ -1,20 +1,18 @@
 """`micro list`, `get`, `register` and `deregister`: what the local registry holds."""
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from sdk.errors import BadRequest
+from sdk.registry import Registry
 from sdk.types import Service, parse_service, service_to_json
 
 from . import render
 from .options import Group, Json, output
 from .run import Failure, run
 from .target import registry
-
-if TYPE_CHECKING:
-    from sdk.registry import Registry
 
 T = TypeVar("T")
 
@@ -116,7 +114,7 @@ def _service(record: Any) -> Service:
     return service
 
 
-def _with_registry(use: Callable[["Registry"], Awaitable[T]]) -> T:
+def _with_registry(use: Callable[[Registry], Awaitable[T]]) -> T:
     async def open_and_use() -> T:
         async with registry() as store:
             return await use(store)

@@ -4,6 +4,7 @@ Names and addresses come from other machines. Nothing that a terminal would obey
 print are written as escapes.
 """
 
+import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -71,8 +72,8 @@ _ESCAPED_IN_JSON = {
 
 
 def _as_text(value: object) -> str:
-    """What JSON has no word for: bytes in a msgpack answer."""
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else str(value)
+    """What JSON has no word for. Bytes go as base64, as in protobuf's mapping."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 def _value(value: object) -> str:

@@ -4,21 +4,21 @@ Exit status: 0 when it did what was asked, 1 when something outside failed, 2 wh
 130 after Ctrl-C.
 """
 
+import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 import click
+import trio
 
 from sdk.errors import BadRequest, MicroError
 
 from .options import settings
 from .render import printable
-
-if TYPE_CHECKING:
-    import trio
 
 T = TypeVar("T")
 
@@ -72,6 +72,7 @@ def run_until_signal(program: Program, ready: Callable[[Any], str]) -> None:
 def exit_status(command: click.Command, arguments: list[str] | None = None) -> int:
     """Runs the command line and says with which status to exit. No failure of the outside world shows a traceback."""
     try:
+        _check_text(sys.argv[1:] if arguments is None else arguments)
         status = command.main(arguments, prog_name="micro", standalone_mode=False)
         return status if isinstance(status, int) else 0
     except click.ClickException as error:
@@ -91,8 +92,6 @@ def exit_status(command: click.Command, arguments: list[str] | None = None) -> i
 
 
 def _run(function: Callable[[], Awaitable[T]]) -> T:
-    import trio
-
     try:
         return trio.run(function)
     except BaseExceptionGroup as group:
@@ -100,28 +99,33 @@ def _run(function: Callable[[], Awaitable[T]]) -> T:
 
 
 def _log_to_stderr(default: str) -> None:
-    import logging
-
     level = (settings().log_level or default).upper()
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-async def _until_signal(program: Program, ready: Callable[[Any], str]) -> int:
-    import trio
+def _check_text(arguments: list[str]) -> None:
+    """Raises `click.UsageError` for bytes that are no UTF-8, which Python smuggles in and no wire can carry."""
+    for number, argument in enumerate(arguments, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise click.UsageError(f"argument {number} is not UTF-8") from None
 
+
+async def _until_signal(program: Program, ready: Callable[[Any], str]) -> int:
     status = 0
     started = False
 
-    async def live(nursery: "trio.Nursery", *, task_status: "trio.TaskStatus[Any]") -> None:
+    async def live(nursery: trio.Nursery, *, task_status: trio.TaskStatus[Any]) -> None:
         await program.run(task_status=task_status)
         nursery.cancel_scope.cancel()
 
-    async def end(nursery: "trio.Nursery", seconds: float) -> None:
+    async def end(nursery: trio.Nursery, seconds: float) -> None:
         with trio.move_on_after(seconds):
             await program.drain()
         nursery.cancel_scope.cancel()
 
-    async def listen(nursery: "trio.Nursery", *, task_status: "trio.TaskStatus[None]") -> None:
+    async def listen(nursery: trio.Nursery, *, task_status: trio.TaskStatus[None]) -> None:
         nonlocal status
         with trio.open_signal_receiver(*DRAIN) as signals:
             task_status.started()
@@ -149,8 +153,6 @@ async def _until_signal(program: Program, ready: Callable[[Any], str]) -> int:
 
 def _leave_after(seconds: float, status: int) -> None:
     """Ends the process after that time, whatever it does: a thread needs no event loop and no cancellation."""
-    import threading
-
     timer = threading.Timer(seconds, os._exit, (status,))
     timer.daemon = True
     timer.start()

@@ -4,17 +4,17 @@
 asks, it is the node to ask. So a machine that runs a node needs to be told once.
 """
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import click
 
-from .options import settings
+from sdk import Client
+from sdk.netaddress import join_address, split_address
+from sdk.registry import Registry, open_registry
 
-if TYPE_CHECKING:
-    from sdk import Client
-    from sdk.registry import Registry
+from .options import settings
 
 EVERY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -28,28 +28,26 @@ ask_option = click.option(
 """The flag of a command that asks a node."""
 
 
-def registry() -> "Registry":
+def registry() -> Registry:
     """The local registry, as the flags say."""
-    from sdk.registry import open_registry
-
     asked = settings()
     return open_registry(asked.registry, asked.registry_address)
 
 
 @asynccontextmanager
-async def client(proxy_address: str | None) -> AsyncIterator["Client"]:
+async def client(proxy_address: str | None) -> AsyncIterator[Client]:
     """A client that calls through the node at this address, else as MICRO_PROXY says, else by the local registry."""
-    from sdk import Client
-
-    proxy = reachable(proxy_address)
-    async with Client(registry=registry(), **({} if proxy is None else {"proxy": proxy})) as client:
-        yield client
+    proxy = reachable(proxy_address) or os.environ.get("MICRO_PROXY", "")
+    if ":" in proxy:  # an address: there is nothing to look up
+        async with Client(proxy=proxy) as caller:
+            yield caller
+    else:
+        async with registry() as store, Client(proxy=proxy, registry=store) as caller:
+            yield caller
 
 
 def reachable(address: str | None) -> str | None:
     """The address to dial where a node may listen: this machine where no host is named, nothing for port 0."""
-    from sdk.netaddress import join_address, split_address
-
     if not address:
         return None
     host, port = split_address(address)

@@ -52,8 +52,8 @@ def test_json_for_people_keeps_their_letters_and_is_indented() -> None:
     assert render.to_json({"msg": "Grüße"}) == '{\n  "msg": "Grüße"\n}'
 
 
-def test_bytes_in_an_answer_are_shown_as_text() -> None:
-    assert render.to_json_line({"data": b"ab\xff"}) == '{"data": "ab\\\\xff"}'
+def test_bytes_in_an_answer_are_shown_as_base64() -> None:
+    assert render.to_json_line({"data": b"ab\xff"}) == '{"data": "YWL/"}'
 
 
 def test_a_status_is_one_line_for_each_key_and_for_each_record_of_a_list() -> None:

@@ -1,0 +1,268 @@
+"""`micro network`: the node as a process, and the commands that ask it."""
+
+import json
+import os
+import signal
+import socket
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from mesh.cli.network import network
+from mesh.config import NodeConfig
+from tests.mesh.cli.conftest import NODE, Place
+from tests.processes import run, start, start_only
+
+SLOW = """
+import trio
+from sdk import Service
+slow = Service("slow")
+
+@slow.handle("Slow.Down")
+async def down(request, stream):
+    await stream.send("started")
+    await trio.sleep_forever()
+
+slow.run()
+"""
+
+TOKEN = "open-sesame-1234"
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An environment of the test's own."""
+    return {"MICRO_REGISTRY_ADDRESS": str(tmp_path / "registry.db"), "MICRO_NETWORK_TOKEN": TOKEN}
+
+
+def ids(line: dict[str, Place]) -> dict[str, str]:
+    return {name: place.node.address("id") for name, place in line.items()}
+
+
+def cells(text: str) -> list[list[str]]:
+    return [row.split() for row in text.splitlines()]
+
+
+def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
+    config = {field.name: getattr(NodeConfig(), field.name) for field in fields(NodeConfig)}
+    flags = {option.name: option for option in network.params}
+    for name in ("address", "advertise", "network", "resolver", "name"):
+        assert flags[name].default == config[name]
+    assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
+    assert set(flags) - {"web_address"} == set(config) - {"registry", "registry_address"}
+
+
+def test_every_flag_of_the_node_has_its_variable() -> None:
+    assert {option.name: option.envvar for option in network.params} == {
+        "address": "MICRO_NETWORK_ADDRESS",
+        "advertise": "MICRO_NETWORK_ADVERTISE",
+        "nodes": "MICRO_NETWORK_NODES",
+        "token": "MICRO_NETWORK_TOKEN",
+        "network": "MICRO_NETWORK",
+        "resolver": "MICRO_NETWORK_RESOLVER",
+        "proxy_address": "MICRO_PROXY_ADDRESS",
+        "web_address": "MICRO_WEB_ADDRESS",
+        "name": "MICRO_NETWORK_NAME",
+    }
+
+
+def test_nodes_are_listed_with_id_and_address(line: dict[str, Place]) -> None:
+    heading, first, *others = cells(line["a"].prints("network", "nodes"))
+    assert heading == ["ID", "ADDRESS"]
+    assert first == [line["a"].node.address("id"), line["a"].node.address("link")]
+    assert {tuple(other) for other in others} == {
+        (line[name].node.address("id"), line[name].node.address("link")) for name in "bc"
+    }
+    listed = json.loads(line["a"].prints("network", "nodes", "--output", "json"))["nodes"]
+    assert {(node["name"], node["id"]) for node in listed} == set(ids(line).items())
+
+
+def test_routes_are_listed_and_chosen(line: dict[str, Place]) -> None:
+    id = ids(line)
+    heading, *rows = cells(line["a"].prints("network", "routes"))
+    assert heading == ["SERVICE", "ADDRESS", "GATEWAY", "ROUTER", "NETWORK", "METRIC", "LINK"]
+    assert [row[0] for row in rows] == ["go.micro.network", "greeter", "odd"]
+    assert rows[1] == ["greeter", id["c"], id["b"], id["c"], "go.micro", rows[1][5], "network"]
+
+    for choice in (["--service", "odd"], ["--link=local"], ["--gateway", id["b"], "--service", "odd"]):
+        routes = json.loads(line["a"].prints("network", "routes", *choice, "--output", "json"))["routes"]
+        assert [route["service"] for route in routes] == (["go.micro.network"] if "--link=local" in choice else ["odd"])
+    assert cells(line["a"].prints("network", "routes", "--router", id["b"])) == [heading]
+    [row] = cells(line["c"].prints("network", "routes", "--service", "greeter"))[1:]
+    assert row[-1] == "local"
+
+
+def test_services_are_one_to_a_line(line: dict[str, Place]) -> None:
+    assert line["a"].prints("network", "services") == "go.micro.network\ngreeter\nodd\n"
+    reply = json.loads(line["a"].prints("--output", "json", "network", "services"))
+    assert reply == {"services": ["go.micro.network", "greeter", "odd"]}
+
+
+def test_the_graph_shows_the_line(line: dict[str, Place]) -> None:
+    rows = line["a"].prints("network", "graph").splitlines()
+    assert [(len(row) - len(row.lstrip()), row.split()[:2]) for row in rows] == [
+        (4 * depth, [name, ids(line)[name]]) for depth, name in enumerate("abc")
+    ]
+    root = json.loads(line["a"].prints("network", "graph", "--output", "json"))["root"]
+    assert root["peers"][0]["peers"][0]["node"]["name"] == "c"
+
+
+def test_connections_are_the_nodes_at_the_other_end_of_a_link(line: dict[str, Place]) -> None:
+    assert cells(line["a"].prints("network", "connections")) == [
+        ["NODE", "ADDRESS"],
+        [ids(line)["b"], line["b"].node.address("link")],
+    ]
+    assert {row[0] for row in cells(line["b"].prints("network", "connections"))[1:]} == {ids(line)[n] for n in "ac"}
+
+
+def test_the_status_says_who_the_node_is_and_how_its_seeds_are(line: dict[str, Place]) -> None:
+    status = dict(row.split(maxsplit=1) for row in line["a"].prints("network", "status").splitlines())
+    assert (status["id"], status["name"]) == (ids(line)["a"], "a")
+    assert status["seeds"].startswith(f"address={line['b'].node.address('link')} state=linked")
+    assert json.loads(line["a"].prints("network", "status", "--output", "json"))["network"] == "go.micro"
+
+
+def test_a_node_can_be_told_to_connect(line: dict[str, Place], env: dict[str, str]) -> None:
+    with start(*NODE, env=env | {"MICRO_NETWORK_TOKEN": "sesame"}) as node:
+        assert run("micro", "network", "connect", line["c"].node.address("link"), env=env).stdout == "ok\n"
+        node.wait_for("link with c")
+        for _ in range(100):  # each look is a process of its own
+            if "greeter" in run("micro", "network", "services", env=env).stdout:
+                break
+        assert "greeter" in run("micro", "network", "services", env=env).stdout
+        refused = run("micro", "network", "connect", "nowhere", env=env)
+        assert refused.status == 1
+        assert "'nowhere'" in refused.stderr
+
+
+def test_a_node_that_is_named_is_asked(line: dict[str, Place], env: dict[str, str]) -> None:
+    proxy = line["b"].node.address("proxy")
+    wrong = env | {"MICRO_PROXY_ADDRESS": "127.0.0.1:1"}
+    for arguments, variables in (
+        (("network", "status"), env | {"MICRO_PROXY_ADDRESS": proxy}),
+        (("network", "status"), env | {"MICRO_PROXY": proxy}),
+        (("network", "--proxy-address", proxy, "status"), wrong),
+        (("network", "status", "--proxy_address", proxy), wrong),
+    ):
+        done = run("micro", *arguments, env=variables)
+        assert "name         b\n" in done.stdout, done
+
+
+@pytest.mark.parametrize("variables", [{}, {"MICRO_PROXY": "go.micro.network"}, {"MICRO_PROXY_ADDRESS": "127.0.0.1:1"}])
+@pytest.mark.parametrize("command", ["nodes", "status"])
+def test_where_no_node_runs_a_person_is_told_what_to_do(
+    env: dict[str, str], command: str, variables: dict[str, str]
+) -> None:
+    done = run("micro", "network", command, env=env | variables)
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: no node answers: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("tart one with `micro network`") == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_node_ends_in_good_order(env: dict[str, str], number: signal.Signals, status: int) -> None:
+    with start(*NODE, "--name", "alone", env=env) as node:
+        assert node.ready.startswith("ready micro network alone id=")
+        assert all(int(node.address(kind).rpartition(":")[2]) for kind in ("link", "proxy"))
+        assert run("micro", "list", "services", env=env).stdout == "go.micro.network\n"
+        ended, stderr = node.stop(number)
+        assert ended == status
+        assert "Traceback" not in stderr
+    assert run("micro", "list", "services", env=env).stdout == ""
+
+
+def test_a_node_does_not_send_its_own_calls_through_a_proxy(env: dict[str, str]) -> None:
+    with start(*NODE, env=env | {"MICRO_PROXY": "127.0.0.1:1"}) as node:
+        assert node.stop()[0] == 0
+
+
+@pytest.mark.parametrize("flag", ["--address", "--proxy-address"])
+def test_a_port_that_is_taken_is_named(env: dict[str, str], flag: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(*NODE, flag, f"127.0.0.1:{port}", env=env)
+    assert done.status == 1
+    assert str(port) in done.stderr
+    assert "taken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "named"),
+    [
+        ((), {"MICRO_NETWORK_TOKEN": ""}, "MICRO_NETWORK_TOKEN"),
+        (("--address", "nowhere"), {}, "MICRO_NETWORK_ADDRESS"),
+        (("--nodes", "b:8085,c"), {}, "MICRO_NETWORK_NODES"),
+        (("--resolver", "oracle"), {}, "--resolver"),
+        (("--registry", "carrier-pigeon"), {}, "carrier-pigeon"),
+    ],
+)
+def test_a_node_that_must_not_start_says_which_setting_is_wrong(
+    env: dict[str, str], arguments: tuple[str, ...], variables: dict[str, str], named: str
+) -> None:
+    done = run(*NODE, *arguments, env=env | variables)
+    assert (done.status, done.stdout) == (2, "")
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_default_token_does_for_no_public_address(env: dict[str, str]) -> None:
+    del env["MICRO_NETWORK_TOKEN"]
+    done = run(*NODE, "--address", "203.0.113.7:8085", env=env)
+    assert done.status == 2
+    assert "MICRO_NETWORK_TOKEN" in done.stderr
+
+
+def test_a_wrong_token_is_told_on_both_sides_and_shown_on_neither(tmp_path: Path, env: dict[str, str]) -> None:
+    other = {"MICRO_REGISTRY_ADDRESS": str(tmp_path / "other.db"), "MICRO_NETWORK_TOKEN": "simsalabim-5678"}
+    with start(*NODE, "--log-level", "debug", env=env) as node:
+        link = node.address("link")
+        with start(*NODE, "--log-level", "debug", "--nodes", link, env=other) as stranger:
+            for side, peer in ((node, "127.0.0.1:"), (stranger, link)):
+                line = side.wait_for("token or network name differs")
+                assert peer in line
+            assert cells(run("micro", "network", "connections", env=env).stdout) == [["NODE", "ADDRESS"]]
+            status = run("micro", "network", "status", env=other).stdout
+            assert f"address={link} state=waiting error=" in status
+            processes = (
+                b"".join(Path(f"/proc/{each.process.pid}/cmdline").read_bytes() for each in (node, stranger))
+                if os.path.exists("/proc/self/cmdline")
+                else b""
+            )
+            printed = [*node.stop(), *stranger.stop(), status, node.stdout, stranger.stdout, processes.decode()]
+    assert printed[0] == printed[2] == 0
+    assert TOKEN not in repr(printed)
+    assert "simsalabim" not in repr(printed)
+
+
+def test_a_seed_that_does_not_answer_is_tried_on_and_told_in_the_status(env: dict[str, str]) -> None:
+    with start(*NODE, "--nodes", "127.0.0.1:1", env=env) as node:
+        node.wait_for("127.0.0.1:1")
+        for _ in range(100):  # each look is a process of its own
+            [seed] = json.loads(run("micro", "network", "status", "--output", "json", env=env).stdout)["seeds"]
+            if seed["attempts"] > 1:
+                break
+        assert seed["attempts"] > 1
+        assert seed["address"] == "127.0.0.1:1"
+        assert "refused" in seed["error"]
+        assert node.stop()[0] == 0
+
+
+def test_a_second_signal_ends_a_node_that_drains(env: dict[str, str]) -> None:
+    with start(*NODE, env=env) as node, start("python", "-c", SLOW, env=env):
+        through = env | {"MICRO_PROXY_ADDRESS": node.address("proxy")}
+        for _ in range(100):
+            if "slow" in run("micro", "network", "services", env=env).stdout:
+                break
+        with start_only("micro", "stream", "slow", "Slow.Down", "{}", env=through) as caller:
+            caller.wait_for("started")
+            node.send(signal.SIGTERM)
+            for _ in range(100):  # it has left the registry, so it is draining
+                if run("micro", "list", "services", env=env).stdout == "slow\n":
+                    break
+            assert node.process.poll() is None
+            status, stderr = node.stop(signal.SIGTERM)
+            assert status == -signal.SIGTERM
+            assert "Traceback" not in stderr
