@@ -1,0 +1,745 @@
+"""The switch: by example, by breaking its rules, and by a state machine that runs a whole chain of nodes."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from proxy.switch import MAX_QUEUED, SWEEP, Switch, Target
+from sdk.errors import NotFound, RemoteProtocolError, Status, Unavailable
+from sdk.head import CallHead, pack_call_head
+from sdk.selector import Load
+from sdk.wire import frame
+from sdk.wire.frame import CREDIT, DATA, END, HEAD, NO_DEADLINE, OPEN, RESET, STOP, TRAILERS, Fate, Reset
+
+from .chain import GOOD_HEAD, GOOD_TRAILERS, A, B, C, Chain, Wire
+
+ME = b"m" * 16
+NEXT = b"n" * 16
+PREVIOUS = b"p" * 16
+CALL_HEAD = pack_call_head(CallHead("greeter", "Greeter.Hello"))
+
+
+class FakePort:
+    """A port whose frames are kept."""
+
+    def __init__(self, name: str, peer: bytes = b"") -> None:
+        self.streams: dict[int, Any] = {}
+        self.queued = 0
+        self.dead = False
+        self.peer = peer
+        self.delay_ms = 0
+        self.name = name
+        self.now = 100.0
+        self.sent: list[tuple[int, int, int, bytes]] = []
+        self.unsent: set[int] = set()
+        self.full = False
+        self.on_send: Callable[[int, int], None] = lambda kind, stream: None
+        self._next = 1
+
+    def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        self.sent.append((kind, flags, stream, payload))
+        self.on_send(kind, stream)
+
+    def next_stream(self) -> int:
+        if self.full:
+            raise Unavailable(f"{self.name} takes no more calls")
+        number, self._next = self._next, self._next + 2
+        return number
+
+    def close(self, reason: str) -> None:
+        pass
+
+    def was_sent(self, stream: int) -> bool:
+        return stream not in self.unsent
+
+    @property
+    def resets(self) -> list[Reset]:
+        return [frame.parse_reset_untrusted(payload) for kind, _, _, payload in self.sent if kind == RESET]
+
+
+class FakeChooser:
+    """Always the same target, or error."""
+
+    def __init__(self, answer: Target | Exception) -> None:
+        self.answer = answer
+
+    def choose(self, head: CallHead, now: float) -> Target:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+class Bench:
+    """A switch with a program, two links, and an instance, which answers what arrives."""
+
+    def __init__(self) -> None:
+        self.program = FakePort("program")
+        self.previous = FakePort("previous", PREVIOUS)
+        self.next = FakePort("next", NEXT)
+        self.instance = FakePort("instance")
+        self.load = Load()
+        self.switch = Switch(me=ME, name="me")
+        self.switch.link_up(PREVIOUS, self.previous)
+        self.switch.link_up(NEXT, self.next)
+        self.ingress = FakeChooser(Target(self.next, NEXT, self.load))
+        self.egress = FakeChooser(Target(self.instance, b"", self.load))
+        self.switch.ingress, self.switch.egress = self.ingress, self.egress
+
+    def open(
+        self,
+        port: FakePort,
+        *,
+        path: bytes = b"",
+        hops: int = 3,
+        ms: int = NO_DEADLINE,
+        body: bytes = b"",
+        stream: int = 1,
+        flags: int = 0,
+        head: bytes = CALL_HEAD,
+    ) -> None:
+        self.switch.on_frame(port, OPEN, flags, stream, frame.pack_open(hops, path, ms, head, body))
+
+    def answer(self, port: FakePort, kind: int, payload: bytes = b"", flags: int = 0, stream: int = 1) -> None:
+        self.switch.on_frame(port, kind, flags, stream, payload)
+
+    @property
+    def legs(self) -> int:
+        return sum(len(port.streams) for port in (self.program, self.previous, self.next, self.instance))
+
+    def only_reset(self, port: FakePort) -> Reset:
+        """The one answer that went to a port."""
+        [reset] = port.resets
+        assert len(port.sent) == 1
+        assert not self.legs
+        assert not self.load.pending
+        return reset
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+# Where a call goes.
+
+
+def test_a_call_of_a_program_gets_the_path_and_one_hop_less(bench: Bench) -> None:
+    bench.open(bench.program, body=b"body", flags=END, ms=1234, hops=0)
+    [(kind, flags, stream, payload)] = bench.next.sent
+    assert (kind, flags, stream) == (OPEN, END, 1)
+    assert frame.split_open_untrusted(payload) == (2, NEXT, 1234, CALL_HEAD, b"body")
+
+
+def test_a_transit_node_passes_a_call_on_without_reading_its_head(bench: Bench) -> None:
+    bench.open(bench.previous, path=ME + NEXT + C, hops=2, head=b"unreadable")
+    [(_, _, _, payload)] = bench.next.sent
+    assert frame.split_open_untrusted(payload) == (1, NEXT + C, NO_DEADLINE, b"unreadable", b"")
+
+
+def test_a_call_that_has_arrived_goes_to_an_instance(bench: Bench) -> None:
+    bench.open(bench.previous, path=ME, hops=0)
+    [(_, _, _, payload)] = bench.instance.sent
+    assert frame.split_open_untrusted(payload).path == b""
+    assert bench.load.pending == 1
+
+
+def test_the_delay_of_a_link_is_taken_off_the_deadline(bench: Bench) -> None:
+    bench.previous.delay_ms = 40
+    bench.open(bench.previous, path=ME + NEXT, hops=2, ms=100)
+    assert frame.split_open_untrusted(bench.next.sent[0][3]).ms == 60
+    bench.open(bench.previous, path=ME + NEXT, hops=2, stream=3)
+    assert frame.split_open_untrusted(bench.next.sent[1][3]).ms == NO_DEADLINE
+
+
+def test_a_program_that_gives_a_path_breaks_the_rules(bench: Bench) -> None:
+    with pytest.raises(RemoteProtocolError, match="only a node may"):
+        bench.open(bench.program, path=ME + NEXT)
+
+
+def test_a_call_without_a_path_from_a_node_breaks_the_rules(bench: Bench) -> None:
+    with pytest.raises(RemoteProtocolError, match="without a path"):
+        bench.open(bench.previous)
+
+
+def test_a_path_that_does_not_lead_here_breaks_the_rules(bench: Bench) -> None:
+    with pytest.raises(RemoteProtocolError, match="does not lead here"):
+        bench.open(bench.previous, path=NEXT + ME)
+
+
+def test_each_rule_of_opening_leaves_nothing_behind(bench: Bench) -> None:
+    for port, path in ((bench.program, ME), (bench.previous, b""), (bench.previous, NEXT)):
+        with pytest.raises(RemoteProtocolError):
+            bench.open(port, path=path)
+    assert not bench.legs
+    assert not bench.switch.calls
+
+
+def test_a_call_with_no_hops_left_is_refused_as_not_reached(bench: Bench) -> None:
+    bench.open(bench.previous, path=ME + NEXT, hops=0)
+    reset = bench.only_reset(bench.previous)
+    assert (reset.status, reset.fate, reset.edge) == (Status.UNAVAILABLE, Fate.NOT_REACHED, b"")
+    assert "hops" in reset.detail
+
+
+def test_a_link_of_the_path_that_is_down_is_named_as_the_edge(bench: Bench) -> None:
+    bench.switch.link_down(NEXT, bench.next)
+    bench.open(bench.previous, path=ME + NEXT, hops=1)
+    reset = bench.only_reset(bench.previous)
+    assert (reset.status, reset.fate, reset.edge) == (Status.UNAVAILABLE, Fate.NOT_REACHED, ME + NEXT)
+
+
+def test_a_link_that_was_replaced_takes_nothing_down_with_it(bench: Bench) -> None:
+    newer = FakePort("newer")
+    bench.switch.link_up(NEXT, newer)
+    bench.switch.link_down(NEXT, bench.next)
+    bench.open(bench.previous, path=ME + NEXT, hops=1)
+    assert newer.sent
+    assert newer.peer == NEXT
+
+
+def test_an_expired_call_is_refused_where_it_is_found(bench: Bench) -> None:
+    bench.previous.delay_ms = 30
+    bench.open(bench.previous, path=ME, ms=20)
+    reset = bench.only_reset(bench.previous)
+    assert (reset.status, reset.fate) == (Status.DEADLINE_EXCEEDED, Fate.NOT_REACHED)
+    assert reset.detail.startswith("me: ")
+
+
+def test_a_queue_of_more_than_4_mib_takes_no_new_calls_but_lets_others_go_on(bench: Bench) -> None:
+    bench.open(bench.program)
+    bench.next.queued = MAX_QUEUED + 1
+    bench.open(bench.program, stream=3)
+    [reset] = bench.program.resets
+    assert (reset.status, reset.fate) == (Status.UNAVAILABLE, Fate.NOT_REACHED)
+    assert "4 MiB" in reset.detail
+    bench.answer(bench.program, DATA, b"more")
+    assert bench.next.sent[-1] == (DATA, 0, 1, b"more")
+    assert bench.load.pending == 1
+
+
+def test_a_port_without_a_free_stream_refuses_as_not_reached(bench: Bench) -> None:
+    bench.next.full = True
+    bench.open(bench.program)
+    assert bench.only_reset(bench.program).fate == Fate.NOT_REACHED
+    assert bench.switch.statistics() == {"calls": 0, "refused": 1, "open": 0}
+
+
+def test_a_target_that_refuses_is_no_longer_the_cheapest(bench: Bench) -> None:
+    bench.next.full = True
+    bench.open(bench.program)
+    assert bench.load.cost(100.0) > Load().cost(100.0)
+
+
+def test_an_unknown_service_is_told_in_the_words_of_who_chose(bench: Bench) -> None:
+    bench.ingress.answer = NotFound("me: no service called 'x' is known here")
+    bench.open(bench.program)
+    reset = bench.only_reset(bench.program)
+    assert (reset.status, reset.fate) == (Status.NOT_FOUND, Fate.NOT_REACHED)
+    assert reset.detail == "me: no service called 'x' is known here"
+
+
+def test_a_head_that_cannot_be_read_is_its_programs_fault(bench: Bench) -> None:
+    with pytest.raises(RemoteProtocolError, match="call head"):
+        bench.open(bench.program, head=b"\xc1")
+    assert not bench.legs
+
+
+def test_a_head_that_cannot_be_read_is_not_the_fault_of_the_link_it_came_over(bench: Bench) -> None:
+    bench.open(bench.previous, path=ME, head=b"\xc1")
+    reset = bench.only_reset(bench.previous)
+    assert (reset.status, reset.fate) == (Status.INVALID_ARGUMENT, Fate.NOT_REACHED)
+
+
+def test_no_call_of_a_program_grows_beyond_a_frame_by_its_path(bench: Bench) -> None:
+    bench.ingress.answer = Target(bench.next, NEXT + B + C, None)
+    room = frame.MAX_OPEN - len(CALL_HEAD)
+    bench.open(bench.program, body=bytes(room))
+    assert len(bench.next.sent[0][3]) <= frame.MAX_PAYLOAD
+    bench.open(bench.program, body=bytes(room + 1), stream=3)
+    [reset] = bench.program.resets
+    assert (reset.status, reset.fate) == (Status.INVALID_ARGUMENT, Fate.NOT_REACHED)
+
+
+# Frames of a call.
+
+
+def test_frames_go_both_ways_under_their_own_numbers(bench: Bench) -> None:
+    bench.open(bench.program, stream=41)
+    bench.answer(bench.program, DATA, b"up", stream=41)
+    bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b"down"))
+    bench.answer(bench.next, CREDIT, frame.pack_u32(7))
+    bench.answer(bench.program, STOP, stream=41)
+    assert bench.next.sent[1:] == [(DATA, 0, 1, b"up"), (STOP, 0, 1, b"")]
+    assert bench.program.sent == [
+        (HEAD, 0, 41, frame.pack_headed(GOOD_HEAD, b"down")),
+        (CREDIT, 0, 41, frame.pack_u32(7)),
+    ]
+
+
+def test_a_pair_is_forgotten_when_both_directions_have_ended(bench: Bench) -> None:
+    bench.open(bench.program, flags=END)
+    assert bench.legs == 2
+    bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b""), END)
+    assert not bench.legs
+    assert not bench.load.pending
+
+
+def test_the_answer_may_end_before_the_request(bench: Bench) -> None:
+    bench.open(bench.program)
+    bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b""), END)
+    assert bench.load.pending == 1
+    bench.answer(bench.program, DATA, b"rest", END)
+    assert not bench.legs
+    assert not bench.load.pending
+    assert bench.next.sent[-1] == (DATA, END, 1, b"rest")
+
+
+def test_frames_of_a_call_that_is_over_are_nothing(bench: Bench) -> None:
+    bench.open(bench.program, flags=END)
+    bench.answer(bench.program, RESET, frame.pack_reset(Reset(Status.CANCELLED, Fate.MAY_HAVE_RUN, "gone")))
+    sent = len(bench.program.sent)
+    for kind, payload in ((HEAD, frame.pack_headed(GOOD_HEAD, b"late")), (CREDIT, b"\x00\x00\x00\x01"), (STOP, b"")):
+        bench.answer(bench.next, kind, payload)
+    bench.answer(bench.next, RESET, frame.pack_reset(Reset(13, 1, "late")))
+    assert len(bench.program.sent) == sent
+    assert not bench.load.pending
+
+
+def test_a_reset_ends_both_directions_and_is_passed_on_as_it_is(bench: Bench) -> None:
+    payload = frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, "c: no", B + C))
+    bench.open(bench.program)
+    bench.answer(bench.next, RESET, payload)
+    assert bench.program.sent == [(RESET, 0, 1, payload)]
+    assert not bench.legs
+    assert bench.load.failures == 1
+
+
+def test_an_error_of_the_handler_is_no_failure_of_the_instance(bench: Bench) -> None:
+    bench.open(bench.program)
+    bench.answer(bench.next, RESET, frame.pack_reset(Reset(Status.INTERNAL, Fate.MAY_HAVE_RUN, "raised")))
+    assert bench.load.failures == 0
+
+
+def test_frames_of_unknown_types_are_skipped(bench: Bench) -> None:
+    bench.open(bench.program)
+    bench.answer(bench.program, 99, b"?")
+    bench.answer(bench.program, 99, b"?", stream=77)
+    assert len(bench.next.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "payload", "complaint"),
+    [
+        (DATA, 0, bytes(frame.MAX_PAYLOAD), "more on stream 1 than its credit"),
+        (HEAD, 0, frame.pack_headed(GOOD_HEAD, b""), "head on stream 1"),
+        (HEAD, 0, b"\xff\xff", "shorter than its head"),
+        (DATA, TRAILERS, frame.pack_headed(GOOD_TRAILERS, b""), "trailers on stream 1"),
+        (DATA, TRAILERS | END, b"\x00", "shorter than its head"),
+        (CREDIT, 0, frame.pack_u32(frame.MAX_CREDIT), "granted more than"),
+        (CREDIT, 0, b"\x00", "too short"),
+        (RESET, 0, b"\xc1", "RESET cannot be read"),
+    ],
+)
+def test_a_caller_that_breaks_a_rule_is_stopped_before_the_callee_hears_of_it(
+    bench: Bench, kind: int, flags: int, payload: bytes, complaint: str
+) -> None:
+    bench.open(bench.program, body=b"x")
+    with pytest.raises(RemoteProtocolError, match=complaint):
+        bench.answer(bench.program, kind, payload, flags)
+    assert len(bench.next.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "payload", "complaint"),
+    [
+        (HEAD, 0, frame.pack_headed(GOOD_HEAD, b""), "head on stream 1"),
+        (DATA, 0, bytes(frame.INITIAL_CREDIT), "than its credit"),
+        (DATA, TRAILERS, frame.pack_headed(GOOD_TRAILERS, b"x"), "trailers on stream 1"),
+        (CREDIT, 0, frame.pack_u32(frame.MAX_CREDIT), "granted more than"),
+    ],
+)
+def test_a_callee_that_breaks_a_rule_is_stopped_before_the_caller_hears_of_it(
+    bench: Bench, kind: int, flags: int, payload: bytes, complaint: str
+) -> None:
+    bench.open(bench.program)
+    bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b"x"))
+    with pytest.raises(RemoteProtocolError, match=complaint):
+        bench.answer(bench.next, kind, payload, flags)
+    assert len(bench.program.sent) == 1
+
+
+def test_nothing_comes_after_the_end(bench: Bench) -> None:
+    bench.open(bench.program, flags=END)
+    with pytest.raises(RemoteProtocolError, match="after the end"):
+        bench.answer(bench.program, DATA, b"more")
+
+
+def test_credit_counts_every_body_byte_and_what_the_other_end_grants(bench: Bench) -> None:
+    bench.open(bench.program, body=bytes(10_000))
+    bench.answer(bench.program, DATA, bytes(frame.INITIAL_CREDIT - 10_000))
+    bench.answer(bench.next, CREDIT, frame.pack_u32(5))
+    bench.answer(bench.program, DATA, bytes(5))
+    with pytest.raises(RemoteProtocolError, match="than its credit"):
+        bench.answer(bench.program, DATA, b"x")
+
+
+def test_frames_that_say_nothing_fill_no_queue(bench: Bench) -> None:
+    bench.open(bench.program)
+    for _ in range(3):
+        bench.answer(bench.program, DATA)
+        bench.answer(bench.program, CREDIT, frame.pack_u32(0))
+        bench.answer(bench.program, STOP)
+    assert bench.next.sent[1:] == [(STOP, 0, 1, b"")]
+
+
+# Ports that die.
+
+
+def test_a_call_whose_open_never_left_is_told_to_be_not_reached(bench: Bench) -> None:
+    bench.open(bench.program, stream=1)
+    bench.open(bench.program, stream=3)
+    bench.next.unsent = {3}
+    bench.switch.on_dead(bench.next, "reset by peer")
+    left, waited = bench.program.resets
+    assert (left.status, left.fate, left.edge) == (Status.UNAVAILABLE, Fate.MAY_HAVE_RUN, ME + NEXT)
+    assert (waited.status, waited.fate, waited.edge) == (Status.UNAVAILABLE, Fate.NOT_REACHED, ME + NEXT)
+    assert left.detail == "me: lost next: reset by peer"
+    assert not bench.legs
+    assert not bench.load.pending
+
+
+def test_an_instance_that_dies_is_no_edge(bench: Bench) -> None:
+    bench.open(bench.previous, path=ME)
+    bench.switch.on_dead(bench.instance, "refused")
+    assert bench.only_reset(bench.previous).edge == b""
+
+
+def test_a_caller_that_is_gone_cancels_its_calls(bench: Bench) -> None:
+    bench.open(bench.program)
+    bench.switch.on_dead(bench.program, "bye")
+    assert [(reset.status, reset.detail) for reset in bench.next.resets] == [
+        (Status.CANCELLED, "me: the caller is gone: bye")
+    ]
+    assert not bench.program.sent
+    assert not bench.legs
+    assert bench.load.failures == 0
+
+
+def test_a_port_that_carries_both_legs_of_a_call_may_die(bench: Bench) -> None:
+    bench.open(bench.next, path=ME + NEXT, stream=2)
+    assert len(bench.next.streams) == 2
+    bench.switch.on_dead(bench.next, "bye")
+    assert not bench.legs
+
+
+def test_an_instance_that_was_never_there_is_not_the_cheapest(bench: Bench) -> None:
+    bench.load.observe(100.0, ok=True, began=98.0)
+    bench.instance.now = -math.inf  # no frame ever came
+    bench.open(bench.previous, path=ME)
+    bench.switch.on_dead(bench.instance, "connection refused")
+    cost = bench.load.cost(100.0)
+    assert cost > 0.5
+    assert not math.isnan(cost)
+
+
+def test_seven_refused_dials_eject_an_instance(bench: Bench) -> None:
+    bench.instance.now = -math.inf
+    for stream in range(1, 15, 2):
+        bench.open(bench.previous, path=ME, stream=stream)
+        bench.switch.on_dead(bench.instance, "connection refused")
+    assert bench.load.ejected(100.0)
+
+
+def test_a_connection_that_is_lost_counts_once_however_many_calls_it_had(bench: Bench) -> None:
+    for stream in range(1, 201, 2):
+        bench.open(bench.previous, path=ME, stream=stream)
+    bench.switch.on_dead(bench.instance, "reset by peer")
+    assert bench.load.ejected(100.0)
+    assert not bench.load.ejected(101.1)
+
+
+# Deadlines.
+
+
+def test_a_call_whose_time_is_up_is_ended_both_ways(bench: Bench) -> None:
+    bench.open(bench.program, ms=100)
+    bench.open(bench.program, ms=10_000, stream=3)
+    bench.open(bench.program, stream=5)
+    bench.switch.handle_timeout(100.1)
+    assert not bench.program.resets
+    bench.switch.handle_timeout(100.1 + SWEEP)
+    for port in (bench.program, bench.next):
+        [reset] = port.resets
+        assert (reset.status, reset.fate) == (Status.DEADLINE_EXCEEDED, Fate.MAY_HAVE_RUN)
+        assert list(port.streams) == [3, 5]
+    assert bench.load.pending == 2
+    assert bench.switch.statistics()["open"] == 2
+
+
+def test_the_switch_looks_again_and_again(bench: Bench) -> None:
+    assert bench.switch.next_timeout() < 100
+    bench.switch.handle_timeout(100.0)
+    assert bench.switch.next_timeout() == 100.0 + SWEEP
+
+
+@pytest.mark.parametrize("how", ["deadline", "reset", "death"])
+def test_who_never_answers_is_as_slow_as_its_callers_were_patient(bench: Bench, how: str) -> None:
+    bench.open(bench.program, ms=3000)
+    bench.program.now = 104.0
+    if how == "deadline":
+        bench.switch.handle_timeout(104.0)
+    elif how == "reset":
+        bench.answer(bench.program, RESET, frame.pack_reset(Reset(Status.CANCELLED, Fate.MAY_HAVE_RUN, "")))
+    else:
+        bench.switch.on_dead(bench.program, "bye")
+    assert bench.load.cost(104.0) == 4.0
+    assert bench.load.failures == 0
+
+
+def test_a_stream_that_was_answered_is_not_slow_because_it_is_long(bench: Bench) -> None:
+    bench.open(bench.program)
+    bench.next.now = 100.01
+    bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b""))
+    bench.program.now = 200.0
+    bench.answer(bench.program, RESET, frame.pack_reset(Reset(Status.CANCELLED, Fate.MAY_HAVE_RUN, "")))
+    assert bench.load.cost(200.0) < 0.011
+
+
+def test_an_answer_of_trailers_alone_is_an_answer(bench: Bench) -> None:
+    bench.open(bench.program, flags=END)
+    bench.next.now = 100.01
+    bench.answer(bench.next, DATA, frame.pack_headed(GOOD_TRAILERS, b""), TRAILERS | END)
+    assert 0 < bench.load.cost(100.01) < 0.011
+
+
+# Ports that answer within `send`.
+
+
+@pytest.mark.parametrize("ended", [END, 0])
+def test_a_port_that_answers_within_send_makes_nothing_happen_twice(bench: Bench, ended: int) -> None:
+    def answer(kind: int, stream: int) -> None:
+        if kind in (DATA, RESET):
+            bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b""), END, stream)
+            bench.answer(bench.next, RESET, frame.pack_reset(Reset(13, 1, "twice")), stream=stream)
+
+    bench.next.on_send = answer
+    bench.open(bench.program)
+    bench.answer(bench.program, DATA, b"x", ended)
+    bench.open(bench.program, stream=3)
+    bench.answer(bench.program, RESET, frame.pack_reset(Reset(1, 1, "")), stream=3)
+    bench.open(bench.program, stream=5, ms=1)
+    bench.switch.handle_timeout(200.0)
+    bench.open(bench.program, stream=7)
+    bench.open(bench.program, stream=9)
+    bench.switch.on_dead(bench.program, "bye")
+    assert bench.load.pending == 0
+    assert not bench.legs
+
+
+# Whatever comes.
+
+frames = st.tuples(
+    st.sampled_from([OPEN, HEAD, DATA, RESET, STOP, CREDIT, 42]),
+    st.integers(0, 7),
+    st.integers(1, 6),
+    st.one_of(
+        st.binary(max_size=40),
+        st.builds(
+            frame.pack_open,
+            st.integers(0, 3),
+            st.sampled_from([b"", ME, ME + NEXT, ME + PREVIOUS, NEXT]),
+            st.sampled_from([0, 5, NO_DEADLINE]),
+            st.sampled_from([CALL_HEAD, b"", b"\xc1"]),
+            st.binary(max_size=5),
+        ),
+        st.builds(frame.pack_headed, st.just(GOOD_HEAD), st.binary(max_size=5)),
+        st.builds(frame.pack_reset, st.builds(Reset, st.integers(0, 99), st.integers(0, 9), st.text(max_size=3))),
+    ),
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["program", "previous", "next", "instance"]), frames), max_size=40))
+def test_whatever_comes_the_only_error_is_the_peers_and_no_half_pair_is_left(
+    conversation: list[tuple[str, tuple[int, int, int, bytes]]],
+) -> None:
+    bench = Bench()
+    for name, (kind, flags, stream, payload) in conversation:
+        port: FakePort = getattr(bench, name)
+        if kind == OPEN and (stream in port.streams or name == "instance"):
+            continue  # the native port sees to that
+        try:
+            bench.switch.on_frame(port, kind, flags, stream, payload)
+        except RemoteProtocolError as error:
+            bench.switch.on_dead(port, str(error))
+        assert 0 <= bench.load.pending <= bench.legs // 2
+    for port in (bench.program, bench.previous, bench.next, bench.instance):
+        bench.switch.on_dead(port, "the end")
+    assert not bench.legs
+    assert not bench.load.pending
+
+
+# The chain.
+
+
+def test_a_call_crosses_three_nodes_and_leaves_nothing_behind() -> None:
+    chain = Chain()
+    call = chain.call(chain.programs[0], "far", b"hello", end=True)
+    chain.pump()
+    assert [node.open_calls for node in (chain.a, chain.b, chain.c)] == [1, 1, 1]
+    call.answer(b"world", end=True)
+    chain.finish()
+    assert call.up[1] == b"hello"
+    assert call.down[1] == b"world"
+    assert call.client.trailers is not None or call.client.head_is_final
+
+
+def test_the_node_next_to_a_dead_link_names_it_to_the_caller() -> None:
+    chain = Chain()
+    call = chain.call(chain.programs[0], "far", b"hello")
+    chain.pump()
+    chain.lose(chain.links[B, C], 0)
+    chain.pump()
+    assert call.reset is not None
+    assert (call.reset.fate, call.reset.edge) == (Fate.MAY_HAVE_RUN, B + C)
+    again = chain.call(chain.programs[0], "far", b"hello")
+    chain.pump()
+    assert again.reset is not None
+    assert (again.reset.fate, again.reset.edge) == (Fate.NOT_REACHED, B + C)
+    chain.finish()
+
+
+def test_an_instance_that_is_not_there_is_not_reached_two_links_away() -> None:
+    chain = Chain()
+    call = chain.call(chain.programs[0], "far", b"hello", end=True)
+    for wire in chain.wires[:]:  # all that is there already; the instance's port is not connected
+        wire.collect(0)
+        wire.deliver(1)
+    for _ in range(4):
+        for wire in chain.wires[:-1]:
+            wire.collect(0)
+            wire.deliver(1)
+    assert not chain.wires[-1].connected
+    chain.lose(chain.wires[-1], 0)
+    chain.pump()
+    assert call.reset is not None
+    assert call.reset.fate == Fate.NOT_REACHED
+    assert "c: lost instance far-" in call.reset.detail
+    chain.finish()
+
+
+class Life(RuleBasedStateMachine):
+    """Calls from both ends of a chain, in any order, while anything breaks at any moment."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.chain = Chain()
+
+    def pick(self, data: st.DataObject, *, answered: bool) -> Any:
+        calls = [call for call in self.chain.calls if not call.over or (answered and call.server)]
+        calls = [call for call in calls if not answered or call.server is not None]
+        return data.draw(st.sampled_from(calls)) if calls else None
+
+    @rule(
+        program=st.integers(0, 2),
+        service=st.sampled_from(["far", "near", "own"]),
+        size=st.sampled_from([0, 1, 100, 40_000, 100_000]),
+        end=st.booleans(),
+        ms=st.sampled_from([NO_DEADLINE, NO_DEADLINE, 0, 30, 1000]),
+        manner=st.sampled_from(["", "", "", "answers at once", "resets at once", "answers the end"]),
+    )
+    def open(self, program: int, service: str, size: int, end: bool, ms: int, manner: str) -> None:
+        body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+        self.chain.call(self.chain.programs[program], service, body, end=end, ms=ms, manner=manner)
+
+    @rule(data=st.data(), size=st.sampled_from([1, 1000, 30_000, 200_000]), end=st.booleans())
+    def ask(self, data: st.DataObject, size: int, end: bool) -> None:
+        if (call := self.pick(data, answered=False)) is not None:
+            call.ask(data.draw(st.binary(min_size=1, max_size=4)) * size)
+            if end:
+                call.client.end()
+
+    @rule(data=st.data(), size=st.sampled_from([0, 1, 1000, 30_000, 200_000]), end=st.booleans())
+    def answer(self, data: st.DataObject, size: int, end: bool) -> None:
+        if (call := self.pick(data, answered=True)) is not None:
+            call.answer(data.draw(st.binary(min_size=1, max_size=4)) * size, end=end)
+
+    @rule()
+    def take(self) -> None:
+        for call in self.chain.calls:
+            call.take()
+
+    @rule(data=st.data(), what=st.sampled_from(["stop", "reset"]))
+    def caller_has_enough(self, data: st.DataObject, what: str) -> None:
+        if (call := self.pick(data, answered=False)) is not None:
+            if what == "stop":
+                call.client.stop()
+            else:
+                call.gave_up = True
+                call.client.reset(Status.CANCELLED, "enough")
+
+    @rule(data=st.data(), what=st.sampled_from(["stop", "reset"]))
+    def instance_has_enough(self, data: st.DataObject, what: str) -> None:
+        if (call := self.pick(data, answered=True)) is not None:
+            if what == "stop":
+                call.server.stop()
+            else:
+                call.server.reset(Status.INTERNAL, "enough")
+
+    @rule()
+    def everything_arrives(self) -> None:
+        self.chain.pump()
+
+    def wire(self, data: st.DataObject) -> Wire:
+        wires = [wire for wire in self.chain.wires if not all(end.dead for end in wire.ends)]
+        return data.draw(st.sampled_from(wires)) if wires else self.chain.wires[0]
+
+    @rule(data=st.data(), side=st.integers(0, 1), most=st.sampled_from([1, 15, 100, 5000, 1 << 20]))
+    def something_arrives(self, data: st.DataObject, side: int, most: int) -> None:
+        wire = self.wire(data)
+        wire.collect(side)
+        wire.deliver(1 - side, most)
+
+    @rule(data=st.data())
+    def a_dialled_port_connects(self, data: st.DataObject) -> None:
+        waiting = [wire for wire in self.chain.wires if not wire.connected]
+        if waiting:
+            data.draw(st.sampled_from(waiting)).connected = True
+
+    @precondition(lambda self: self.chain.calls)
+    @rule(data=st.data(), side=st.integers(0, 1))
+    def an_end_is_lost(self, data: st.DataObject, side: int) -> None:
+        self.chain.lose(self.wire(data), side)
+
+    @precondition(lambda self: self.chain.calls)
+    @rule(data=st.data(), side=st.integers(0, 1))
+    def an_end_goes_away(self, data: st.DataObject, side: int) -> None:
+        self.wire(data).ends[side].go_away()
+
+    @rule(pair=st.sampled_from([(A, B), (B, C)]))
+    def a_link_comes_back(self, pair: tuple[bytes, bytes]) -> None:
+        if not self.chain.links[pair].usable:
+            self.chain.link(*pair)
+
+    @rule(seconds=st.sampled_from([0.01, 0.2, 2.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.chain.sweep(seconds)
+
+    @invariant()
+    def pairs_are_whole(self) -> None:
+        if hasattr(self, "chain"):
+            self.chain.check()
+
+    def teardown(self) -> None:
+        if hasattr(self, "chain"):
+            self.chain.finish()
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(
+    max_examples=60, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
