@@ -16,7 +16,14 @@ READ_SIZE = 65536
 """Bytes read at a time: one hot connection must not hold up the others."""
 
 LAST_WORDS = 0.2
-"""Seconds that the output of a connection that ends has to go out."""
+"""Seconds that a connection that ends has for what is on its way: output that waits to go out, or, where writing broke,
+what the peer said before it left."""
+
+CLOSED_HERE = "the connection was closed by this side"
+"""The reason where none was given."""
+
+BROKEN = "the connection broke"
+"""The reason where the transport gives none."""
 
 
 class Machine(Timed, Protocol):
@@ -55,25 +62,32 @@ async def run_connection(
 ) -> None:
     """Drives `machine` until the peer closes, breaks the connection or the rules, or the caller cancels.
 
-    `first` is what was read already, to find out the protocol. Closes the transport and calls
-    `machine.connection_lost` with the reason, once. A peer's fault is never raised; an error of ours is, after the
-    same clean-up.
+    `first` is what was read already, to find out the protocol. However it ends, output that waits has `LAST_WORDS`
+    seconds to go out; then `machine.connection_lost` is called with the reason, once, and the transport closed. A fault
+    of the peer is never raised; an error of ours is, in an exception group, after the same clean-up.
     """
     connection = _Connection(machine, transport)
     if timers:
         timers.watch(machine)
-    reason = "the connection was closed by this side"
     try:
-        reason = await connection.run(first)
+        await connection.run(first)
     except Exception as error:
-        reason = f"an error of this side: {type(error).__name__}"
+        connection.reason = f"an error of this side: {_kind(error)}"
         raise
     finally:
         if timers:
             timers.unwatch(machine)
-        machine.connection_lost(reason)
-        with trio.move_on_after(1, shield=True):
-            await transport.aclose()
+        try:
+            machine.connection_lost(connection.reason or CLOSED_HERE)
+        finally:
+            with trio.move_on_after(1, shield=True):
+                await transport.aclose()
+
+
+def _kind(error: Exception) -> str:
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
 
 
 class _Connection:
@@ -84,8 +98,11 @@ class _Connection:
         self._transport = transport
         self._sleeping: trio.lowlevel.Task | None = None
         self._reading = trio.CancelScope()
+        self._writing = trio.CancelScope(shield=True)
         self._ending = False
-        self._reason = ""
+        self.reason = ""
+        """Why it ended; the first reason given stays."""
+        self._broken = ""
         machine.wake = self._wake
         machine.close = self._close
 
@@ -96,20 +113,22 @@ class _Connection:
 
     def _close(self, reason: str) -> None:
         """Ends the connection from this side, once what waits has gone out."""
-        self._reason = self._reason or reason
+        self.reason = self.reason or reason
         self._reading.cancel()
 
-    async def run(self, first: bytes) -> str:
-        """Runs both tasks until either ends; returns why."""
+    async def run(self, first: bytes) -> None:
+        """Runs both tasks until they end."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, nursery.cancel_scope)
-            with self._reading:
-                self._close(await self._read(first))
-            # The last words, a RESET or an alert, get a moment to go out.
-            self._ending = True
-            nursery.cancel_scope.deadline = trio.current_time() + LAST_WORDS
-            self._wake()
-        return self._reason or "the connection was closed by this side"
+            nursery.start_soon(self._write)
+            try:
+                with self._reading:
+                    self._close(await self._read(first))
+                self.reason = self.reason or self._broken
+            finally:
+                # The last words, a RESET or an alert, get a moment to go out, also when the caller cancels.
+                self._ending = True
+                self._writing.deadline = trio.current_time() + LAST_WORDS
+                self._wake()
 
     async def _read(self, data: bytes | bytearray) -> str:
         receive_some, receive_data = self._transport.receive_some, self._machine.receive_data
@@ -125,24 +144,26 @@ class _Connection:
         except RemoteProtocolError as error:
             return str(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            return str(error) or "the connection broke"
+            return str(error) or BROKEN
         return "the peer closed the connection"
 
-    async def _write(self, everything: trio.CancelScope) -> None:
+    async def _write(self) -> None:
         send_all, data_to_send = self._transport.send_all, self._machine.data_to_send
         try:
-            while True:
-                data = data_to_send(trio.current_time())
-                if data:
-                    await send_all(data)
-                elif self._ending:
-                    return
-                else:
-                    self._sleeping = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._abort)
+            with self._writing:
+                while True:
+                    data = data_to_send(trio.current_time())
+                    if data:
+                        await send_all(data)
+                    elif self._ending:
+                        return
+                    else:
+                        self._sleeping = trio.lowlevel.current_task()
+                        await trio.lowlevel.wait_task_rescheduled(self._abort)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._reason = self._reason or str(error) or "the connection broke"
-            everything.cancel()
+            # The reader goes on for a moment: it knows better why, or the peer said it before it left.
+            self._broken = str(error) or BROKEN
+            self._reading.deadline = trio.current_time() + LAST_WORDS
 
     def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._sleeping = None

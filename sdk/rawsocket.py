@@ -6,6 +6,7 @@ listening stay trio's.
 """
 
 import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -19,6 +20,10 @@ READ_SIZE = 65536
 
 BACKLOG = 512
 """Connections that may wait to be accepted."""
+
+
+ATTEMPTS = 5
+"""Times that a port which is free for IPv4 and IPv6 both is looked for."""
 
 
 class RawSocket(trio.abc.Stream):
@@ -49,7 +54,7 @@ class RawSocket(trio.abc.Stream):
             except BlockingIOError:
                 continue
             except OSError as error:
-                raise trio.BrokenResourceError(_reason(error)) from error
+                raise self._error(error) from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends everything. It is a checkpoint only when the socket is full: its callers have others."""
@@ -60,9 +65,7 @@ class RawSocket(trio.abc.Stream):
             except BlockingIOError:
                 sent = 0
             except OSError as error:
-                if self._socket.fileno() < 0:
-                    raise trio.ClosedResourceError("this socket was closed") from None
-                raise trio.BrokenResourceError(_reason(error)) from error
+                raise self._error(error) from error
             if sent == len(view):
                 return
             view = memoryview(view)[sent:]
@@ -88,6 +91,12 @@ class RawSocket(trio.abc.Stream):
             raise trio.ClosedResourceError("this socket was closed")
         await ready(self._socket)
 
+    def _error(self, error: OSError) -> Exception:
+        """Who ended it: this side, perhaps in the very turn in which bytes came, or the other."""
+        if self._socket.fileno() < 0:
+            return trio.ClosedResourceError("this socket was closed")
+        return trio.BrokenResourceError(_reason(error))
+
 
 def take_over(stream: trio.SocketStream) -> RawSocket:
     """Makes a `RawSocket` of what trio accepted or connected; the `SocketStream` is empty afterwards."""
@@ -107,13 +116,25 @@ async def open_tcp(address: str) -> RawSocket:
 
 
 async def listen_tcp(address: str) -> list[trio.SocketListener]:
-    """Listens on `host:port`; no host means every interface, port 0 any free one.
+    """Listens on `host:port`; no host means every interface, port 0 any one that is free on all of them.
 
     Raises `Conflict` naming the port when it is taken, `BadRequest` for an address that is none of this host's.
     """
     host, port = split_address(address)
     try:
-        return list(await trio.open_tcp_listeners(port, host=host or None, backlog=BACKLOG))
+        listeners = await _listen(host or None, port)
+        for _ in range(ATTEMPTS):
+            ports = [listener.socket.getsockname()[1] for listener in listeners]
+            if len(set(ports)) == 1:
+                break
+            # IPv4 and IPv6 were given a port each, but people are told one: the first, unless the other has that taken.
+            for listener in listeners:
+                listener.socket.close()
+            try:
+                listeners = await _listen(host or None, ports[0])
+            except OSError:
+                listeners = await _listen(host or None, port)
+        return listeners
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Conflict(f"port {port} is taken: another program listens on {address}") from error
@@ -128,6 +149,10 @@ def bound_address(listener: trio.SocketListener, *, host: str = "") -> str:
     return f"[{bound}]:{port}" if ":" in bound else f"{bound}:{port}"
 
 
+async def _listen(host: str | None, port: int) -> list[trio.SocketListener]:
+    return list(await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG))
+
+
 def _reason(error: OSError) -> str:
     """What the system says, without numbers: `connection refused`."""
     cause = error
@@ -135,4 +160,6 @@ def _reason(error: OSError) -> str:
         cause = cause.__cause__
     if isinstance(cause.__cause__, BaseExceptionGroup):
         cause = next((each for each in cause.__cause__.exceptions if isinstance(each, OSError)), cause)
+    if cause.errno and not isinstance(cause, socket.gaierror):
+        return os.strerror(cause.errno).lower()  # trio's own text names the address once more
     return (cause.strerror or str(cause)).lower()

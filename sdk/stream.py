@@ -4,6 +4,8 @@ It keeps every promise of `trio.abc.HalfCloseableStream` (trio's own conformance
 is end-of-file to the reader and breakage to the writer.
 """
 
+import operator
+
 import trio
 
 from .errors import Status
@@ -64,15 +66,19 @@ class Stream(trio.abc.HalfCloseableStream):
         """Sends nothing more; receiving goes on."""
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
-        await trio.lowlevel.checkpoint()
-        self._check_open()
-        self._sent_eof = True
-        self._mux_stream.end()
+        self._sending = True
+        try:
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            self._sent_eof = True
+            self._mux_stream.end()
+        finally:
+            self._sending = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has arrived, at most `max_bytes`; `b""` when the peer is done. Raises `trio.BrokenResourceError` when
         it was cut short."""
-        if max_bytes is not None and max_bytes < 1:
+        if max_bytes is not None and operator.index(max_bytes) < 1:
             raise ValueError("max_bytes must be at least 1")
         if self._receiving:
             raise trio.BusyResourceError("another task is receiving on this stream")
@@ -85,7 +91,7 @@ class Stream(trio.abc.HalfCloseableStream):
                     raise trio.ClosedResourceError("this stream was closed")
                 if stream.buffered:
                     return stream.take(max_bytes)
-                if stream.reset_by_peer:
+                if stream.cut and stream.reset_by_peer:
                     raise trio.BrokenResourceError(stream.reset_by_peer.detail)
                 if stream.ended:
                     return b""

@@ -13,7 +13,8 @@ from typing import Never, Protocol
 import trio
 
 GRAIN = 0.01
-"""Seconds by which a deadline may be missed so that neighbours are handled together."""
+"""Seconds by which a deadline is missed so that neighbours are handled together. Late, never early: a machine that is
+called before its time would find nothing to do."""
 
 
 class Timed(Protocol):
@@ -62,27 +63,29 @@ class Timers:
         while True:
             self._earlier = trio.Event()
             due = self._heap[0][0] if self._heap else math.inf
-            with trio.move_on_at(due):
+            with trio.move_on_at(due + GRAIN):
                 await self._earlier.wait()
             self.handle(trio.current_time())
 
     def handle(self, now: float) -> None:
-        """Calls every machine whose deadline is at most a grain away, and asks it for its next one."""
-        heap = self._heap
-        while heap and heap[0][0] <= now + GRAIN:
-            due, _, machine = heapq.heappop(heap)
-            if self._due.get(id(machine)) != due:
+        """Calls every machine whose deadline has come, once, and asks it for its next one."""
+        ready = []
+        while self._heap and self._heap[0][0] <= now:
+            due, _, machine = heapq.heappop(self._heap)
+            if self._due.get(id(machine)) == due:
+                self._due[id(machine)] = math.inf
+                ready.append(machine)
+        for machine in ready:
+            if id(machine) not in self._due:  # unwatched by one before it
                 continue
-            self._due[id(machine)] = math.inf
-            if machine.next_timeout() <= now + GRAIN:
+            if machine.next_timeout() <= now:
                 machine.handle_timeout(now)
             if id(machine) in self._due:
                 self._again(machine, now)
-            heap = self._heap
 
     def _again(self, machine: Timed, now: float) -> None:
         """Puts a machine back at its next deadline, at least a grain away: one that insists must not hold the loop."""
-        due = max(machine.next_timeout(), now + 2 * GRAIN)
+        due = max(machine.next_timeout(), now + GRAIN)
         if due < self._due[id(machine)]:
             self._due[id(machine)] = due
             heapq.heappush(self._heap, (due, next(self._count), machine))
