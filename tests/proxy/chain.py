@@ -305,6 +305,7 @@ class Chain:
             stream.reset(13, "no")
         elif manner == "answers the end":
             stream.on_change = lambda: call.answer(b"the end", end=True) if stream.ended else None
+            stream.on_change()
 
     # What happens.
 

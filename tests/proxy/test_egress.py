@@ -1,0 +1,69 @@
+"""The last node's choice among instances."""
+
+from random import Random
+
+import pytest
+
+from proxy.balance import Balancer
+from proxy.egress import Egress
+from sdk.errors import NotFound, Unavailable
+from sdk.head import CallHead
+from sdk.port.native import NativePort
+from sdk.types import Instance
+from sdk.wire.mux import Mux
+
+from .chain import StaticRoutes
+
+GREETER = CallHead("greeter", "Greeter.Hello")
+
+
+def instance(name: str, **metadata: str) -> Instance:
+    return Instance(id=f"greeter-{name}", address=f"{name}:9000", metadata=metadata)
+
+
+class PortsByAddress:
+    """A dialer that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.ports: dict[str, NativePort] = {}
+
+    def port_to(self, address: str) -> NativePort:
+        return self.ports.setdefault(address, NativePort(Mux(), role="node", dialled=True, name=address))
+
+
+def egress_to(*instances: Instance) -> tuple[Egress, PortsByAddress, Balancer]:
+    routes, dialer, balancer = StaticRoutes(), PortsByAddress(), Balancer(Random(1))
+    if instances:
+        routes.instances["greeter"] = instances
+    return Egress(name="here", instances=routes, dialer=dialer, balancer=balancer), dialer, balancer
+
+
+def test_a_call_goes_to_the_address_of_an_instance_that_speaks_frames() -> None:
+    egress, dialer, balancer = egress_to(instance("old", protocol="mucp"), instance("new", native="1"))
+    assert egress.offers("greeter")
+    target = egress.choose(GREETER, 0.0)
+    assert target.port is dialer.ports["new:9000"]
+    assert target.path == b""
+    assert target.load is balancer.load("greeter-new")
+
+
+def test_a_busy_instance_is_left_in_peace() -> None:
+    egress, _, balancer = egress_to(instance("one", native="1"), instance("two", native="1"))
+    balancer.load("greeter-one").started()
+    assert {egress.choose(GREETER, 0.0).port.name for _ in range(10)} == {"two:9000"}
+
+
+def test_where_the_last_instance_has_gone_the_node_says_so() -> None:
+    egress, dialer, _ = egress_to()
+    assert not egress.offers("greeter")
+    with pytest.raises(NotFound, match="here: no instance of 'greeter' is left here"):
+        egress.choose(GREETER, 0.0)
+    assert not dialer.ports
+
+
+def test_instances_that_no_node_can_call_are_named_by_what_they_speak() -> None:
+    egress, dialer, _ = egress_to(instance("old", protocol="mucp"), instance("web", protocol="http"))
+    assert not egress.offers("greeter")
+    with pytest.raises(Unavailable, match="'greeter' speak http, mucp only"):
+        egress.choose(GREETER, 0.0)
+    assert not dialer.ports

@@ -1,0 +1,299 @@
+"""The proxy port, over real sockets."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from proxy import listener as module
+from proxy.inner import inner_pair
+from proxy.listener import ProxyListener
+from proxy.switch import Switch
+from sdk.connection import run_connection
+from sdk.head import CallHead, pack_call_head
+from sdk.port import Port
+from sdk.port.native import NativePort
+from sdk.rawsocket import bound_address, listen_tcp, open_tcp
+from sdk.timers import Timers
+from sdk.wire import frame
+from sdk.wire.frame import END, HELLO, PREFACE, Fate, Hello, Open
+from sdk.wire.mux import Mux, MuxStream
+
+from .chain import Node
+
+HELLO_FRAME = frame.pack_frame(HELLO, 0, 0, frame.pack_hello(Hello(1, "client", 100)))
+SHORT = 0.05
+
+
+class Door:
+    """A node's proxy port and a service of the node behind it, `echo`."""
+
+    def __init__(self) -> None:
+        def dial(node: Node, address: str) -> Port:
+            raise AssertionError("nothing is dialled here")
+
+        self.node = Node(b"n" * 16, "door", dial)
+        self.timers = Timers()
+        self.listener = ProxyListener(self.node.switch, self.timers)
+        self.address = ""
+        services = Mux(on_open=self._on_open)
+        near, inner = inner_pair(self.node.switch, services, name="own", clock=trio.current_time)
+        services.attach(inner)
+        self.node.ingress.own["echo"] = near
+
+    def _on_open(self, stream: MuxStream, opened: Open) -> None:
+        stream.send_head(b"head", opened.body, end=True)
+
+    async def connect(self) -> trio.abc.Stream:
+        return await open_tcp(self.address)
+
+
+@asynccontextmanager
+async def door() -> AsyncIterator[Door]:
+    opened = Door()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(opened.timers.run)
+        listeners = await listen_tcp("127.0.0.1:0")
+        opened.address = bound_address(listeners[0])
+        nursery.start_soon(opened.listener.serve, listeners)
+        yield opened
+        nursery.cancel_scope.cancel()
+
+
+class Program:
+    """A caller with a real connection."""
+
+    def __init__(self) -> None:
+        self.lost = trio.Event()
+        self.mux = Mux(on_dead=lambda reason: self.lost.set())
+        self.port = NativePort(self.mux, role="client", dialled=True, name="door")
+        self.mux.attach(self.port)
+
+    async def call(self, service: str, body: bytes = b"hello") -> MuxStream:
+        """Calls, and waits for how it ends."""
+        answered = trio.Event()
+        stream = self.mux.open(pack_call_head(CallHead(service, "x")), body, end=True)
+        stream.on_change = lambda: answered.set() if stream.ended else None
+        await answered.wait()
+        return stream
+
+
+@asynccontextmanager
+async def program(door: Door) -> AsyncIterator[Program]:
+    caller = Program()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_connection, caller.port, await open_tcp(door.address))
+        yield caller
+        nursery.cancel_scope.cancel()
+
+
+async def is_closed(stream: trio.abc.Stream) -> bool:
+    """Waits until the other end closes, which must send nothing but frames before."""
+    async with stream:
+        try:
+            while await stream.receive_some():
+                pass
+        except trio.BrokenResourceError:
+            pass
+    return True
+
+
+async def works(door: Door) -> bool:
+    """Whether a program that behaves is served."""
+    async with program(door) as caller:
+        stream = await caller.call("echo", b"still here")
+        return stream.take() == b"still here"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections have 50 ms to say what they speak, not 5 s."""
+    monkeypatch.setattr(module, "FIRST_BYTES", SHORT)
+
+
+async def test_a_program_calls_through_the_port() -> None:
+    async with door() as opened, program(opened) as caller:
+        stream = await caller.call("echo")
+        assert stream.take() == b"hello"
+        assert opened.listener.statistics() == {"programs": 1, "refused": 0}
+
+
+async def test_a_preface_may_come_byte_by_byte() -> None:
+    async with door() as opened:
+        opening = frame.pack_open(3, b"", 1000, pack_call_head(CallHead("echo", "x")), b"hello")
+        stream = await opened.connect()
+        async with stream:
+            for byte in PREFACE + HELLO_FRAME + frame.pack_frame(frame.OPEN, END, 1, opening):
+                await stream.send_all(bytes([byte]))
+                await trio.lowlevel.checkpoint()
+            received = b""
+            while b"hello" not in received:
+                received += await stream.receive_some()
+        assert received.startswith(PREFACE)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01",
+        b"\x05\x01\x00",
+        b"\xff" * 100_000,
+        b"\xffmicrx",
+    ],
+)
+async def test_what_is_no_frame_is_closed_at_once_and_logged(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with door() as opened:
+        stream = await opened.connect()
+        began = trio.current_time()
+        try:
+            await stream.send_all(garbage)
+        except trio.BrokenResourceError:
+            pass  # it was closed while that was on its way
+        assert await is_closed(stream)
+        assert trio.current_time() - began < module.FIRST_BYTES / 2
+        assert opened.listener.refused == 1
+        assert "does not speak frames" in caplog.text
+        assert await works(opened)
+
+
+@pytest.mark.parametrize(
+    ("silence", "complaint"),
+    [
+        (b"", "said nothing"),
+        (PREFACE[:3], "does not speak frames"),
+        (PREFACE[:7], "said no HELLO"),
+        (PREFACE, "said no HELLO"),
+        (PREFACE + HELLO_FRAME[:-1], "said no HELLO"),
+    ],
+)
+async def test_what_says_too_little_is_closed_when_its_time_is_up(
+    silence: bytes, complaint: str, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with door() as opened:
+        stream = await opened.connect()
+        if silence:
+            await stream.send_all(silence)
+        began = trio.current_time()
+        with trio.fail_after(module.FIRST_BYTES + 4):
+            assert await is_closed(stream)
+        assert trio.current_time() - began >= SHORT / 2
+        assert opened.listener.refused == 1
+        assert complaint in caplog.text
+        assert opened.listener.statistics()["programs"] == 0
+
+
+async def test_an_idle_program_is_left_alone_once_it_has_said_hello(impatient: None) -> None:
+    async with door() as opened, program(opened) as caller:
+        await caller.call("echo")
+        with trio.move_on_after(3 * SHORT):
+            await caller.lost.wait()
+        assert not caller.lost.is_set()
+        assert (await caller.call("echo")).take() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("first", "complaint"),
+    [
+        (PREFACE[:6] + b"\x07\x09", "speaks versions 7 to 9"),
+        (PREFACE + frame.pack_frame(frame.PING, 0, 0, bytes(8)), "instead of HELLO"),
+        (PREFACE + frame.HEADER.pack(60_000, HELLO, 0, 0), "HELLO of 60000 bytes"),
+        (PREFACE + frame.pack_frame(HELLO, 0, 0, b"\xc1"), "HELLO cannot be read"),
+    ],
+)
+async def test_a_program_that_begins_wrongly_is_told_from_the_log_why(
+    first: bytes, complaint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with door() as opened:
+        stream = await opened.connect()
+        await stream.send_all(first)
+        assert await is_closed(stream)
+        assert complaint in caplog.text
+        assert opened.listener.refused == 1
+
+
+async def test_a_program_that_breaks_the_rules_ends_alone() -> None:
+    async with door() as opened, program(opened) as good:
+        await good.call("echo")
+        async with program(opened) as bad:
+            await bad.call("echo")
+            bad.port.send(frame.OPEN, END, 4, b"")  # an even number is not its to give
+            await bad.lost.wait()
+        assert (await good.call("echo")).take() == b"hello"
+        assert not opened.node.open_calls
+
+
+async def test_a_peer_that_is_not_private_is_closed_at_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(module, "is_private", asked.append)
+    async with door() as opened:
+        assert await is_closed(await opened.connect())
+        assert asked == ["127.0.0.1"]
+        assert "127.0.0.1" in caplog.text
+        assert "not of this host or a private network" in caplog.text
+
+
+async def test_one_connection_too_many_is_closed_and_silent_ones_count(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 1)
+    async with door() as opened:
+        async with await opened.connect():
+            assert await is_closed(await opened.connect())
+            assert "1 connections are open already" in caplog.text
+        while opened.listener.refused < 2:  # the silent one has left
+            await trio.testing.wait_all_tasks_blocked()
+        assert await works(opened)
+
+
+async def test_the_log_has_one_line_for_each_address(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with door() as opened:
+        for _ in range(3):
+            stream = await opened.connect()
+            await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            assert await is_closed(stream)
+        assert opened.listener.refused == 3
+    assert len(caplog.records) == 1
+
+
+async def test_a_draining_port_refuses_new_calls_of_old_and_new_programs_as_not_reached() -> None:
+    async with door() as opened, program(opened) as old:
+        await old.call("echo")
+        opened.listener.go_away()
+        refused = await old.call("echo")
+        async with program(opened) as new:
+            also = await new.call("echo")
+        for stream in (refused, also):
+            assert stream.reset_by_peer is not None
+            assert stream.reset_by_peer.fate == Fate.NOT_REACHED
+
+
+async def test_a_port_that_stops_closes_silent_and_talking_connections() -> None:
+    async with trio.open_nursery() as nursery:
+        async with door() as opened:
+            silent = await opened.connect()
+            caller = Program()
+            nursery.start_soon(run_connection, caller.port, await opened.connect())
+            await caller.call("echo")
+        assert await is_closed(silent)
+        await caller.lost.wait()
+
+
+async def test_a_defect_met_on_one_connection_leaves_the_others_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with door() as opened:
+        with monkeypatch.context() as patch:
+            patch.setattr(Switch, "on_frame", lambda *_: 1 / 0)
+            async with program(opened) as unlucky:
+                await unlucky.call("echo")
+                await unlucky.lost.wait()
+        assert "ZeroDivisionError" in caplog.text
+        assert await works(opened)
