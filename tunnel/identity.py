@@ -7,7 +7,6 @@ uses now.
 """
 
 import base64
-import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Final
@@ -38,6 +37,9 @@ MAX_TEXT: Final = 255
 _ID_TEXT: Final = 26
 _CONTEXT: Final = b"micro/1 certificate\x00"
 _pack = msgpack.Packer(autoreset=True).pack
+
+# A process has one network, or a few: nothing is ever thrown out.
+_network_keys: dict[tuple[str, str], bytes] = {}
 
 
 class NodeKey:
@@ -112,15 +114,23 @@ def verify(public: bytes, signature: bytes, data: bytes) -> bool:
     return True
 
 
-@functools.lru_cache(maxsize=16)
 def network_key(token: str, network: str) -> bytes:
     """The 32 bytes that nodes of one network share: scrypt (RFC 7914) of the token, salted with the network's name.
 
     It takes some 60 ms and 32 MiB, so that guessing tokens is slow; a second call with the same arguments takes
     nothing.
     """
-    salt = b"micro/1" + network.encode()
-    return Scrypt(salt=salt, length=KEY_SIZE, n=2**15, r=8, p=1).derive(token.encode())
+    key = _network_keys.get((token, network))
+    if key is None:
+        salt = b"micro/1" + network.encode()
+        key = Scrypt(salt=salt, length=KEY_SIZE, n=2**15, r=8, p=1).derive(token.encode())
+        _network_keys[token, network] = key
+    return key
+
+
+def known_network_key(token: str, network: str) -> bytes | None:
+    """What `network_key` found earlier, so that nobody waits for a thread twice."""
+    return _network_keys.get((token, network))
 
 
 def pack_certificate(key: NodeKey, certificate: Certificate, static: bytes) -> bytes:

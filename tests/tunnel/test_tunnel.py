@@ -1,0 +1,348 @@
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from sdk.errors import BadRequest, Conflict
+from sdk.rawsocket import RawSocket, open_tcp
+from sdk.wire import frame
+from tests.tunnel.bench import NETWORK, TOKEN, Log, Node, node, raw_link
+from tunnel import tunnel as tunnel_module
+from tunnel.dialling import SeedState
+from tunnel.handshake import PREFACE
+from tunnel.transport.memory import MemoryNetwork
+from tunnel.tunnel import TunnelConfig
+
+
+@pytest.fixture(autouse=True)
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
+    """The warnings of each test; in what is logged at any level no secret may be."""
+    caplog.set_level(logging.DEBUG)
+    log = Log()
+    logging.getLogger("tunnel").addHandler(log)
+    yield log
+    logging.getLogger("tunnel").removeHandler(log)
+    assert TOKEN not in caplog.text
+    assert "other token" not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+# On a virtual clock, in memory.
+
+
+async def test_two_nodes_link_up_and_frames_and_messages_cross(autojump_clock: MockClock) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net) as a, node(1, network=net, seeds=("mem://a",)) as b:
+        at_b, at_a = await b.linked(a), await a.linked(b)
+        assert (at_b.name, at_b.address, at_b.transport, at_b.dialled) == ("n0", "mem://a", "mem", True)
+        assert (at_a.name, at_a.transport, at_a.dialled) == ("n1", "mem", False)
+        assert at_b.addresses == a.tunnel.bound == ("mem://a",)
+        assert at_b.port.peer == a.id
+        at_b.send_control(b"gossip")
+        at_a.port.send(frame.OPEN, frame.END, at_a.port.next_stream(), b"call")
+        with trio.fail_after(5):
+            await a.recorder.until(lambda: a.recorder.controls == [b"gossip"])
+            await b.recorder.until(lambda: b.recorder.frames == [(frame.OPEN, frame.END, 2, b"call")])
+        [seed] = b.tunnel.seeds()
+        assert (seed.address, seed.state, seed.attempts, seed.last_error) == ("mem://a", SeedState.LINKED, 1, "")
+        assert a.tunnel.statistics().links == b.tunnel.statistics().links == 1
+        assert a.recorder.story == ["up: n1"]
+        assert b.recorder.story == ["up: n0"]
+
+
+async def test_a_link_that_is_quiet_stays_up(autojump_clock: MockClock) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net) as a, node(1, network=net, seeds=("mem://a",)) as b:
+        link = await b.linked(a)
+        await trio.sleep(3600)
+        assert b.tunnel.links == {a.id: link}
+        assert link.statistics().srtt == 0
+
+
+async def test_a_node_that_dies_is_noticed_at_once_and_linked_again_when_it_returns(
+    autojump_clock: MockClock,
+) -> None:
+    net = MemoryNetwork()
+    async with node(1, network=net, seeds=("mem://a",)) as b:
+        async with node(0, "mem://a", network=net) as a:
+            await b.linked(a)
+            died = trio.current_time()
+        await b.recorder.until_story(
+            "up: n0", "down: n0: the peer closed the connection", "dead: the peer closed the connection"
+        )
+        assert trio.current_time() == died
+        await trio.sleep(10)
+        [seed] = b.tunnel.seeds()
+        assert seed.state in (SeedState.WAITING, SeedState.DIALLING)
+        assert seed.last_error == "cannot connect to mem://a: nobody listens there"
+        returned = trio.current_time()
+        async with node(0, "mem://a", network=net, epoch=2) as a:
+            assert (await b.linked(a)).epoch == 2
+            assert trio.current_time() - returned < 4
+
+
+async def test_an_address_that_does_not_answer_is_tried_for_ever_ever_more_slowly(
+    autojump_clock: MockClock, log: Log
+) -> None:
+    async with node(0, seeds=("mem://nowhere",)) as a:
+        attempts = []
+        for until in (1, 10, 100, 10_000):
+            await trio.sleep(until - trio.current_time())
+            attempts.append(a.tunnel.seeds()[0].attempts)
+        assert 3 <= attempts[0] <= 8
+        assert attempts[1] - attempts[0] <= 12
+        assert 10_000 / 30 <= attempts[3] <= 10_000 / 10
+        assert log.lines == [
+            "no link with mem://nowhere: cannot connect to mem://nowhere: nobody listens there; it is tried for ever"
+        ]
+
+
+async def test_with_a_wrong_token_both_ends_say_so_in_one_line_and_keep_running(
+    autojump_clock: MockClock, log: Log
+) -> None:
+    net = MemoryNetwork()
+    async with (
+        node(0, "mem://a", network=net) as a,
+        node(1, network=net, seeds=("mem://a",), token="other token") as b,
+        node(2, network=net, seeds=("mem://a",)) as c,
+    ):
+        await c.linked(a)
+        await trio.sleep(40)
+        assert not b.tunnel.links
+        assert b.tunnel.seeds()[0].last_error == "token or network name differs"
+        assert b.tunnel.seeds()[0].attempts > 5
+    assert sorted(log.lines) == [
+        "no link with mem://a: token or network name differs; it is tried for ever",
+        "refused a link from a dialler of mem://a: token or network name differs",
+    ]
+
+
+async def test_a_node_does_not_link_with_itself(autojump_clock: MockClock, log: Log) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net, seeds=("mem://a",)) as a:
+        await trio.sleep(10)
+        [seed] = a.tunnel.seeds()
+        assert (seed.state, seed.attempts) == (SeedState.ITSELF, 1)
+        assert seed.last_error == "the address leads to this node itself"
+        await trio.sleep(600)
+        assert 5 < a.tunnel.seeds()[0].attempts < 15
+        assert not a.tunnel.links
+        assert not a.recorder.story
+    assert log.lines == ["no link with mem://a: the address leads to this node itself; it is tried for ever"]
+
+
+async def test_a_second_node_with_our_id_is_refused(autojump_clock: MockClock) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net) as a, node(0, network=net, seeds=("mem://a",)) as twin:
+        await trio.sleep(10)
+        assert twin.tunnel.seeds()[0].state is SeedState.ITSELF
+        assert not a.tunnel.links
+
+
+async def test_a_silent_peer_is_given_up_after_two_and_a_half_seconds_and_dialled_again(
+    autojump_clock: MockClock,
+) -> None:
+    net = MemoryNetwork()
+    async with node(1, "mem://b", network=net) as b, raw_link(net, "mem://b", epoch=1):
+        await b.recorder.until_story("up: zero")
+        since = trio.current_time()
+        reason = "zero was silent for 2.5 s"
+        await b.recorder.until_story("up: zero", f"down: zero: {reason}", f"dead: {reason}")
+        assert trio.current_time() - since == pytest.approx(2.5, abs=0.1)
+
+
+async def test_a_control_message_that_makes_no_sense_ends_the_link_with_that_reason(
+    autojump_clock: MockClock,
+) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net) as a, node(1, network=net, seeds=("mem://a",)) as b:
+        link = await b.linked(a)
+        a.recorder.refuse_control = True
+        link.send_control(b"nonsense")
+        await a.recorder.until_story(
+            "up: n1", "down: n1: this message makes no sense", "dead: this message makes no sense"
+        )
+
+
+async def test_a_half_open_connection_is_closed_after_five_seconds(autojump_clock: MockClock, log: Log) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net) as a, node(1, network=net, seeds=("mem://a",)) as b:
+        await b.linked(a)
+        since = trio.current_time()
+        silent, slow = await net.dial("a"), await net.dial("a")
+        await slow.send_all(PREFACE)
+        assert await slow.receive_some() == PREFACE
+        assert a.tunnel.statistics().in_progress == 2
+        for stream in (silent, slow):
+            assert await stream.receive_some() == b""
+            assert trio.current_time() - since == pytest.approx(5)
+        assert a.tunnel.statistics().in_progress == 0
+        assert b.id in a.tunnel.links
+    assert "refused a link from a dialler of mem://a: it did not finish its handshake within 5 s" in log.lines
+
+
+async def test_a_node_that_never_answers_the_dialler_is_left(autojump_clock: MockClock) -> None:
+    net = MemoryNetwork()
+    async with net.listen("deaf") as listener, node(0, network=net, seeds=("mem://deaf",)) as a:
+        stream = await listener.accept()
+        await trio.sleep(5.1)
+        assert a.tunnel.seeds()[0].last_error == "it did not finish its handshake within 5 s"
+        assert await stream.receive_some() == PREFACE
+        assert await stream.receive_some() == b""
+
+
+async def test_garbage_is_answered_by_closing(autojump_clock: MockClock, log: Log) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net):
+        stream = await net.dial("a")
+        await stream.send_all(b"garbage" * 1000)
+        assert await stream.receive_some() == b""
+    assert log.lines == [
+        "refused a link from a dialler of mem://a: the other end is no node's link port: it began with b'garbageg'"
+    ]
+
+
+async def test_at_most_64_handshakes_are_in_progress(autojump_clock: MockClock) -> None:
+    net = MemoryNetwork()
+    async with node(0, "mem://a", network=net) as a, AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(await net.dial("a")) for _ in range(70)]
+        for stream in streams[64:]:
+            assert await stream.receive_some() == b""
+        assert trio.current_time() == 0
+        assert (a.tunnel.statistics().in_progress, a.tunnel.statistics().refused) == (64, 6)
+        await trio.sleep(6)
+        async with node(1, network=net, seeds=("mem://a",)) as b:
+            await b.linked(a)
+
+
+async def test_a_node_whose_name_is_too_long_to_be_told_does_not_start(autojump_clock: MockClock) -> None:
+    with pytest.RaisesGroup(BadRequest):
+        async with node(0, name="n" * 300):
+            pass
+
+
+@pytest.mark.parametrize("address", ["quic://a:1", "tcp://nowhere", "ws://[::1:80", "host:port"])
+async def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
+    async with node(0) as a:
+        with pytest.raises(BadRequest):
+            a.tunnel.connect(address)
+        assert a.tunnel.seeds() == []
+
+
+def test_a_configuration_does_not_show_its_token() -> None:
+    assert TOKEN not in repr(TunnelConfig(listen=(":0",), token=TOKEN, network=NETWORK))
+
+
+# Over real sockets.
+
+
+@pytest.mark.parametrize("scheme", ["", "tcp://", "ws://"])
+async def test_tcp_and_websocket_share_one_port(scheme: str) -> None:
+    async with node(0, "127.0.0.1:0") as a, node(1, seeds=(scheme + a.tunnel.bound[0],)) as b:
+        link, back = await b.linked(a), await a.linked(b)
+        assert link.transport == back.transport == (scheme.removesuffix("://") or "tcp")
+        assert back.address.startswith("127.0.0.1:")
+        sent = [bytes([number]) * 60_000 for number in range(40)]
+        for payload in sent:
+            link.send_control(payload)
+            back.send_control(payload)
+        with trio.fail_after(20):
+            await a.recorder.until(lambda: len(a.recorder.controls) == 40)
+            await b.recorder.until(lambda: len(b.recorder.controls) == 40)
+        assert a.recorder.controls == b.recorder.controls == sent
+        assert 0 < (link.round_trip.srtt or 0) < 1
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+async def test_a_real_peer_that_leaves_is_noticed_at_once(scheme: str) -> None:
+    async with node(0, "127.0.0.1:0") as a:
+        async with node(1, seeds=(f"{scheme}://{a.tunnel.bound[0]}",)) as b:
+            await a.linked(b)
+        with trio.fail_after(2):
+            await a.recorder.until(lambda: len(a.recorder.story) == 3)
+        assert a.recorder.story[0] == "up: n1"
+        assert a.recorder.story[1].startswith("down: n1: ")
+        assert not a.tunnel.links
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+async def test_a_wrong_token_is_told_at_both_ends_with_the_address(scheme: str, log: Log) -> None:
+    async with node(0, "127.0.0.1:0") as a:
+        address = f"{scheme}://{a.tunnel.bound[0]}"
+        async with node(1, seeds=(address,), token="other token"):
+            failed, refused = await log.until(2)
+    assert refused.startswith("refused a link from 127.0.0.1:")
+    assert refused.endswith(": token or network name differs")
+    assert failed == f"no link with {address}: token or network name differs; it is tried for ever"
+
+
+@asynccontextmanager
+async def stranger(a: Node) -> AsyncIterator[RawSocket]:
+    socket = await open_tcp(a.tunnel.bound[0])
+    async with socket:
+        yield socket
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01", "it is neither a node nor a WebSocket"),
+        (b"GEX / HTTP/1.1\r\n\r\n", "it is neither a node nor a WebSocket"),
+        (b"\xffmicro\x01\x01", "it is neither a node nor a WebSocket"),
+        (b"\xfeother\x01\x01", "the other end is no node's link port"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "its WebSocket upgrade came to nothing"),
+        (b"GET \x00\x01\x02\r\n\r\n", "its WebSocket upgrade came to nothing"),
+        (b"", "it closed the connection before it said anything"),
+        (b"GE", "it is neither a node nor a WebSocket"),
+    ],
+)
+async def test_strangers_are_shown_the_door_and_others_are_not_disturbed(said: bytes, found: str, log: Log) -> None:
+    async with node(0, "127.0.0.1:0") as a, node(1, seeds=a.tunnel.bound) as b:
+        await b.linked(a)
+        async with stranger(a) as socket:
+            await socket.send_all(said)
+            if len(said) < 4:
+                socket._socket.shutdown(1)
+            with trio.fail_after(5):
+                try:
+                    while await socket.receive_some():
+                        pass
+                except trio.BrokenResourceError:
+                    pass
+        [line] = await log.until(1)
+        assert line.startswith("refused a link from 127.0.0.1:")
+        assert found in line
+        assert len(line) < 200
+        assert len(a.tunnel.links) == 1
+
+
+async def test_with_the_default_token_public_peers_are_refused_and_named_once(
+    monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    # No test machine has a public address: this one calls loopback public.
+    monkeypatch.setattr(tunnel_module, "is_private", lambda host: host != "127.0.0.1")
+    async with node(0, "127.0.0.1:0", private_only=True) as a:
+        for _ in range(3):
+            async with stranger(a) as socket:
+                with trio.fail_after(5):
+                    assert await socket.receive_some() == b""
+        assert a.tunnel.statistics().refused == 3
+    [line] = log.lines
+    assert line.startswith("refused a link from 127.0.0.1:")
+    assert line.endswith("with the default token only loopback and private addresses may link")
+
+
+async def test_with_the_default_token_private_peers_are_welcome() -> None:
+    async with node(0, "127.0.0.1:0", private_only=True) as a, node(1, seeds=a.tunnel.bound) as b:
+        await b.linked(a)
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    async with node(0, "127.0.0.1:0") as a:
+        with pytest.RaisesGroup(Conflict, match=None) as caught:
+            async with node(1, *a.tunnel.bound):
+                pass
+        assert a.tunnel.bound[0].rpartition(":")[2] in str(caught.value.exceptions[0])

@@ -1,0 +1,58 @@
+import pytest
+import trio
+
+from sdk.errors import RemoteProtocolError, Unavailable
+from sdk.rawsocket import bound_address, listen_tcp, take_over
+from tunnel.handshake import PREFACE
+from tunnel.transport import tcp
+from tunnel.transport.memory import memory_pair
+
+
+async def test_it_connects() -> None:
+    [listener] = await listen_tcp("127.0.0.1:0")
+    async with listener, await tcp.dial(bound_address(listener)) as here, take_over(await listener.accept()) as there:
+        await here.send_all(b"hello")
+        assert await there.receive_some() == b"hello"
+
+
+async def test_nobody_there_is_said_with_the_address() -> None:
+    [listener] = await listen_tcp("127.0.0.1:0")
+    address = bound_address(listener)
+    await listener.aclose()
+    with pytest.raises(Unavailable, match=f"cannot connect to {address}: .*connection refused"):
+        await tcp.dial(address)
+
+
+@pytest.mark.parametrize("said", [PREFACE, PREFACE + b"more", b"GET ", b"GET / HTTP/1.1"])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+async def test_nodes_and_websockets_are_told_apart_by_their_first_bytes(said: bytes, chunk: int) -> None:
+    here, there = memory_pair("a")
+    for start in range(0, len(said), chunk):
+        await here.send_all(said[start : start + chunk])
+    first = await tcp.first_bytes(there)
+    assert said.startswith(first)
+    assert first.startswith((PREFACE[:1], b"GET "))
+    await here.aclose()
+    rest = b""
+    while data := await there.receive_some():
+        rest += data
+    assert first + rest == said  # nothing is lost
+
+
+@pytest.mark.parametrize("said", [b"\x16\x03\x01", b"GEt ", b"PRI * HTTP/2.0", b"\xffmicro", b"G" * 1000])
+async def test_all_else_is_a_stranger(said: bytes) -> None:
+    here, there = memory_pair("a")
+    await here.send_all(said)
+    with pytest.raises(RemoteProtocolError, match="neither a node nor a WebSocket") as caught:
+        await tcp.first_bytes(there)
+    assert len(str(caught.value)) < 150
+
+
+@pytest.mark.parametrize(("said", "found"), [(b"", "before it said anything"), (b"GE", "neither a node")])
+async def test_one_that_leaves_early_is_one_too(said: bytes, found: str) -> None:
+    here, there = memory_pair("a")
+    if said:
+        await here.send_all(said)
+    await here.aclose()
+    with trio.fail_after(1), pytest.raises(Unavailable, match=found):
+        await tcp.first_bytes(there)

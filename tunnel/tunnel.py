@@ -1,0 +1,363 @@
+"""All links of a node: who may open one, who is dialled, and which stays when there are two.
+
+Each connection has one task (with a nursery of its own below it), from the first byte to the last. What goes wrong
+with a peer ends that peer's connection, with one line in the log that names its address; secrets are in no line.
+"""
+
+import logging
+import math
+import secrets
+from collections.abc import Awaitable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random
+from typing import Final, Never, TypeVar
+
+import trio
+
+from sdk.connection import Transport, run_connection
+from sdk.errors import MicroError, RemoteProtocolError, Unavailable
+from sdk.netaddress import is_private, split_address
+from sdk.port import Sink
+from sdk.rawsocket import bound_address, listen_tcp, take_over
+from sdk.timers import Timers
+
+from . import transport
+from .admission import Admission
+from .dialling import Dialler, Outcome, Seed, SeedState, SeedStatus
+from .handshake import LinkHandshake, OwnId
+from .identity import Certificate, NodeId, NodeKey, known_network_key, network_key, pack_certificate
+from .link import Link, LinkPort
+from .links import LinkEvents, Links
+from .rtt import RoundTrip
+from .transport import Connected
+from .transport.memory import PROCESS, MemoryListener, MemoryNetwork, MemoryStream
+
+logger = logging.getLogger(__name__)
+
+HANDSHAKE: Final = 5.0
+"""Seconds for everything between the first byte and a proven peer."""
+CONNECT: Final = 10.0
+"""Seconds for a connection to be made."""
+
+T = TypeVar("T")
+_FAILURES = (MicroError, trio.BrokenResourceError, trio.ClosedResourceError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelConfig:
+    """How a node is linked to others."""
+
+    listen: tuple[str, ...]
+    """Addresses to accept links at: `host:port` (TCP and WebSocket on one port) or `mem://name`; none for a node that
+    only dials."""
+    token: str
+    """What nodes of one network share."""
+    network: str
+    """The name of that network."""
+    name: str = ""
+    """What people call this node; empty for its id."""
+    advertise: tuple[str, ...] = ()
+    """Addresses that others are told to dial; empty for those it is bound to."""
+    private_only: bool = False
+    """Whether links are accepted from loopback and private addresses only: so with a token that everybody knows."""
+
+    def __repr__(self) -> str:
+        return f"<TunnelConfig of network {self.network!r}, listening on {', '.join(self.listen) or 'nothing'}>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunnelStatistics:
+    """How the link port fares."""
+
+    links: int
+    """Links that are up."""
+    in_progress: int
+    """Handshakes of peers that connected."""
+    refused: int
+    """Connections that were closed before their handshake began: too many, or from a public address."""
+
+
+class Tunnel:
+    """The links of one node. It is idle until `run` runs."""
+
+    def __init__(
+        self,
+        config: TunnelConfig,
+        key: NodeKey,
+        epoch: int,
+        sink: Sink,
+        events: LinkEvents,
+        timers: Timers,
+        random: Random,
+        *,
+        network: MemoryNetwork = PROCESS,
+    ) -> None:
+        """`sink` takes the frames of all links; `epoch` must be higher than at the last start under the same key;
+        `network` is where `mem://` addresses are."""
+        self._links = Links(key.id, events)
+        self.links: Mapping[NodeId, Link] = self._links.up
+        """The links that are up, by peer."""
+        self.bound: tuple[str, ...] = ()
+        """Where it listens."""
+        self._config = config
+        self._key = key
+        self._sink = sink
+        self._events = events
+        self._timers = timers
+        self._memory = network
+        self._static = secrets.token_bytes(32)
+        self._psk = b""
+        self._certificate = Certificate(
+            public=key.public, epoch=epoch, name=config.name, addresses=config.advertise, network=config.network
+        )
+        self._admission = Admission()
+        self._dialler = Dialler(self._attempt, self._links.gone, random)
+
+    def connect(self, address: str) -> None:
+        """Keeps a link with the node at this address from now on; raises `BadRequest` for an address that is none."""
+        scheme, rest = transport.split_scheme(address)
+        if scheme != "mem":
+            split_address(rest.partition("/")[0])
+        self._dialler.add(address)
+
+    def disconnect(self, address: str) -> None:
+        """Stops dialling an address, and ends the link that came of it."""
+        self._dialler.remove(address)
+
+    def forget(self, address: str) -> None:
+        """Stops dialling an address; a link that came of it lasts as long as it lasts."""
+        self._dialler.forget(address)
+
+    def seeds(self) -> list[SeedStatus]:
+        """The addresses that are dialled, and how each fares."""
+        return self._dialler.seeds()
+
+    def statistics(self) -> TunnelStatistics:
+        """Counts of this moment, and since the start."""
+        return TunnelStatistics(
+            links=len(self.links), in_progress=self._admission.in_progress, refused=self._admission.refused
+        )
+
+    async def run(self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED) -> Never:
+        """Listens, accepts and dials until cancelled; started with the addresses it is bound to.
+
+        Raises `Conflict` when a port is taken and `BadRequest` for what cannot be listened on or told to others.
+        """
+        async with AsyncExitStack() as stack:
+            listeners: list[MemoryListener | trio.SocketListener] = []
+            for address in self._config.listen:
+                for listener in await self._listen(address):
+                    await stack.enter_async_context(listener)
+                    listeners.append(listener)
+            self.bound = tuple(map(_address, listeners))
+            await self._introduce()
+            async with trio.open_nursery() as nursery:
+                for listener in listeners:
+                    serve = partial(trio.serve_listeners, self._accept, [listener], handler_nursery=nursery)
+                    nursery.start_soon(serve)
+                nursery.start_soon(self._dialler.run)
+                task_status.started(self.bound)
+        raise AssertionError("the listeners ended")
+
+    async def _listen(self, address: str) -> list[MemoryListener] | list[trio.SocketListener]:
+        scheme, rest = transport.split_scheme(address)
+        return [self._memory.listen(rest)] if scheme == "mem" else await listen_tcp(rest)
+
+    async def _introduce(self) -> None:
+        """Makes what every handshake needs."""
+        config = self._config
+        if not config.advertise:
+            self._certificate = replace(self._certificate, addresses=self.bound)
+        pack_certificate(self._key, self._certificate, bytes(32))  # to say now that it is too long
+        known = known_network_key(config.token, config.network)
+        if known is None:
+            known = await trio.to_thread.run_sync(network_key, config.token, config.network)
+        self._psk = known
+
+    # Accepting.
+
+    async def _accept(self, stream: MemoryStream | trio.SocketStream) -> None:
+        """One connection that somebody opened, from beginning to end."""
+        try:
+            there = stream if isinstance(stream, MemoryStream) else take_over(stream)
+            async with trio.open_nursery() as nursery:
+                try:
+                    await self._welcome(there, nursery)
+                finally:
+                    nursery.cancel_scope.cancel()
+                    with trio.CancelScope(shield=True):
+                        await there.aclose()  # at once, for sockets and memory both
+        except Exception:
+            logger.exception("a connection to the link port ended by an error of this node")
+
+    async def _welcome(self, there: transport.Acceptable, nursery: trio.Nursery) -> None:
+        now = trio.current_time()
+        if self._config.private_only and there.peer_host and not is_private(there.peer_host):
+            self._admission.refused += 1
+            self._complain(there, "with the default token only loopback and private addresses may link")
+            return
+        if not self._admission.begin(now):
+            self._complain(there, "too many handshakes at once")
+            return
+        done = None
+        try:
+            with trio.move_on_after(HANDSHAKE):
+                connected = await transport.accept(there, nursery)
+                handshake = self._handshake(dialled=False)
+                round_trip = await _shake_hands(handshake, connected)
+                done = connected, handshake, round_trip
+            if done is None:
+                self._complain(there, f"it did not finish its handshake within {HANDSHAKE:.0f} s")
+        except OwnId:
+            pass  # the dialling end of this node knows what to make of it
+        except _FAILURES as error:
+            self._complain(there, str(error) or "the connection broke during the handshake")
+        finally:
+            self._admission.end()
+        if done is not None:
+            await self._keep(*done, dialled=False)
+
+    def _complain(self, there: transport.Acceptable, reason: str) -> None:
+        """One line for a person, unless the same was said of this host a moment ago."""
+        if self._admission.may_complain(there.peer_host or there.peer, reason, trio.current_time()):
+            logger.warning("refused a link from %s: %s", there.peer, reason)
+
+    # Dialling.
+
+    async def _attempt(self, seed: Seed) -> Outcome:
+        """Dials once; returns when that has failed, or when the link it brought is over."""
+        try:
+            async with trio.open_nursery() as nursery:
+                try:
+                    return await self._dial(seed, nursery)
+                finally:
+                    nursery.cancel_scope.cancel()
+        except Exception as error:
+            logger.exception("the connection to %s ended by an error of this node", seed.address)
+            return Outcome(f"an error of this node: {type(error).__name__}")
+
+    async def _dial(self, seed: Seed, nursery: trio.Nursery) -> Outcome:
+        connected: Connected | None = None
+        try:
+            dialled = transport.dial(seed.address, nursery, self._memory)
+            connected = await _within(CONNECT, "it did not answer", dialled)
+            handshake = self._handshake(dialled=True)
+            greeted = _shake_hands(handshake, connected)
+            round_trip = await _within(HANDSHAKE, "it did not finish its handshake", greeted)
+            return await self._keep(connected, handshake, round_trip, dialled=True, seed=seed)
+        except OwnId as error:
+            return Outcome(str(error), itself=True)
+        except _FAILURES as error:
+            return Outcome(str(error) or "the connection broke during the handshake")
+        finally:
+            if connected is not None:
+                with trio.move_on_after(1, shield=True):
+                    await connected.transport.aclose()
+
+    def _handshake(self, *, dialled: bool) -> LinkHandshake:
+        return LinkHandshake(
+            dialled=dialled,
+            key=self._key,
+            static=self._static,
+            ephemeral=secrets.token_bytes(32),
+            psk=self._psk,
+            certificate=self._certificate,
+        )
+
+    async def _keep(
+        self,
+        connected: Connected,
+        handshake: LinkHandshake,
+        round_trip: RoundTrip,
+        *,
+        dialled: bool,
+        seed: Seed | None = None,
+    ) -> Outcome:
+        """Runs the link with a proven peer until it is over, unless another link to that peer is the one to keep."""
+        peer = handshake.peer
+        assert peer is not None
+        if not await self._links.prevails(peer, dialled=dialled):
+            return Outcome("", peer=peer.id)
+        if dialled:
+            handshake.accept()
+        since = trio.current_time()
+        ended = "the connection was closed by this side"
+
+        def on_lost(reason: str) -> None:
+            nonlocal ended
+            ended = reason
+            self._links.remove(link, reason)
+
+        port = LinkPort(
+            self._sink,
+            dialled=dialled,
+            peer=peer,
+            ciphers=handshake.ciphers,
+            now=since,
+            round_trip=round_trip,
+            on_control=lambda message: self._events.control(link, message),
+            on_lost=on_lost,
+            first=handshake.data_to_send(),
+        )
+        link = Link(
+            certificate=peer,
+            dialled=dialled,
+            address=connected.address,
+            transport=connected.kind,
+            port=port,
+            up_since=since,
+        )
+        if seed is not None:
+            seed.state = SeedState.LINKED
+        with trio.CancelScope() as scope:
+            try:
+                self._links.add(link, scope)
+                await run_connection(port, connected.transport, timers=self._timers, first=handshake.rest)
+            finally:
+                port.connection_lost("an error of this node")  # where none came so far, something was raised
+                self._links.over(link)
+        return Outcome("" if peer.id in self.links else ended, peer=peer.id, lasted=trio.current_time() - since)
+
+
+async def _shake_hands(handshake: LinkHandshake, connected: Connected) -> RoundTrip:
+    """Runs the handshake over a connection; returns what it showed of the round trip.
+
+    Raises what `LinkHandshake.receive_data` raises, after telling the peer, and `Unavailable` when the peer leaves.
+    """
+    there: Transport = connected.transport
+    shortest = math.inf  # a peer may think for a while before one of its answers
+    data: bytes | bytearray = connected.first
+    try:
+        while True:
+            handshake.receive_data(bytes(data))
+            if handshake.done:
+                break
+            out = handshake.data_to_send()
+            if out:
+                await there.send_all(out)
+            asked = trio.current_time()
+            data = await there.receive_some(4096)
+            if not data:
+                raise Unavailable("it closed the connection during the handshake")
+            if out:
+                shortest = min(shortest, trio.current_time() - asked)
+    except RemoteProtocolError:
+        if out := handshake.data_to_send():
+            await there.send_all(out)
+        raise
+    round_trip = RoundTrip()
+    round_trip.sample(shortest)
+    return round_trip
+
+
+async def _within(seconds: float, failure: str, doing: Awaitable[T]) -> T:
+    """What `doing` returns; raises `Unavailable` when that takes too long."""
+    with trio.move_on_after(seconds):
+        return await doing
+    raise Unavailable(f"{failure} within {seconds:.0f} s")
+
+
+def _address(listener: MemoryListener | trio.SocketListener) -> str:
+    return f"mem://{listener.name}" if isinstance(listener, MemoryListener) else bound_address(listener)
