@@ -150,7 +150,7 @@ def _instance(data: object) -> Instance:
             raise RemoteProtocolError("node port is not a number from 1 to 65535")
         address = f"[{address}]:{port}" if ":" in address and address[0] != "[" else f"{address}:{port}"
     host, _, number = address.rpartition(":")
-    if not host or len(number) > 5 or not number.isdecimal() or not number.isascii() or not 0 < int(number) < 65536:
+    if not host or not number.isdecimal() or not number.isascii() or not 0 < int(number) < 65536:
         raise RemoteProtocolError(f"node address {address!r} is not host:port")
     return Instance(
         id=_text(record.get("id"), "node id", required=True),

@@ -81,6 +81,8 @@ def is_sound(head: CallHead | ReplyHead | Trailers) -> bool:
 @example(data=msgpack.packb("abcdefgh"))
 @example(data=msgpack.packb(["", "", "", b"", 0, "", "ab"]))
 @example(data=msgpack.packb(["", "ab", 0, "", "ab"]))
+@example(data=msgpack.packb(["", [], 0, "", "ab"]))
+@example(data=msgpack.packb(["", [], 0, "", {"a": 1, "b": 2}]))
 @example(data=msgpack.packb([0, "", "ab"]))
 @example(data=msgpack.packb([True, "", []]))
 @example(data=b"\x93\x00\xa1\xff\x90")
