@@ -94,7 +94,7 @@ class Client:
         try:
             return await manager.__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            if error is not None and group.exceptions == (error,):
+            if error is not None and all(each in _leaves(error) for each in _leaves(group)):
                 return False  # the caller's own error leaves as it is, not in the nursery's group
             raise
 
@@ -152,6 +152,8 @@ class Client:
         convert = self._converter(reply_type)
         targets = self._known(service) or await self._find(service)
         deadline = self._deadline(self._config.request_timeout)
+        if not deadline.ms:
+            await trio.lowlevel.checkpoint()
         target = targets.choose(self._random, trio.current_time())
         tried: list[Target] = []
         repeated = False
@@ -293,10 +295,10 @@ class Client:
         now = trio.current_time()
         if own != math.inf:
             # Rounded up: whoever else watches this deadline must not be faster than the caller's own scope.
-            return _Deadline(max(0, min(math.ceil((own - now) * 1000), NO_DEADLINE - 1)), own, math.inf)
+            return _Deadline(_milliseconds(own - now), own, math.inf)
         if default == math.inf:
             return _Deadline(NO_DEADLINE, own, math.inf)
-        return _Deadline(max(0, min(int(default * 1000), NO_DEADLINE - 1)), own, now + default)
+        return _Deadline(_milliseconds(default), own, now + default)
 
     async def _wait_for_own_deadline(self, deadline: _Deadline) -> None:
         """The other end was a little faster than the caller's own cancel scope, which then has the say."""
@@ -317,6 +319,18 @@ class Client:
         except KeyError:
             convert = self._converters[reply_type] = converter(reply_type)
             return convert
+
+
+def _milliseconds(seconds: float) -> int:
+    """As OPEN says it, rounded up; a deadline that has passed is 0."""
+    return min(int(seconds * 1000) + 1, NO_DEADLINE - 1) if seconds > 0 else 0
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    """The errors in a group of groups."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for each in error.exceptions for leaf in _leaves(each)]
+    return [error]
 
 
 def _in_context(error: Unavailable, connection: Connection, service: str, endpoint: str) -> Unavailable:

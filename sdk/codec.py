@@ -15,7 +15,7 @@ from typing import Any, Final, Never
 
 import msgpack
 
-from .errors import BadRequest, RemoteProtocolError
+from .errors import RemoteProtocolError
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
@@ -44,9 +44,8 @@ def content_type_of(value: object) -> str:
 
 def encode(content_type: str, value: Any) -> bytes:
     """A value as a message's bytes; raises `TypeError` for a value that cannot be said in that content type."""
-    encoder = _ENCODERS.get(content_type) or _ENCODERS[_known(content_type)]
     try:
-        return encoder(value)
+        return (_ENCODERS.get(content_type) or _ENCODERS[_known(content_type)])(value)
     except Exception as error:
         kind = type(value).__name__
         raise TypeError(f"a value of type {kind} cannot be encoded as {content_type}: {error}") from error
@@ -57,14 +56,8 @@ def decode_untrusted(content_type: str, data: bytes) -> Any:
 
     Raises `RemoteProtocolError` for bytes that are not what the content type says, and for one that is not spoken.
     """
-    decoder = _DECODERS.get(content_type)
-    if decoder is None:
-        try:
-            decoder = _DECODERS[_known(content_type)]
-        except BadRequest as error:
-            raise RemoteProtocolError(str(error)) from None
     try:
-        return decoder(data)
+        return (_DECODERS.get(content_type) or _DECODERS[_known(content_type)])(data)
     except Exception as error:
         raise RemoteProtocolError(f"a message is not {content_type}: {type(error).__name__} {error}") from None
 
@@ -74,7 +67,7 @@ def _known(content_type: str) -> str:
     plain = content_type.partition(";")[0].strip().lower()
     plain = _SYNONYMS.get(plain, plain)
     if plain not in _ENCODERS:
-        raise BadRequest(f"content type {content_type!r} is not spoken here; known are {', '.join(_ENCODERS)}")
+        raise ValueError(f"the content type is not spoken here; known are {', '.join(_ENCODERS)}")
     return plain
 
 

@@ -114,8 +114,6 @@ class MessageStream:
                     if not reader.pending:
                         self._reader = None
                     return message
-            if stream.received:
-                continue
             if stream.ended:
                 if stream.reset_by_peer is not None:
                     self._raise_reset()
@@ -133,8 +131,8 @@ class MessageStream:
         try:
             view = memoryview(data)[sent:]
             while view:
-                await self._wait_to_send()
                 self._check_writable()
+                await self._wait_to_send()
                 view = view[self._stream.write(view) :]
         except trio.Cancelled:
             self._stream.reset(Status.CANCELLED, "cancelled in the middle of a message")

@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import threading
-from typing import Any
+from types import FrameType, TracebackType
+from typing import Any, Self
 
 import click
 import trio
@@ -25,6 +26,8 @@ LEAVE_SECONDS = 1.0
 """Time after that for deregistering and closing. Then the process goes, whatever a handler does to the loop."""
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+
+_log = logging.getLogger(__name__)
 
 
 def run(service: Service) -> None:
@@ -72,38 +75,15 @@ def _run(service: Service, options: dict[str, Any]) -> None:
     os.environ.update({name.upper(): text for name, text in options.items() if text is not None})
     level = options["micro_log_level"].upper()
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        ended_by = trio.run(_until_signal, service)
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) == 1 and isinstance(group.exceptions[0], MicroError | OSError):
-            raise group.exceptions[0] from None
-        raise
-    if ended_by is signal.SIGINT:
+    with _Signals(service) as signals:
+        trio.run(_serve, service, signals)
+    if signals.came is signal.SIGINT:
         raise SystemExit(130)
 
 
-async def _until_signal(service: Service) -> signal.Signals:
-    """Serves until the first signal and its consequences; returns which one it was."""
-    came = signal.SIGTERM
-
-    async def listen(*, task_status: trio.TaskStatus[None]) -> None:
-        nonlocal came
-        with trio.open_signal_receiver(*GRACE_SECONDS) as signals:
-            task_status.started()
-            came = signal.Signals(await anext(signals))
-            # From here on a signal ends the process without asking it.
-            for each in GRACE_SECONDS:
-                signal.signal(each, signal.SIG_DFL)
-            _leave_after(GRACE_SECONDS[came] + LEAVE_SECONDS, 130 if came is signal.SIGINT else 0)
-            service.stop(GRACE_SECONDS[came])
-            async for number in signals:  # it came before the handlers were changed
-                os._exit(128 + number)
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(listen)
-        await service.serve(task_status=_Ready(service))
-        nursery.cancel_scope.cancel()
-    return came
+async def _serve(service: Service, signals: "_Signals") -> None:
+    signals.begin()
+    await service.serve(task_status=_Ready(service))
 
 
 class _Ready:
@@ -117,8 +97,51 @@ class _Ready:
         click.echo(f"ready {self._service.name} {value}", err=True)
 
 
-def _leave_after(seconds: float, status: int) -> None:
-    """Ends the process after that time: a thread needs no event loop and no cancellation."""
-    timer = threading.Timer(seconds, os._exit, (status,))
-    timer.daemon = True
-    timer.start()
+class _Signals:
+    """Stops the service at the first signal, and has the second one end the process.
+
+    The handler does all that matters itself, because the event loop may be stuck in a handler of the service: trio's
+    `open_signal_receiver` would only tell the loop, and would make two signals one.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self.came: signal.Signals | None = None
+        self._service = service
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+        self._leave: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        for each in GRACE_SECONDS:
+            self._previous[each] = signal.signal(each, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._leave is not None:
+            self._leave.cancel()
+        for each, handler in self._previous.items():
+            signal.signal(each, handler)
+
+    def begin(self) -> None:
+        """The event loop runs."""
+        self._token = trio.lowlevel.current_trio_token()
+        if self.came is not None:
+            self._service.stop()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.came = signal.Signals(number)
+        for each in GRACE_SECONDS:
+            signal.signal(each, signal.SIG_DFL)
+        grace = GRACE_SECONDS[self.came]
+        status = 130 if self.came is signal.SIGINT else 0
+        self._leave = threading.Timer(grace + LEAVE_SECONDS, os._exit, (status,))
+        self._leave.daemon = True
+        self._leave.start()
+        if self._token is not None:
+            self._token.run_sync_soon(self._stop, self.came.name, grace)
+
+    def _stop(self, name: str, grace: float) -> None:
+        _log.info("%s: %s stops; open calls have %g s", name, self._service.name, grace)
+        self._service.stop(grace)

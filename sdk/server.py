@@ -98,6 +98,7 @@ class Server:
                 await trio.serve_listeners(connect, listeners, handler_nursery=nursery)
             await self._drained.wait()
             nursery.cancel_scope.cancel()
+        self._accepting, self._drained = trio.CancelScope(), trio.Event()
 
     async def drain(self, seconds: float) -> None:
         """Closes the listeners, takes no more calls, and waits for those that are open, at most that many seconds."""

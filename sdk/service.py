@@ -135,6 +135,7 @@ class Service:
                 finally:
                     await _deregister(registry, record)
                 await self._server.drain(self._grace)
+        self._until_stop = trio.CancelScope()
         if failed is not None:
             raise failed
 
@@ -191,7 +192,7 @@ def _advertised(advertise: str, listener: trio.SocketListener) -> str:
     try:
         host, port = split_address(advertise)
     except BadRequest:
-        host, port = advertise, 0
+        host, port = advertise.strip("[]"), 0
     bound_host, bound_port = split_address(bound)
     return join_address(host or bound_host, port or bound_port)
 

@@ -1,0 +1,489 @@
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from google.protobuf import wrappers_pb2
+
+from sdk import Client, errors
+from sdk.config import ClientConfig
+from sdk.registry.memory import MemoryRegistry
+from sdk.types import Instance, Service
+from tests.sdk.living import count, echo, greeting, hello, offering, running
+
+
+@dataclass
+class Person:
+    name: str
+    age: int = 0
+
+
+@dataclass
+class Greeting:
+    msg: str
+
+
+async def test_a_call_is_answered() -> None:
+    async with greeting({"Greeter.Hello": hello}) as client:
+        assert await client.call("greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
+
+
+async def test_a_stream_of_answers_comes_in_order_and_ends() -> None:
+    async with (
+        greeting({"Greeter.Count": count}) as client,
+        client.stream("greeter", "Greeter.Count", {"to": 3}) as stream,
+    ):
+        assert [message async for message in stream] == [{"n": 0}, {"n": 1}, {"n": 2}]
+
+
+async def test_a_stream_of_requests_is_answered_once() -> None:
+    async def add(request: Any, stream: Any) -> None:
+        await stream.send(request + sum([message async for message in stream]))
+
+    async with greeting({"Greeter.Add": add}) as client, client.stream("greeter", "Greeter.Add") as stream:
+        for n in range(1, 101):
+            await stream.send(n)
+        await stream.send_eof()
+        assert await stream.receive() == 5050
+        with pytest.raises(trio.EndOfChannel):
+            await stream.receive()
+
+
+async def test_both_sides_talk_at_the_same_time() -> None:
+    async def chat(request: Any, stream: Any) -> None:
+        await stream.send(f"{request}!")
+        async for message in stream:
+            await stream.send(f"{message}!")
+
+    async with greeting({"Greeter.Chat": chat}) as client, client.stream("greeter", "Greeter.Chat", "one") as stream:
+        assert await stream.receive() == "one!"
+        await stream.send("two")
+        assert await stream.receive() == "two!"
+        await stream.send_eof()
+        assert [message async for message in stream] == []
+
+
+async def test_a_stream_without_a_message_gives_the_handler_none() -> None:
+    async def what(request: Any, stream: Any) -> None:
+        await stream.send({"request": request})
+
+    async with greeting({"Greeter.What": what}) as client, client.stream("greeter", "Greeter.What") as stream:
+        await stream.send_eof()
+        assert await stream.receive() == {"request": None}
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "application/msgpack", "application/grpc+json"])
+async def test_the_answer_comes_in_the_callers_content_type(content_type: str) -> None:
+    async with greeting({"Greeter.Echo": echo}) as client:
+        assert await client.call("greeter", "Greeter.Echo", {"a": [1]}, content_type=content_type) == {"a": [1]}
+
+
+async def test_bytes_and_protobuf_messages_go_as_themselves() -> None:
+    async def shout(request: wrappers_pb2.StringValue) -> wrappers_pb2.StringValue:
+        return wrappers_pb2.StringValue(value=request.value.upper())
+
+    async def size(request: Any) -> Any:
+        return {"size": len(request)}
+
+    async with greeting({"G.Echo": echo, "G.Shout": shout, "G.Size": size}) as client:
+        assert await client.call("greeter", "G.Echo", b"\x00\xff") == b"\x00\xff"
+        assert await client.call("greeter", "G.Size", b"\x00\xff") == {"size": 2}
+        message = wrappers_pb2.StringValue(value="hi")
+        reply = await client.call("greeter", "G.Shout", message, reply_type=wrappers_pb2.StringValue)
+        assert reply.value == "HI"
+
+
+async def test_annotations_are_honoured_on_both_sides() -> None:
+    async def greet(request: Person) -> Greeting:
+        assert isinstance(request, Person)
+        return Greeting(f"Hello {request.name}, {request.age}")
+
+    async with greeting({"Greeter.Greet": greet}) as client:
+        reply = await client.call("greeter", "Greeter.Greet", Person("John"), reply_type=Greeting)
+        assert reply == Greeting("Hello John, 0")
+        with pytest.raises(errors.BadRequest, match=r"Greeter\.Greet.*age is str, not int"):
+            await client.call("greeter", "Greeter.Greet", {"name": "John", "age": "old"})
+        with pytest.raises(errors.BadRequest, match="name is missing"):
+            await client.call("greeter", "Greeter.Greet", {})
+        with pytest.raises(errors.RemoteProtocolError, match="name is missing"):
+            await client.call("greeter", "Greeter.Greet", Person("John"), reply_type=Person)
+
+
+async def test_metadata_reaches_the_handler() -> None:
+    async def tell(request: Any, stream: Any) -> None:
+        await stream.send(stream.metadata)
+
+    async with (
+        greeting({"Greeter.Tell": tell}) as client,
+        client.stream("greeter", "Greeter.Tell", 1, metadata={"Micro-From": "me", "k": "v"}) as stream,
+    ):
+        assert await stream.receive() == {"micro-from": "me", "k": "v"}
+
+
+async def test_eight_mebibytes_go_both_ways() -> None:
+    data = bytes(range(256)) * 32768
+
+    async with greeting({"Greeter.Echo": echo}) as client:
+        assert await client.call("greeter", "Greeter.Echo", data) == data
+        async with client.stream("greeter", "Greeter.Echo", data) as stream:
+            assert await stream.receive() == data
+
+
+async def test_a_large_stream_is_held_by_the_reader_that_does_not_read() -> None:
+    sent = 0
+
+    async def flood(request: Any, stream: Any) -> None:
+        nonlocal sent
+        for _ in range(1000):
+            await stream.send(bytes(1000))
+            sent += 1
+
+    async with (
+        greeting({"Greeter.Flood": flood, "Greeter.Echo": echo}) as client,
+        client.stream("greeter", "Greeter.Flood", {}) as stream,
+    ):
+        await stream.receive()
+        for _ in range(20):  # others go on meanwhile
+            await client.call("greeter", "Greeter.Echo", "x")
+        assert sent <= 132  # what was received and not asked for, and as much again on its way
+        assert sum([1 async for _ in stream]) == 999
+
+
+async def test_many_calls_share_one_connection_and_each_gets_its_own_answer() -> None:
+    replies: dict[int, Any] = {}
+
+    async def slow_echo(request: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        return request
+
+    async def ask(client: Client, n: int) -> None:
+        replies[n] = await client.call("greeter", "Greeter.Echo", n)
+
+    async with greeting({"Greeter.Echo": slow_echo}) as client:
+        async with trio.open_nursery() as nursery:
+            for n in range(500):
+                nursery.start_soon(ask, client, n)
+        assert len(client._pool._alive) == 1
+    assert replies == {n: n for n in range(500)}
+
+
+@pytest.mark.parametrize(
+    "kind", [errors.NotFound, errors.Conflict, errors.Forbidden, errors.TooManyRequests, errors.Timeout]
+)
+async def test_the_error_a_handler_raises_is_what_the_caller_gets(kind: type[errors.MicroError]) -> None:
+    async def fail(request: Any) -> Any:
+        raise kind("no such “thing”")
+
+    async with greeting({"Greeter.Fail": fail}) as client:
+        with pytest.raises(kind) as caught:
+            await client.call("greeter", "Greeter.Fail")
+        assert (type(caught.value), caught.value.detail, caught.value.id) == (kind, "no such “thing”", "greeter")
+        async with client.stream("greeter", "Greeter.Fail", 1) as stream:
+            with pytest.raises(kind):
+                await stream.receive()
+
+
+async def test_an_error_after_some_answers_comes_after_them() -> None:
+    async def fail_late(request: Any, stream: Any) -> None:
+        await stream.send(1)
+        raise errors.Conflict("enough")
+
+    async with (
+        greeting({"Greeter.Fail": fail_late}) as client,
+        client.stream("greeter", "Greeter.Fail", {}) as stream,
+    ):
+        assert await stream.receive() == 1
+        with pytest.raises(errors.Conflict, match="enough"):
+            await stream.receive()
+
+
+async def test_the_callers_own_deadline_is_trios_and_the_handler_is_cancelled() -> None:
+    cancelled = trio.Event()
+    left: list[float] = []
+
+    async def wait(request: Any) -> Any:
+        left.append(trio.current_effective_deadline() - trio.current_time())
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    async with greeting({"Greeter.Wait": wait}) as client:
+        with pytest.raises(trio.TooSlowError):
+            with trio.fail_after(0.2):
+                await client.call("greeter", "Greeter.Wait")
+        await cancelled.wait()
+        with trio.move_on_after(0.1) as scope:
+            async with client.stream("greeter", "Greeter.Wait", 1) as stream:
+                await stream.receive()
+        assert scope.cancelled_caught
+    assert 0 < left[0] <= 0.21
+
+
+async def test_without_a_deadline_the_default_applies_to_unary_calls() -> None:
+    async def wait(request: Any) -> Any:
+        await trio.sleep_forever()
+
+    async with greeting({"Greeter.Wait": wait, "Greeter.Echo": echo}, default_deadline=0.1) as client:
+        with pytest.raises(errors.Timeout):
+            await client.call("greeter", "Greeter.Wait")
+        assert await client.call("greeter", "Greeter.Echo", 1) == 1
+
+
+async def test_a_deadline_that_has_passed_sends_nothing() -> None:
+    async with greeting({"Greeter.Echo": echo}) as client:
+        await client.call("greeter", "Greeter.Echo", 1)
+        with trio.move_on_after(0) as scope:
+            await client.call("greeter", "Greeter.Echo", 1)
+        assert scope.cancelled_caught
+        [connection] = client._pool._alive
+        assert connection.port.queued == 0
+
+
+async def test_cancelling_a_call_or_leaving_a_stream_cancels_the_handler() -> None:
+    ended = 0
+    began, over = trio.Event(), trio.Event()
+
+    async def wait(request: Any, stream: Any) -> None:
+        nonlocal ended
+        began.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended += 1
+            over.set()
+
+    async with greeting({"Greeter.Wait": wait}) as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(client.call, "greeter", "Greeter.Wait"))
+            await began.wait()
+            nursery.cancel_scope.cancel()
+        await over.wait()
+        over = trio.Event()
+        async with client.stream("greeter", "Greeter.Wait", 1):
+            pass
+        await over.wait()
+    assert ended == 2
+
+
+async def test_a_call_of_a_streaming_endpoint_says_what_to_use() -> None:
+    async with greeting({"Greeter.Count": count}) as client:
+        for to in (0, 2):
+            with pytest.raises(errors.RemoteProtocolError, match="use `stream`"):
+                await client.call("greeter", "Greeter.Count", {"to": to})
+        assert await client.call("greeter", "Greeter.Count", {"to": 1}) == {"n": 0}
+
+
+async def test_an_unknown_service_is_named_with_the_registry() -> None:
+    async with MemoryRegistry("here") as registry, Client(registry=registry) as client:
+        with pytest.raises(errors.NotFound, match=r"nobody.*memory, here"):
+            await client.call("nobody", "A.B")
+        with pytest.raises(errors.NotFound, match="nobody"):
+            async with client.stream("nobody", "A.B"):
+                pass
+
+
+async def test_an_address_where_nobody_listens_is_named_and_nothing_has_run() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+    await listener.aclose()
+    async with Client(proxy=address) as client:
+        with pytest.raises(errors.Unavailable, match=rf"greeter Greeter\.Hello: {address}: .*refused") as caught:
+            await client.call("greeter", "Greeter.Hello")
+        assert not caught.value.may_have_run
+        with pytest.raises(errors.Unavailable, match=address):
+            async with client.stream("greeter", "Greeter.Hello"):
+                pass
+
+
+async def test_an_instance_that_speaks_no_frames_is_not_called() -> None:
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        foreign = Instance(id="old-1", address="127.0.0.1:1", metadata={"protocol": "mucp"})
+        await registry.register(Service(name="old", instances=(foreign,)))
+        with pytest.raises(errors.Unavailable, match=r"old speak mucp only"):
+            await client.call("old", "A.B")
+
+
+def dead_instance(name: str, address: str) -> Service:
+    instance = Instance(id=f"{name}-dead", address=address, metadata={"protocol": "grpc", "native": "1"})
+    return Service(name=name, instances=(instance,))
+
+
+async def test_instances_that_are_gone_are_passed_over() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+    await listener.aclose()
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        await registry.register(dead_instance("greeter", address))
+        async with running(offering(registry, {"Greeter.Echo": echo})):
+            for n in range(20):
+                assert await client.call("greeter", "Greeter.Echo", n) == n
+            async with client.stream("greeter", "Greeter.Echo", 1) as stream:
+                assert await stream.receive() == 1
+
+
+async def test_a_call_that_another_service_refused_is_tried_at_the_right_one() -> None:
+    async with (
+        MemoryRegistry() as registry,
+        Client(registry=registry) as client,
+        running(offering(registry, {}, "other")) as other,
+    ):
+        await registry.register(dead_instance("greeter", other))
+        with pytest.raises(errors.Unavailable, match="this is other, not greeter") as caught:
+            await client.call("greeter", "Greeter.Echo", 1)
+        assert not caught.value.may_have_run
+        async with running(offering(registry, {"Greeter.Echo": echo})):
+            for n in range(20):
+                assert await client.call("greeter", "Greeter.Echo", n) == n
+
+
+async def test_a_lost_connection_says_that_the_call_may_have_run_and_only_idempotent_calls_run_again() -> None:
+    runs = 0
+
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        first = offering(registry, {})
+        began = trio.Event()
+
+        async def die(request: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            if runs < 3:
+                began.set()
+                await trio.sleep_forever()
+            return "alive"
+
+        first.handle("Greeter.Die")(die)
+        async with running(first):
+
+            async def cut() -> None:
+                nonlocal began
+                await began.wait()
+                began = trio.Event()
+                for port in list(first._server._ports):
+                    port.close("cut")
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cut)
+                with pytest.raises(errors.Unavailable, match=r"Greeter\.Die") as caught:
+                    await client.call("greeter", "Greeter.Die")
+            assert caught.value.may_have_run
+            assert runs == 1
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cut)
+                assert await client.call("greeter", "Greeter.Die", idempotent=True) == "alive"
+
+
+async def test_a_service_may_be_replaced_while_a_client_keeps_calling() -> None:
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        answers = 0
+
+        async def keep_calling() -> None:
+            nonlocal answers
+            while True:
+                assert await client.call("greeter", "Greeter.Echo", answers) == answers
+                answers += 1
+
+        async def until(more: int) -> None:
+            goal = answers + more
+            while answers < goal:
+                await trio.lowlevel.checkpoint()
+
+        old = offering(registry, {"Greeter.Echo": echo})
+        async with trio.open_nursery() as nursery:
+            await nursery.start(old.serve)
+            nursery.start_soon(keep_calling)
+            await until(100)
+            for _ in range(3):
+                new = offering(registry, {"Greeter.Echo": echo})
+                await nursery.start(new.serve)
+                old.stop()
+                await until(100)
+                old = new
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_client_finds_its_node_by_name_and_another_when_that_is_gone() -> None:
+    async with MemoryRegistry() as registry, running(offering(registry, {"Greeter.Echo": echo})) as address:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        dead = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        await listener.aclose()
+        async with Client(registry=registry, proxy="go.micro.network") as client:
+            with pytest.raises(errors.Unavailable, match=r"go\.micro\.network.*memory.*micro network"):
+                await client.call("greeter", "Greeter.Echo", 1)
+            await registry.register(dead_instance("go.micro.network", dead))
+            instance = Instance(id="node-1", address=address, metadata={"native": "1"})
+            await registry.register(Service(name="go.micro.network", instances=(instance,)))
+            for n in range(20):
+                assert await client.call("greeter", "Greeter.Echo", n) == n
+
+
+async def test_through_a_node_what_it_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = 0
+
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {}, "other")
+        async with running(service) as address, Client(proxy=address) as client:
+            accept = service._server.accept
+
+            def counting(*arguments: Any) -> None:
+                nonlocal refusals
+                refusals += 1
+                accept(*arguments)
+
+            monkeypatch.setattr(service._server, "accept", counting)
+            with pytest.raises(errors.Unavailable, match="this is other"):
+                await client.call("greeter", "Greeter.Echo", idempotent=True)
+    assert refusals == 1
+
+
+async def test_a_lost_connection_is_dialled_again_by_the_next_call() -> None:
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {"Greeter.Echo": echo})
+        async with running(service) as address, Client(proxy=address) as client:
+            for n in range(3):
+                assert await client.call("greeter", "Greeter.Echo", n) == n
+                [connection] = client._pool._alive
+                for port in list(service._server._ports):
+                    port.close("cut")
+                while not connection.port.dead:
+                    await trio.lowlevel.checkpoint()
+
+
+async def test_what_the_environment_says_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MICRO_REGISTRY_ADDRESS", str(tmp_path / "registry.db"))
+    async with Client() as client:
+        with pytest.raises(errors.NotFound, match=r"sqlite.*registry\.db"):
+            await client.call("nobody", "A.B")
+    monkeypatch.setenv("MICRO_PROXY", "127.0.0.1:99999")
+    with pytest.raises(errors.BadRequest, match="99999"):
+        Client()
+    monkeypatch.setenv("MICRO_PROXY", "go.micro.network")
+    async with Client(proxy="") as client:
+        with pytest.raises(errors.NotFound):
+            await client.call("nobody", "A.B")
+
+
+async def test_an_error_in_the_block_leaves_it_as_it_is() -> None:
+    async with MemoryRegistry() as registry:
+        with pytest.raises(ZeroDivisionError):
+            async with Client(registry=registry):
+                raise ZeroDivisionError
+        with pytest.RaisesGroup(ZeroDivisionError):
+            async with Client(registry=registry), trio.open_nursery():
+                raise ZeroDivisionError
+        with trio.move_on_after(0) as scope:
+            async with Client(registry=registry):
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+
+
+async def test_a_client_outside_its_block_says_so() -> None:
+    client = Client(ClientConfig())
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.call("greeter", "Greeter.Hello")
+    async with client:
+        with pytest.raises(RuntimeError, match="in use"):
+            async with client:
+                pass

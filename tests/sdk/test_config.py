@@ -1,0 +1,65 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sdk.config import CLIENT_SETTINGS, SERVICE_SETTINGS, ClientConfig, ServiceConfig, parse_seconds
+from sdk.errors import BadRequest
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30), ("30s", 30), ("500ms", 0.5), ("1.5", 1.5), ("2m", 120), (" 1h ", 3600)]
+)
+def test_times_are_read_with_and_without_a_unit(text: str, seconds: float) -> None:
+    assert parse_seconds(text) == seconds
+
+
+@given(st.text(max_size=12))
+def test_whatever_is_written_a_time_is_above_zero_or_a_bad_request(text: str) -> None:
+    try:
+        assert parse_seconds(text) > 0
+    except BadRequest:
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1d", "nan", "inf", "1e3", "٣"])
+def test_what_is_no_time_is_named(text: str) -> None:
+    with pytest.raises(BadRequest, match=f"'{text}'"):
+        parse_seconds(text)
+
+
+def test_a_client_reads_its_variables() -> None:
+    environment = {
+        "MICRO_PROXY": "go.micro.network",
+        "MICRO_REGISTRY": "memory",
+        "MICRO_REGISTRY_ADDRESS": "here",
+        "MICRO_CLIENT_REQUEST_TIMEOUT": "250ms",
+    }
+    assert ClientConfig.from_environment(environment) == ClientConfig(
+        proxy="go.micro.network", registry="memory", registry_address="here", request_timeout=0.25
+    )
+    assert ClientConfig.from_environment({"MICRO_PROXY": ""}) == ClientConfig()
+
+
+def test_a_variable_that_makes_no_sense_is_named() -> None:
+    with pytest.raises(BadRequest, match="MICRO_CLIENT_REQUEST_TIMEOUT: 'soon'"):
+        ClientConfig.from_environment({"MICRO_CLIENT_REQUEST_TIMEOUT": "soon"})
+    with pytest.raises(BadRequest, match="MICRO_SERVER_ADDRESS: 'nowhere'"):
+        ServiceConfig(name="greeter").override({"MICRO_SERVER_ADDRESS": "nowhere"})
+
+
+def test_the_environment_overrides_what_the_program_says() -> None:
+    config = ServiceConfig(name="greeter", version="2", address="127.0.0.1:1")
+    assert config.override({"MICRO_SERVER_NAME": "other", "MICRO_REGISTER_TTL": "90"}) == ServiceConfig(
+        name="other", version="2", address="127.0.0.1:1", register_ttl=90.0
+    )
+
+
+def test_a_record_must_live_longer_than_the_pause_between_renewals() -> None:
+    with pytest.raises(BadRequest, match=r"MICRO_REGISTER_TTL.*MICRO_REGISTER_INTERVAL"):
+        ServiceConfig(name="greeter", register_ttl=10, register_interval=10).check()
+    ServiceConfig(name="greeter").check()
+
+
+def test_every_setting_sets_a_field() -> None:
+    for config, settings in ((ClientConfig(), CLIENT_SETTINGS), (ServiceConfig(name="x"), SERVICE_SETTINGS)):
+        assert [setting.field for setting in settings if not hasattr(config, setting.field)] == []

@@ -1,0 +1,125 @@
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+
+from sdk.directory import Directory
+from sdk.errors import NotFound, Unavailable
+from sdk.registry import Event
+from sdk.registry.memory import MemoryRegistry
+from sdk.types import Instance, Service
+
+
+def record(name: str, *addresses: str, version: str = "latest", native: bool = True) -> Service:
+    metadata = {"native": "1"} if native else {}
+    return Service(
+        name=name,
+        version=version,
+        instances=tuple(Instance(id=f"{name}-{each}", address=each, metadata=metadata) for each in addresses),
+    )
+
+
+@asynccontextmanager
+async def following(registry: MemoryRegistry) -> AsyncIterator[Directory]:
+    async with trio.open_nursery() as nursery:
+        yield Directory(registry, nursery, enter=False)
+        nursery.cancel_scope.cancel()
+
+
+def addresses(directory: Directory, name: str) -> set[str]:
+    targets = directory.known.get(name)
+    random = Random(1)
+    return {targets.choose(random, 0.0).address for _ in range(100)} if targets else set()
+
+
+async def test_instances_of_all_versions_are_targets() -> None:
+    async with MemoryRegistry() as registry, following(registry) as directory:
+        await registry.register(record("greeter", "h:1", "h:2"))
+        await registry.register(record("greeter", "h:3", version="2"))
+        await registry.register(record("greeter", "h:4", version="3", native=False))
+        await directory.find("greeter")
+        assert addresses(directory, "greeter") == {"h:1", "h:2", "h:3"}
+
+
+async def test_changes_are_followed_and_what_is_known_of_an_instance_is_kept(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MemoryRegistry() as registry, following(registry) as directory:
+        await registry.register(record("greeter", "h:1"))
+        first = (await directory.find("greeter")).choose(Random(1), 0.0)
+        await registry.register(record("greeter", "h:2"))
+        await trio.sleep(1)
+        assert addresses(directory, "greeter") == {"h:1", "h:2"}
+        await registry.deregister(record("greeter", "h:2"))
+        await trio.sleep(1)
+        assert directory.known["greeter"].choose(Random(1), 0.0) is first
+        await registry.deregister(record("greeter", "h:1"))
+        await trio.sleep(1)
+        assert "greeter" not in directory.known
+
+
+async def test_an_unknown_name_and_one_that_cannot_be_called_are_told_apart() -> None:
+    async with MemoryRegistry("here") as registry, following(registry) as directory:
+        with pytest.raises(NotFound, match=r"no service nobody.*\(memory, here\)"):
+            await directory.find("nobody")
+        await registry.register(record("foreign", "h:1", native=False))
+        with pytest.raises(Unavailable, match="speak grpc only"):
+            await directory.find("foreign")
+
+
+async def test_a_registry_that_fails_leaves_what_is_known_in_use_and_is_followed_again(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(MemoryRegistry):
+        failures = 3
+
+        @asynccontextmanager
+        async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
+            if self.failures:
+                self.failures -= 1
+                raise Unavailable("the disk is full")
+            async with super().watch() as events:
+                yield events
+
+    async with Failing() as registry, following(registry) as directory:
+        await registry.register(record("greeter", "h:1"))
+        with caplog.at_level(logging.WARNING):
+            await directory.find("greeter")
+            await trio.sleep(0.5)
+        assert addresses(directory, "greeter") == {"h:1"}
+        assert [line.getMessage().count("the disk is full") for line in caplog.records] == [1, 1, 1]
+        await registry.register(record("greeter", "h:2"))
+        await trio.sleep(10)
+        assert addresses(directory, "greeter") == {"h:1", "h:2"}
+
+
+async def test_a_registry_of_its_own_is_opened_on_first_use() -> None:
+    opened: list[Any] = []
+
+    class Watched(MemoryRegistry):
+        async def __aenter__(self) -> "Watched":
+            opened.append(self)
+            return await super().__aenter__()
+
+    async with trio.open_nursery() as nursery:
+        directory = Directory(Watched(), nursery, enter=True)
+        assert opened == []
+        for _ in range(2):
+            with pytest.raises(NotFound):
+                await directory.find("nobody")
+        assert len(opened) == 1
+        nursery.cancel_scope.cancel()
+
+
+def test_targets_without_those_tried() -> None:
+    from sdk.directory import Target, Targets
+
+    one, other = Target("h:1"), Target("h:2")
+    left = Targets([one, other]).without([one])
+    assert left is not None
+    assert left.choose(Random(1), 0.0) is other
+    assert left.without([other]) is None

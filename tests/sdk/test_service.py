@@ -1,0 +1,186 @@
+import logging
+import socket
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import trio
+
+from sdk import Client, errors, types
+from sdk.registry import Event
+from sdk.registry.memory import MemoryRegistry
+from sdk.service import _advertised, _own_host
+from tests.sdk.living import echo, offering, running
+
+
+@dataclass
+class Person:
+    name: str
+
+
+async def greet(request: Person) -> str:
+    return request.name
+
+
+async def test_a_running_service_is_in_the_registry_with_all_it_says_of_itself() -> None:
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {"G.Greet": greet}, version="2", metadata={"team": "a"})
+        async with running(service) as address:
+            [record] = await registry.get("greeter")
+            [instance] = record.instances
+            assert (record.version, record.metadata) == ("2", {"team": "a"})
+            assert [endpoint.name for endpoint in record.endpoints] == ["G.Greet"]
+            assert record.endpoints[0].request is not None
+            assert instance.id.startswith("greeter-")
+            assert (instance.address, instance.protocol, instance.native) == (address, "grpc", True)
+        assert await registry.get("greeter") == ()
+
+
+async def test_a_record_is_renewed_before_its_time_is_over(autojump_clock: trio.testing.MockClock) -> None:
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {}, register_ttl=60, register_interval=30)
+        async with running(service):
+            await trio.sleep(1000)
+            assert await registry.get("greeter")
+
+
+async def test_a_registry_in_trouble_is_asked_again_and_the_service_stays(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(MemoryRegistry):
+        failures = 0
+
+        async def register(self, service: types.Service, *, ttl: float | None = None) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise errors.Unavailable("the disk is full")
+            await super().register(service, ttl=ttl)
+
+    async with Failing() as registry, running(offering(registry, {})):
+        registry.failures = 3
+        with caplog.at_level(logging.WARNING):
+            await trio.sleep(59)
+        assert await registry.get("greeter")
+        assert len(caplog.records) == 3
+        await trio.sleep(1000)
+        assert await registry.get("greeter")
+
+
+async def test_a_registry_that_fails_at_first_keeps_the_service_from_starting() -> None:
+    class Broken(MemoryRegistry):
+        async def register(self, service: types.Service, *, ttl: float | None = None) -> None:
+            raise errors.Unavailable("the disk is full")
+
+    async with Broken() as registry:
+        with pytest.raises(errors.Unavailable, match="the disk is full"):
+            await offering(registry, {}).serve()
+
+
+async def test_stop_deregisters_and_lets_open_calls_end() -> None:
+    began, go_on = trio.Event(), trio.Event()
+
+    async def wait(request: Any) -> Any:
+        began.set()
+        await go_on.wait()
+        return "done"
+
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        service = offering(registry, {"G.Wait": wait, "G.Echo": echo})
+        replies: list[Any] = []
+
+        async def ask() -> None:
+            replies.append(await client.call("greeter", "G.Wait"))
+
+        async def stop() -> None:
+            await began.wait()
+            service.stop()
+            async with registry.watch() as events:
+                while await registry.get("greeter"):
+                    await anext(events)
+            with pytest.raises((errors.Unavailable, errors.NotFound)):
+                await client.call("greeter", "G.Echo", 1)
+            go_on.set()
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(service.serve)
+            nursery.start_soon(ask)
+            nursery.start_soon(stop)
+    assert replies == ["done"]
+
+
+async def test_calls_that_do_not_end_in_time_are_cut_short() -> None:
+    began = trio.Event()
+
+    async def wait(request: Any) -> Any:
+        began.set()
+        await trio.sleep_forever()
+
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        service = offering(registry, {"G.Wait": wait})
+
+        async def ask() -> None:
+            with pytest.raises(errors.Unavailable) as caught:
+                await client.call("greeter", "G.Wait")
+            assert caught.value.may_have_run
+
+        async with trio.open_nursery() as nursery:
+            await nursery.start(service.serve)
+            nursery.start_soon(ask)
+            await began.wait()
+            service.stop(0.05)
+
+
+async def test_a_service_that_is_stopped_before_it_serves_ends_at_once() -> None:
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {})
+        service.stop()
+        await service.serve()
+        assert await registry.get("greeter") == ()
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    async with MemoryRegistry() as registry, running(offering(registry, {})) as address:
+        port = address.rpartition(":")[2]
+        with pytest.raises(errors.Conflict, match=port):
+            await offering(registry, {}, address=address).serve()
+
+
+async def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICRO_SERVER_NAME", "other")
+    monkeypatch.setenv("MICRO_SERVER_ADVERTISE", "greeter.example:80")
+    async with MemoryRegistry() as registry, running(offering(registry, {"G.Echo": echo})) as address:
+        [record] = await registry.get("other")
+        assert record.instances[0].address == "greeter.example:80"
+        async with Client(proxy=address) as client:
+            assert await client.call("other", "G.Echo", 1) == 1
+
+
+async def test_a_service_serves_again_after_it_was_stopped() -> None:
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        service = offering(registry, {"G.Echo": echo})
+        for n in range(2):
+            async with trio.open_nursery() as nursery:
+                await nursery.start(service.serve)
+                assert await client.call("greeter", "G.Echo", n) == n
+                service.stop()
+
+
+async def test_what_is_advertised_can_be_reached() -> None:
+    [everywhere] = await trio.open_tcp_listeners(0, host="0.0.0.0")
+    async with everywhere:
+        port = everywhere.socket.getsockname()[1]
+        assert _advertised("", everywhere) == f"{_own_host()}:{port}"
+        assert _advertised("greeter.example", everywhere) == f"greeter.example:{port}"
+        assert _advertised("greeter.example:80", everywhere) == "greeter.example:80"
+        assert _advertised("[::1]", everywhere) == f"[::1]:{port}"
+        with socket.create_connection((_own_host(), port)):
+            pass
+
+
+async def test_watchers_hear_of_the_end_of_a_service() -> None:
+    heard: list[Event] = []
+    async with MemoryRegistry() as registry, registry.watch() as events:
+        async with running(offering(registry, {})):
+            heard.append(await anext(events))
+        heard.append(await anext(events))
+    assert [event.action.value for event in heard] == ["create", "delete"]
