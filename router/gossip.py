@@ -295,7 +295,7 @@ class Gossip:
         elif statement.origin == self.me:
             self._meet_older_self(statement.version, now)
         else:
-            # Entries that are signed and cannot be read end this link: an honest neighbour would not have passed them on.
+            # Entries that are signed and cannot be read end this link: an honest neighbour would not have taken them.
             entries = parse_entries_untrusted(signed.body, statement.count) if isinstance(statement, ServiceMap) else ()
             self._flood(self._known.take(statement, signed, entries), source=peer)
             self._look_for_the_lost(now, stranger=statement.origin not in self._known.origins)

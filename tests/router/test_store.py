@@ -57,7 +57,9 @@ def test_the_same_number_with_another_mark_is_decided_by_the_mark() -> None:
     smaller, greater = sorted([mark_of(b"one"), mark_of(b"other")])
     store = kept(replace(statement, mark=greater))
     assert store.refusal(replace(statement, mark=smaller), signed(statement)) is Refusal.OLD
+    assert not store.lacks(KEY.id, Version(1, 1, smaller))
     store = kept(replace(statement, mark=smaller))
+    assert store.lacks(KEY.id, Version(1, 1, greater))
     assert store.refusal(replace(statement, mark=greater), signed(statement)) is None
 
 
