@@ -122,8 +122,9 @@ def network_key(token: str, network: str) -> bytes:
     """
     key = _network_keys.get((token, network))
     if key is None:
-        salt = b"micro/1" + network.encode()
-        key = Scrypt(salt=salt, length=KEY_SIZE, n=2**15, r=8, p=1).derive(token.encode())
+        # An environment variable may hold any bytes; Python gives them as text in this way.
+        salt = b"micro/1" + network.encode(errors="surrogateescape")
+        key = Scrypt(salt=salt, length=KEY_SIZE, n=2**15, r=8, p=1).derive(token.encode(errors="surrogateescape"))
         _network_keys[token, network] = key
     return key
 
@@ -135,11 +136,12 @@ def known_network_key(token: str, network: str) -> bytes | None:
 
 def pack_certificate(key: NodeKey, certificate: Certificate, static: bytes) -> bytes:
     """Signs a certificate for the Noise static public key in use; raises `BadRequest` when no peer would take it."""
-    body = _pack((certificate.public, certificate.epoch, certificate.name, certificate.addresses, certificate.network))
-    packed: bytes = _pack((body, key.sign(_CONTEXT + static + body)))
+    fields = (certificate.public, certificate.epoch, certificate.name, certificate.addresses, certificate.network)
     try:
+        body = _pack(fields)
+        packed: bytes = _pack((body, key.sign(_CONTEXT + static + body)))
         parse_certificate_untrusted(packed, static)
-    except RemoteProtocolError as error:
+    except (RemoteProtocolError, UnicodeError, OverflowError) as error:
         raise BadRequest(
             f"the node's name, network name and addresses cannot be told to others: {error}; at most {MAX_ADDRESSES} "
             f"addresses, {MAX_TEXT} printable characters each and {MAX_CERTIFICATE} bytes together"

@@ -70,7 +70,8 @@ def test_the_network_key_depends_on_token_and_network_and_on_where_one_ends() ->
         network_key("token", "other"),
         network_key("", ""),
     }
-    assert len(keys) == 4
+    keys.add(network_key("\udcff", "\udcff"))  # what an environment variable may hold
+    assert len(keys) == 5
     assert {len(key) for key in keys} == {32}
 
 
@@ -117,6 +118,8 @@ def test_whatever_is_read_as_a_certificate_only_the_documented_error_comes_out(j
         {"name": "n" * 256},
         {"name": "two\nlines"},
         {"network": "\x1b[31m"},
+        {"name": "\udcff"},
+        {"epoch": 1 << 70},
         {"addresses": ("a" * 256,)},
         {"addresses": ("a:1",) * 17},
         {"addresses": tuple("ä" * 250 for _ in range(16))},

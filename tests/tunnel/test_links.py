@@ -65,6 +65,26 @@ async def test_an_address_that_leads_to_a_linked_peer_rests_until_that_link_is_g
         assert [seed.address for seed in b.tunnel.seeds()] == ["mem://also"]
 
 
+async def test_an_address_that_is_forgotten_keeps_its_link_and_is_not_dialled_again(
+    autojump_clock: MockClock,
+) -> None:
+    net = MemoryNetwork()
+    async with node(1, network=net, seeds=("mem://a", "mem://nowhere")) as b:
+        async with node(0, "mem://a", network=net) as a:
+            link = await b.linked(a)
+            b.tunnel.forget("mem://nowhere")
+            b.tunnel.forget("mem://a")
+            b.tunnel.forget("mem://never known")
+            await trio.sleep(600)
+            assert b.tunnel.links == {a.id: link}
+            assert b.tunnel.seeds() == []
+        async with node(0, "mem://a", network=net, epoch=2):
+            await trio.sleep(600)
+            assert not b.tunnel.links
+            b.tunnel.connect("mem://a")
+            assert (await b.linked(a)).epoch == 2
+
+
 async def test_a_peer_that_restarted_replaces_its_old_link_whoever_is_smaller(autojump_clock: MockClock) -> None:
     net = MemoryNetwork()
     # The first life of node 0 falls silent without a word, as a machine that loses its power.
