@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
 from sdk.wire import frame
-from sdk.wire.frame import END, Fate, Hello, Reset
+from sdk.wire.frame import END, HEADER, MAX_PAYLOAD, OPEN, Fate, Hello, Reset
 
 from . import Sink, Wake
 
@@ -24,6 +24,8 @@ HTTP/2 draw the same line, after CVE-2019-9512)."""
 MAX_BACKLOG = 16 << 20
 """Bytes that may wait for a peer to read them before streams it opens are refused: without it, one that opens calls and
 never reads an answer would fill the memory. 16 MiB are the first credit of 256 answers."""
+
+_pack_header, _unpack_header = HEADER.pack, HEADER.unpack_from
 
 _FIRST_LENGTH = 4096
 """Longest HELLO, in bytes."""
@@ -72,7 +74,7 @@ class NativePort:
         self._dialled = dialled
         self._max_streams = max_streams
         self._next = 1 if dialled else 2
-        self._accepted = -2 if dialled else -1
+        self._accepted = 0
         self._unsent: set[int] = set()
         self._answers = 0
         self._refusing = False
@@ -91,12 +93,11 @@ class NativePort:
         out = self._out
         if not out:
             self.wake()
-        if kind == frame.OPEN:
+        if kind == OPEN:
             self._unsent.add(stream)
         size = len(payload)
-        self.queued += size + frame.HEADER_SIZE
-        out.append(frame.HEADER.pack(size, kind, flags, stream))
-        out.append(payload)
+        self.queued += size + 10
+        out += (_pack_header(size, kind, flags, stream), payload)
 
     def next_stream(self) -> int:
         """The number of a stream to be opened from here, above all before it and past those alive after a wrap."""
@@ -124,7 +125,7 @@ class NativePort:
         """Tells the peer to open nothing new here; what is open goes on. Streams it opens all the same are refused."""
         if not self._refusing:
             self.draining = self._refusing = True
-            self.send(frame.GOAWAY, 0, 0, frame.pack_u32(self._accepted & 0xFFFFFFFF))
+            self.send(frame.GOAWAY, 0, 0, frame.pack_u32(self._accepted))
 
     # What a subclass may do with frames of stream 0.
 
@@ -150,14 +151,12 @@ class NativePort:
             if not start:
                 self._buffer = buffer
                 return False
-        on_frame, streams, unpack = self.sink.on_frame, self.streams, frame.HEADER.unpack_from
+        on_frame, streams, unpack = self.sink.on_frame, self.streams, _unpack_header
         budget = MAX_FRAMES
         while size - start >= 10:
             length, kind, flags, stream = unpack(buffer, start)
-            if length > frame.MAX_PAYLOAD:
-                raise RemoteProtocolError(
-                    f"{self.name} sent a frame of {length} bytes; {frame.MAX_PAYLOAD} are allowed"
-                )
+            if length > MAX_PAYLOAD:
+                raise RemoteProtocolError(f"{self.name} sent a frame of {length} bytes; {MAX_PAYLOAD} are allowed")
             stop = start + 10 + length
             if stop > size:
                 break
@@ -168,10 +167,10 @@ class NativePort:
             payload = buffer[start + 10 : stop]
             start = stop
             if stream in streams:
-                if kind == frame.OPEN:
+                if kind == OPEN:
                     raise RemoteProtocolError(f"{self.name} opened stream {stream}, which is alive")
                 on_frame(self, kind, flags, stream, payload)
-            elif kind == frame.OPEN:
+            elif kind == OPEN:
                 if self._admit(stream):
                     on_frame(self, kind, flags, stream, payload)
                     if stream not in streams:
@@ -217,7 +216,7 @@ class NativePort:
         if len(buffer) < start + frame.HEADER_SIZE:
             return 0
         length: int
-        length, kind, _, stream = frame.HEADER.unpack_from(buffer, start)
+        length, kind, _, stream = HEADER.unpack_from(buffer, start)
         if kind != frame.HELLO or stream:
             raise RemoteProtocolError(f"{self.name} began with a frame of type {kind} instead of HELLO")
         if length > _FIRST_LENGTH:

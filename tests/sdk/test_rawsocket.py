@@ -94,6 +94,10 @@ async def test_both_ends_know_each_others_address(ends: tuple[RawSocket, RawSock
     assert near.peer != far.peer
 
 
+async def test_what_is_sent_does_not_wait_for_more(ends: tuple[RawSocket, RawSocket]) -> None:
+    assert all(stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for stream in ends)
+
+
 async def test_a_peer_that_left_before_it_was_looked_at_is_no_error_until_it_is_read() -> None:
     [listener] = await listen_tcp("127.0.0.1:0")
     async with listener:
