@@ -55,6 +55,8 @@ def test_services_that_end_take_their_calls_with_them_and_no_new_ones() -> None:
     chain.pump()
     chain.inner.close("the node is stopping")
     chain.inner.close("again")
+    assert chain.inner.dead
+    assert chain.inner.other.dead
     late = chain.call(chain.programs[0], "own")
     chain.finish()
     assert call.reset is not None

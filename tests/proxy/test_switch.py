@@ -541,6 +541,20 @@ def test_a_port_that_answers_within_send_makes_nothing_happen_twice(bench: Bench
     assert not bench.legs
 
 
+def test_a_call_that_ends_while_the_late_ones_are_ended_ends_once(bench: Bench) -> None:
+    def end_the_other(kind: int, stream: int) -> None:
+        if kind == RESET and stream == 1:
+            bench.answer(bench.next, RESET, frame.pack_reset(Reset(13, 1, "me too")), stream=3)
+
+    bench.next.on_send = end_the_other
+    bench.open(bench.program, ms=1)
+    bench.open(bench.program, ms=1, stream=3)
+    bench.open(bench.program, stream=5)
+    bench.switch.handle_timeout(200.0)
+    assert bench.load.pending == 1
+    assert bench.legs == 2
+
+
 # Whatever comes.
 
 frames = st.tuples(
