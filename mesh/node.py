@@ -156,10 +156,12 @@ class Node:
         dialer = TcpDialer(self._switch, nursery)
         own = self._choose_by(table, dialer)
 
+        link = config.advertise or local_address(bound)
         seeds = Seeds(
             named=config.nodes,
             network=config.network,
             me=self.id,
+            link=link,
             dial=partial(_dial, tunnel),
             leave=tunnel.forget,
         )
@@ -181,7 +183,7 @@ class Node:
         )
         own[NODE_SERVICE] = self._inside(admin.server, nursery)
         nursery.start_soon(self._listener.serve, listeners)
-        self._presence = Presence(registry, self._record(admin.server, bound, proxy))
+        self._presence = Presence(registry, self._record(admin.server, link, proxy))
         await nursery.start(self._presence.run)
         return Ready(id=self.id, link=bound, proxy=proxy)
 
@@ -237,15 +239,14 @@ class Node:
         mux.attach(far)
         return near
 
-    def _record(self, server: Server, bound: tuple[str, ...], proxy: tuple[str, ...]) -> Service:
+    def _record(self, server: Server, link: str, proxy: tuple[str, ...]) -> Service:
         """What the node registers: where programs of this environment reach it, and where other nodes do."""
-        config = self._config
         metadata = {
             "protocol": "grpc",
             "native": "1",
-            "network": config.network,
+            "network": self._config.network,
             "id": self.id,
-            "link": config.advertise or local_address(bound),
+            "link": link,
         }
         instance = Instance(id=f"{NODE_SERVICE}-{self.id}", address=local_address(proxy), metadata=metadata)
         return Service(name=NODE_SERVICE, endpoints=server.endpoints, instances=(instance,))

@@ -22,12 +22,15 @@ class Seeds:
         named: Iterable[str],
         network: str,
         me: str,
+        link: str,
         dial: Callable[[str], None],
         leave: Callable[[str], None],
     ) -> None:
-        """`dial` and `leave` begin and end the attempts at an address; `me` is this node's id as text."""
+        """`dial` and `leave` begin and end the attempts at an address; `me` and `link` are this node's own id and link
+        address."""
         self._network = network
         self._me = me
+        self._link = link
         self._dial = dial
         self._leave = leave
         self._named = tuple(dict.fromkeys(named))
@@ -40,7 +43,9 @@ class Seeds:
 
     def update(self, services: Iterable[Service]) -> None:
         """Takes the registry's present records: dials who is new and leaves who is gone, in order of address."""
-        found = links_in_registry(services, network=self._network, me=self._me) - set(self._named)
+        found = links_in_registry(services, network=self._network, me=self._me)
+        # Who stood at this node's own address was killed, and its record has not expired yet.
+        found -= {self._link, *self._named}
         gone, new = self._found - found, found - self._found
         self._found = found
         for address in sorted(gone):

@@ -135,4 +135,9 @@ async def test_a_broken_registry_leaves_the_last_state_standing_and_is_tried_unt
         await trio.sleep(15)
         assert seen.states[-1] == {("greeter", "latest", "two")}
         assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
+
+        registry.cut()  # the next trouble is a new one: it is tried again soon
+        registry.broken = False
+        await trio.sleep(0.5)
+        assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
         nursery.cancel_scope.cancel()

@@ -1,9 +1,21 @@
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import pytest
 import trio
 from trio.testing import MockClock
 
-from sdk.errors import NotFound, Unavailable
+from mesh.config import PublicAddress
+from mesh.presence import TTL
+from sdk.errors import Conflict, NotFound, Status, Unavailable
+from sdk.head import CallHead, pack_call_head
+from sdk.pool import Pool
+from sdk.rawsocket import bound_address, listen_tcp
+from sdk.types import Instance
+from sdk.types import Service as Record
 from tests.mesh.network import Environment, greeter, until, world
+from tunnel.identity import DEFAULT_TOKEN
 
 
 async def knows(place: Environment, *names: str) -> bool:
@@ -158,6 +170,12 @@ async def test_a_draining_node_is_forgotten_at_once_and_ends_its_calls_first(fas
             nursery.start_soon(drain, c)
             assert await until(lambda: knows(a), within=1) < 0.5
             assert await c.registry.get("go.micro.network") == ()
+            await c.serve(greeter(c, "late"))
+            await trio.sleep(2)
+            assert await knows(a)
+            async with c.client() as client:
+                with pytest.raises(Unavailable, match="draining"):
+                    await client.call("greeter", "Greeter.Hello", {"name": "John"})
             assert not drained.is_set()
             go_on.set()
             with trio.fail_after(1):
@@ -195,6 +213,26 @@ async def test_nodes_of_one_registry_find_each_other_and_part_when_one_leaves(fa
         assert await a.registry.get("go.micro.network") == ()
 
 
+async def test_a_node_that_left_the_registry_keeps_its_link_while_it_runs(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a = await all_.open("one")
+        first = await a.start(address="mem://first", resolver="static")
+        await a.start(address="mem://second", name="second")
+
+        async def linked() -> bool:
+            return len((await a.ask("Network.Connections"))["connections"]) == 1
+
+        await until(linked, within=2)
+        await first.node.drain()
+
+        async def not_dialled() -> bool:
+            return not (await a.ask("Network.Status"))["seeds"]
+
+        await until(not_dialled, within=2)
+        await trio.sleep(5)
+        assert await linked()
+
+
 async def test_with_static_seeds_nodes_of_one_registry_stay_apart(fast_clock: MockClock) -> None:
     async with world() as all_:
         a = await all_.open("one")
@@ -209,7 +247,7 @@ async def test_a_node_stands_in_its_registry_while_it_runs(fast_clock: MockClock
     async with world() as all_:
         a = await all_.open("a")
         running = await a.start()
-        await trio.sleep(60)
+        await trio.sleep(2 * TTL)
         [record] = await a.registry.get("go.micro.network")
         [instance] = record.instances
         assert instance.address == running.ready.proxy[0]
@@ -223,3 +261,152 @@ async def test_a_node_stands_in_its_registry_while_it_runs(fast_clock: MockClock
         assert {endpoint.name for endpoint in record.endpoints} >= {"Network.Nodes", "Network.Routes"}
         await running.kill()
         assert await a.registry.get("go.micro.network") == ()
+
+
+async def test_a_node_says_first_that_everybody_knows_its_token(caplog: pytest.LogCaptureFixture) -> None:
+    async with world() as all_:
+        a, b = await all_.open("a"), await all_.open("b")
+        await a.start()
+        first = caplog.records[0]
+        assert first.levelno == logging.WARNING
+        assert "only loopback and private peers are let in" in first.message
+        assert "MICRO_NETWORK_TOKEN" in first.message
+        caplog.clear()
+        await b.start(token="a secret of ours")
+        assert caplog.records == []
+
+
+@pytest.mark.parametrize("port", ["address", "proxy_address"])
+async def test_a_port_that_is_taken_is_named(port: str) -> None:
+    async with world() as all_:
+        a, b = await all_.open("a"), await all_.open("b")
+        ready = (await a.start(address="127.0.0.1:0")).ready
+        taken = ready.link[0] if port == "address" else ready.proxy[0]
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await b.start(nodes=(), **{port: taken})
+        conflict, _ = caught.value.split(Conflict)
+        assert conflict is not None
+        assert taken in repr(conflict.exceptions)
+        assert await b.registry.get("go.micro.network") == ()
+
+
+async def test_a_name_that_turns_out_to_be_a_public_address_is_refused_with_the_default_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mesh.node.is_public", lambda host: host == "127.0.0.1")
+    async with world() as all_:
+        a = await all_.open("a")
+        with pytest.raises(BaseExceptionGroup) as caught:
+            await a.start(address="localhost:0")
+        assert caught.value.split(PublicAddress)[0] is not None
+
+
+async def test_garbage_in_the_registry_keeps_no_node_from_running(
+    fast_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world() as all_:
+        a = await all_.open("a")
+        metadata = {"network": "go.micro", "id": "x", "link": "ftp://nowhere"}
+        instance = Instance(id="garbage", address="127.0.0.1:1", metadata=metadata)
+        await a.registry.register(Record(name="go.micro.network", instances=(instance,)))
+        await a.start()
+        assert await knows(a)
+        assert any("a node in the registry cannot be dialled" in message for message in caplog.messages)
+        await a.registry.deregister(Record(name="go.micro.network", instances=(instance,)))
+        await a.serve(greeter(a))
+        await until(lambda: knows(a, "greeter"), within=2)
+
+
+async def test_an_instance_that_died_without_a_word_is_known_as_not_reached(
+    fast_clock: MockClock,
+) -> None:
+    async with world() as all_:
+        a, c = await all_.line("a", "c")
+        gone = Instance(id="greeter-gone", address="127.0.0.1:1", metadata={"native": "1"})
+        await c.registry.register(Record(name="greeter", instances=(gone,)))
+        await until(lambda: knows(a, "greeter"), within=2)
+        async with a.client() as client:
+            with pytest.raises(Unavailable) as caught:
+                await client.call("greeter", "Greeter.Hello", {"name": "John"})
+            assert not caught.value.may_have_run
+
+
+@asynccontextmanager
+async def mute_instance(place: Environment, name: str) -> AsyncIterator[tuple[Record, trio.Event, trio.Event]]:
+    """A registered instance that takes connections and never says a word; events tell of a connection and its end."""
+    connected, ended = trio.Event(), trio.Event()
+
+    async def listen(stream: trio.SocketStream) -> None:
+        connected.set()
+        async for _ in stream:
+            pass
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        listener = (await listen_tcp("127.0.0.1:0"))[0]
+        nursery.start_soon(trio.serve_listeners, listen, [listener])
+        instance = Instance(id=f"{name}-1", address=bound_address(listener), metadata={"native": "1"})
+        record = Record(name=name, instances=(instance,))
+        await place.registry.register(record)
+        yield record, connected, ended
+        nursery.cancel_scope.cancel()
+
+
+async def test_the_connection_to_an_instance_ends_when_its_record_is_gone(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a = await all_.open("a")
+        await a.start()
+        async with mute_instance(a, "mute") as (record, connected, ended), a.client() as client:
+            await until(lambda: knows(a, "mute"), within=2)
+            with trio.move_on_after(1):
+                await client.call("mute", "Mute.Speak")
+            assert connected.is_set()
+            await trio.sleep(1)
+            assert not ended.is_set()
+            await a.registry.deregister(record)
+            with trio.fail_after(1):
+                await ended.wait()
+
+
+async def test_a_call_whose_time_is_up_is_ended_by_the_node_even_if_its_caller_forgot_it(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a = await all_.open("a")
+        await a.start()
+        async with mute_instance(a, "mute"), trio.open_nursery() as nursery:
+            await until(lambda: knows(a, "mute"), within=2)
+            mux = Pool(nursery).connection_to(a.proxy).mux
+            stream = mux.open(pack_call_head(CallHead("mute", "Mute.Speak")), end=True, ms=500)
+            changed = trio.Event()
+            stream.on_change = changed.set
+            with trio.fail_after(1):
+                await changed.wait()
+            assert stream.reset_by_peer is not None
+            assert stream.reset_by_peer.status == Status.DEADLINE_EXCEEDED
+            nursery.cancel_scope.cancel()
+
+
+async def test_with_the_default_token_peers_from_outside_are_refused_and_with_a_secret_they_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tunnel.tunnel.is_private", lambda host: False)
+    for token, admitted in ((DEFAULT_TOKEN, False), ("a secret of ours", True)):
+        async with world() as all_:
+            a, b = await all_.open("a"), await all_.open("b")
+            ready = (await a.start(address="127.0.0.1:0", token=token)).ready
+            await b.start(address="127.0.0.1:0", token=token, nodes=ready.link)
+
+            async def tried(place: Environment = b) -> bool:
+                [seed] = (await place.ask("Network.Status"))["seeds"]
+                return bool(seed["state"] == "linked" or seed["error"])
+
+            await until(tried, within=10)
+            assert len((await b.ask("Network.Connections"))["connections"]) == admitted
+
+
+async def test_status_tells_how_long_the_loop_was_held_up(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a = await all_.open("a")
+        await a.start()
+        assert (await a.ask("Network.Status"))["loop_lag_ms"] < 100
+        fast_clock.jump(1)
+        assert (await a.ask("Network.Status"))["loop_lag_ms"] >= 900

@@ -55,6 +55,16 @@ async def test_a_withdrawn_record_does_not_come_back(autojump_clock: MockClock) 
         assert await registry.get(RECORD.name) == ()
 
 
+async def test_a_record_withdrawn_between_two_renewals_is_not_renewed(autojump_clock: MockClock) -> None:
+    async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
+        presence = Presence(registry, RECORD)
+        await nursery.start(presence.run)
+        await trio.sleep(RENEW / 2)
+        await presence.withdraw()
+        await trio.sleep(RENEW)
+        assert await registry.get(RECORD.name) == ()
+
+
 async def test_a_registry_that_fails_is_complained_of_once_and_tried_until_it_works(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

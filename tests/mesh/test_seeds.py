@@ -20,7 +20,9 @@ class Dialled:
 
     def __init__(self, *, named: tuple[str, ...] = ()) -> None:
         self.now: list[str] = []
-        self.seeds = Seeds(named=named, network="go.micro", me="me", dial=self.now.append, leave=self.now.remove)
+        self.seeds = Seeds(
+            named=named, network="go.micro", me="me", link="me:1", dial=self.now.append, leave=self.now.remove
+        )
 
 
 def test_named_nodes_are_dialled_once_each() -> None:
@@ -58,6 +60,12 @@ def test_this_node_other_networks_and_other_services_are_no_seeds() -> None:
         ),
     ]
     assert links_in_registry(services, network="go.micro", me="me") == {"x:1"}
+
+
+def test_the_record_of_a_node_that_was_killed_at_this_nodes_address_is_no_seed() -> None:
+    dialled = Dialled()
+    dialled.seeds.update([record(("before", "me:1"), ("x", "x:1"))])
+    assert dialled.now == ["x:1"]
 
 
 @given(st.lists(st.sets(st.sampled_from("abcdef")), max_size=8), st.sets(st.sampled_from("abcdef")))
