@@ -23,7 +23,8 @@ class LinkEvents(Protocol):
     """Whoever wants to know of links. Nothing here blocks."""
 
     def link_up(self, link: Link) -> None:
-        """Both ends know each other; frames may be sent."""
+        """Both ends know each other; frames may be sent. It may take the place of a link to the same peer, whose
+        `link_down` follows: between the two there is no moment without a link."""
 
     def link_down(self, link: Link, reason: str) -> None:
         """The link is gone; called once for each that was up, before the sink hears that its port is dead."""
@@ -66,14 +67,17 @@ class Links:
         old = self.up.get(link.peer)
         if old is not None and old.epoch != link.epoch:
             _end(old, f"{link.name} has restarted")
-        elif old is not None:
-            self.remove(old, f"replaced by another link with {link.name}")
-            old.port.go_away()
-            self._scopes[old].deadline = trio.current_time() + (DRAIN if old.port.streams else FAREWELL)
+            old = None
         self.up[link.peer] = link
         self._scopes[link] = scope
         logger.info("link with %s at %s is up", link.name, link.address)
         self._events.link_up(link)
+        if old is not None:
+            reason = f"replaced by another link with {link.name}"
+            logger.info("link with %s at %s is down: %s", old.name, old.address, reason)
+            self._events.link_down(old, reason)
+            old.port.go_away()
+            self._scopes[old].deadline = trio.current_time() + (DRAIN if old.port.streams else FAREWELL)
 
     def remove(self, link: Link, reason: str) -> None:
         """A link is of no more use; told again it does nothing."""

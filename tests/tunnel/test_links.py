@@ -34,13 +34,13 @@ async def test_the_smaller_id_takes_over_a_link_and_the_larger_dials_again_when_
             stream = first.port.next_stream()
             first.port.streams[stream] = None  # a call is going on
             a.tunnel.connect("mem://b")
-            await a.recorder.until_story("up: n1", "down: n1: replaced by another link with n1", "up: n1")
+            await a.recorder.until_story("up: n1", "up: n1", "down: n1: replaced by another link with n1")
             assert a.link(b).dialled
             assert not first.port.dead  # until the call had its time
             await trio.sleep(6)
             assert first.port.dead
             assert a.recorder.story[3:] == ["dead: the peer closed the connection"]
-            assert b.recorder.story[:3] == ["up: n0", "down: n0: replaced by another link with n0", "up: n0"]
+            assert b.recorder.story[:3] == ["up: n0", "up: n0", "down: n0: replaced by another link with n0"]
             assert b.tunnel.seeds()[0].state is SeedState.LINKED
             assert b.tunnel.seeds()[0].attempts == 1
         await trio.sleep(1)
