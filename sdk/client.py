@@ -78,11 +78,15 @@ class Client:
     async def __aenter__(self) -> Self:
         if self._manager is not None:
             raise RuntimeError("this client is in use already")
+        registry = self._registry
+        if registry is None and self._fixed is None:
+            registry = open_registry(self._config.registry, self._config.registry_address)
+        # Nothing below raises: a nursery that was entered must be left in order.
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._pool = Pool(self._nursery)
-        registry = self._registry or open_registry(self._config.registry, self._config.registry_address)
-        self._directory = Directory(registry, self._nursery, enter=self._registry is None)
+        if registry is not None:
+            self._directory = Directory(registry, self._nursery, enter=self._registry is None)
         return self
 
     async def __aexit__(

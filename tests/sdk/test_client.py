@@ -232,6 +232,15 @@ async def test_without_a_deadline_the_default_applies_to_unary_calls() -> None:
         assert await client.call("greeter", "Greeter.Echo", 1) == 1
 
 
+async def test_the_default_deadline_needs_no_word_from_the_other_end() -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:  # it takes connections and says nothing
+        address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        async with Client(ClientConfig(request_timeout=0.1), proxy=address) as client:
+            with pytest.raises(errors.Timeout, match="MICRO_CLIENT_REQUEST_TIMEOUT"):
+                await client.call("greeter", "Greeter.Wait")
+
+
 async def test_a_deadline_that_has_passed_sends_nothing() -> None:
     async with greeting({"Greeter.Echo": echo}) as client:
         await client.call("greeter", "Greeter.Echo", 1)
@@ -260,11 +269,13 @@ async def test_cancelling_a_call_or_leaving_a_stream_cancels_the_handler() -> No
             nursery.start_soon(partial(client.call, "greeter", "Greeter.Wait"))
             await began.wait()
             nursery.cancel_scope.cancel()
-        await over.wait()
+        with trio.fail_after(2):  # long before the default deadline
+            await over.wait()
         over = trio.Event()
         async with client.stream("greeter", "Greeter.Wait", 1):
             pass
-        await over.wait()
+        with trio.fail_after(2):
+            await over.wait()
     assert ended == 2
 
 
@@ -320,8 +331,9 @@ async def test_instances_that_are_gone_are_passed_over() -> None:
         async with running(offering(registry, {"Greeter.Echo": echo})):
             for n in range(20):
                 assert await client.call("greeter", "Greeter.Echo", n) == n
-            async with client.stream("greeter", "Greeter.Echo", 1) as stream:
-                assert await stream.receive() == 1
+            for n in range(10):
+                async with Client(registry=registry) as new, new.stream("greeter", "Greeter.Echo", n) as stream:
+                    assert await stream.receive() == n
 
 
 async def test_a_call_that_another_service_refused_is_tried_at_the_right_one() -> None:
@@ -456,6 +468,13 @@ async def test_what_the_environment_says_is_the_default(monkeypatch: pytest.Monk
     async with Client() as client:
         with pytest.raises(errors.NotFound, match=r"sqlite.*registry\.db"):
             await client.call("nobody", "A.B")
+    monkeypatch.setenv("MICRO_REGISTRY", "nowhere")
+    with pytest.raises(errors.BadRequest, match="nowhere"):
+        async with Client():
+            pass
+    async with Client(proxy="127.0.0.1:1"):  # needs no registry
+        pass
+    monkeypatch.delenv("MICRO_REGISTRY")
     monkeypatch.setenv("MICRO_PROXY", "127.0.0.1:99999")
     with pytest.raises(errors.BadRequest, match="99999"):
         Client()

@@ -8,7 +8,7 @@ import pytest
 from tests.processes import Running, run, start, start_only
 
 SLOW = """
-import trio, time
+import threading, time, trio
 from sdk import Service
 
 slow = Service("slow")
@@ -28,7 +28,8 @@ async def block(request):
     time.sleep(60)
 
 slow.run()
-print("after run", flush=True)
+timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer) and not each.finished.is_set()]
+print("after run", timers, flush=True)
 """
 
 CALL = """
@@ -70,7 +71,7 @@ def test_sigterm_lets_open_calls_end_and_the_program_goes_on_after_run(slow: Run
         assert caller.wait()[0] == 0
         assert caller.stdout == "done\n"
     assert (status, "Traceback" in stderr) == (0, False)
-    assert slow.stdout == "waiting\nended\nafter run\n"
+    assert slow.stdout == "waiting\nended\nafter run []\n"
 
 
 def test_an_interrupt_ends_it_within_two_seconds_whatever_is_open(slow: Running) -> None:
