@@ -31,8 +31,9 @@ import trio
 from benchmarks.stick import call_bare
 from sdk import Client
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = Path(__file__).resolve().parent.parent
+MICRO = str(Path(sys.executable).with_name("micro"))
+"""The command beside this Python."""
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Result:
 def start(*command: str, env: dict[str, str] | None = None) -> tuple[subprocess.Popen[str], str]:
     """Starts a process and waits for its `ready …` line, on either stream."""
     process = subprocess.Popen(
-        [sys.executable, *command],
+        command,
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         stdout=subprocess.PIPE,
@@ -86,9 +87,9 @@ def running(chain: Chain) -> Iterator[Chain]:
 
 def start_stick() -> Chain:
     """The measuring stick's chain."""
-    service, line = start("-m", "benchmarks.stick", "service", "0")
-    b, line_b = start("-m", "benchmarks.stick", "b", "0", line.split()[1])
-    a, line_a = start("-m", "benchmarks.stick", "a", "0", line_b.split()[1])
+    service, line = start(sys.executable, "-m", "benchmarks.stick", "service", "0")
+    b, line_b = start(sys.executable, "-m", "benchmarks.stick", "b", "0", line.split()[1])
+    a, line_a = start(sys.executable, "-m", "benchmarks.stick", "a", "0", line_b.split()[1])
     return Chain(int(line_a.split()[1]), {"service": service, "b": b, "a": a})
 
 
@@ -100,9 +101,9 @@ def start_nodes(folder: Path, *, sdk: bool) -> Chain:
     near = {**env, "MICRO_REGISTRY_ADDRESS": str(folder / "near.db")}
     address = ["--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0"]
     if sdk:
-        service, _ = start("-m", "benchmarks.echo", env=far)
+        service, _ = start(sys.executable, "-m", "benchmarks.echo", env=far)
     else:
-        service, line = start("-m", "benchmarks.stick", "service", "0")
+        service, line = start(sys.executable, "-m", "benchmarks.stick", "service", "0")
         record = {
             "name": "greeter",
             "nodes": [
@@ -113,11 +114,11 @@ def start_nodes(folder: Path, *, sdk: bool) -> Chain:
                 }
             ],
         }
-        command = [sys.executable, "-m", "mesh.cli", "register", "service", json.dumps(record)]
+        command = [MICRO, "register", "service", json.dumps(record)]
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **far}, stdout=subprocess.DEVNULL)
-    b, line_b = start("-m", "mesh.cli", "network", "--name", "b", *address, env=far)
+    b, line_b = start(MICRO, "network", "--name", "b", *address, env=far)
     seed = ["--nodes", ready(line_b)["link"]]
-    a, line_a = start("-m", "mesh.cli", "network", "--name", "a", *address, *seed, env=near)
+    a, line_a = start(MICRO, "network", "--name", "a", *address, *seed, env=near)
     return Chain(int(ready(line_a)["proxy"].rpartition(":")[2]), {"service": service, "b": b, "a": a})
 
 

@@ -214,7 +214,7 @@ async def call_bare(port: int, in_flight: int, seconds: float, *, connections: i
     latencies: list[float] = []
     body = b"\0" + (128).to_bytes(4, "big") + b"x" * 128
     head = pack_call_head(
-        CallHead("greeter", "Greeter.Hello", "rpc", b"0123456789abcdef", 0, "application/octet-stream")
+        CallHead("greeter", "Greeter.Hello", "rpc", 0, "application/octet-stream", (), b"0123456789abcdef")
     )
 
     async def connect(nursery: trio.Nursery, tasks: int) -> None:

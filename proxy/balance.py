@@ -1,8 +1,8 @@
 """Which origin, and which instance: tiers and locality over the choice among equals in `sdk.selector`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from sdk.selector import Load, choose
 
@@ -10,7 +10,7 @@ TIER = 32
 """Path costs less than this far above the cheapest are alike: two links in one region, say."""
 
 FORGET_ABOVE = 4096
-"""Loads kept before those with no call pending are forgotten: instances come and go."""
+"""Loads, and groups, that are kept before idle ones are forgotten: instances come and go."""
 
 
 class Costly(Protocol):
@@ -21,15 +21,58 @@ class Costly(Protocol):
         """Path cost, 1 for a fast link."""
 
 
-C = TypeVar("C", bound=Costly)
+C = TypeVar("C")
+Way = TypeVar("Way", bound=Costly)
 
 
-def cheapest_tier(candidates: Sequence[C]) -> Sequence[C]:
+def cheapest_tier(candidates: Sequence[Way]) -> Sequence[Way]:
     """The first candidates, as far as their costs lie in one tier. They are given cheapest first."""
     most = candidates[0].cost + TIER
     if candidates[-1].cost < most:
         return candidates
     return [candidate for candidate in candidates if candidate.cost < most]
+
+
+class Group(Generic[C]):
+    """Equals among which the calls for one service are shared, kept for as long as the table says the same."""
+
+    __slots__ = ("items", "loads", "source")
+
+    def __init__(self, source: Sequence[C], items: Sequence[C], loads: Sequence[Load]) -> None:
+        self.source = source
+        """What the table said: as long as it gives the same object, nothing has changed."""
+        self.items = items
+        """Those of them that are chosen among."""
+        self.loads = loads
+        """What is known of each."""
+
+
+class Groups(Generic[C]):
+    """The groups of all services: what is the same for every call is found out once."""
+
+    def __init__(
+        self,
+        balancer: "Balancer",
+        *,
+        among: Callable[[Sequence[C]], Sequence[C]],
+        key: Callable[[C], bytes | str],
+    ) -> None:
+        """`among` says who of those in the table is chosen among, `key` by what a load is known."""
+        self._balancer = balancer
+        self._among = among
+        self._key = key
+        self._groups: dict[str, Group[C]] = {}
+
+    def of(self, service: str, source: Sequence[C]) -> Group[C]:
+        """The group for a service; `source` is what the table says now and is not empty."""
+        group = self._groups.get(service)
+        if group is None or group.source is not source:
+            if len(self._groups) >= FORGET_ABOVE:
+                self._groups.clear()
+            items = self._among(source)
+            group = Group(source, items, [self._balancer.load(self._key(item)) for item in items])
+            self._groups[service] = group
+        return group
 
 
 class Balancer:
@@ -48,8 +91,7 @@ class Balancer:
             load = self._loads[key] = Load()
         return load
 
-    def choose(self, keys: Sequence[bytes | str], now: float) -> tuple[int, Load]:
-        """Which takes the next call: its index and its load."""
-        loads = [self.load(key) for key in keys]
-        index = choose(loads, self._random, now)
-        return index, loads[index]
+    def choose(self, group: Group[C], now: float) -> tuple[C, Load]:
+        """Who of a group takes the next call, and its load. The group must not be empty."""
+        index = choose(group.loads, self._random, now) if len(group.items) > 1 else 0
+        return group.items[index], group.loads[index]

@@ -8,7 +8,7 @@ from sdk.head import CallHead
 from sdk.port import Port
 from sdk.types import Instance
 
-from .balance import Balancer
+from .balance import Balancer, Group, Groups
 from .switch import Target
 
 
@@ -35,18 +35,27 @@ class Egress:
         self._instances = instances
         self._dialer = dialer
         self._balancer = balancer
+        self._groups = Groups(balancer, among=_native, key=_id)
 
-    def offers(self, service: str) -> bool:
-        """Whether an instance of the service is here that can be called."""
-        return any(instance.native for instance in self._instances.local_instances(service))
+    def find(self, service: str) -> Group[Instance] | None:
+        """The instances of a service that can be called, or None when none is here."""
+        instances = self._instances.local_instances(service)
+        if not instances:
+            return None
+        group = self._groups.of(service, instances)
+        return group if group.items else None
 
     def choose(self, head: CallHead, now: float) -> Target:
         """The instance that answers. Raises `NotFound` when none is here, `Unavailable` when none speaks frames."""
-        callable_ = [each for each in self._instances.local_instances(head.service) if each.native]
-        if not callable_:
+        group = self.find(head.service)
+        if group is None:
             raise self.refusal(head.service)
-        index, load = self._balancer.choose([instance.id for instance in callable_], now)
-        return Target(self._dialer.port_to(callable_[index].address), b"", load)
+        return self.choose_in(group, now)
+
+    def choose_in(self, group: Group[Instance], now: float) -> Target:
+        """The instance of a group that answers."""
+        instance, load = self._balancer.choose(group, now)
+        return Target(self._dialer.port_to(instance.address), b"", load)
 
     def refusal(self, service: str) -> NotFound | Unavailable:
         """Why no instance of this environment can be called."""
@@ -54,3 +63,11 @@ class Egress:
         if spoken:
             return Unavailable(f"the instances of {service!r} speak {spoken} only, which this node cannot call yet")
         return NotFound(f"{self._name}: no instance of {service!r} is left here")
+
+
+def _native(instances: Sequence[Instance]) -> Sequence[Instance]:
+    return [instance for instance in instances if instance.native]
+
+
+def _id(instance: Instance) -> str:
+    return instance.id

@@ -11,7 +11,7 @@ from sdk.errors import NotFound, Unavailable
 from sdk.head import CallHead
 from sdk.port import Port
 
-from .balance import Balancer, cheapest_tier
+from .balance import Balancer, Groups, cheapest_tier
 from .egress import Egress
 from .switch import Target
 
@@ -60,35 +60,34 @@ class Ingress:
         self._links = links
         self._egress = egress
         self._balancer = balancer
+        self._groups = Groups(balancer, among=cheapest_tier, key=_id)
 
     def choose(self, head: CallHead, now: float) -> Target:
         """Where the call goes. Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach."""
         own = self.own.get(head.service)
         if own is not None:
             return Target(own, b"", None)
-        if self._egress.offers(head.service):
-            return self._egress.choose(head, now)
-        origins = self._routes.origins_of(head.service)
+        service = head.service
+        here = self._egress.find(service)
+        if here is not None:
+            return self._egress.choose_in(here, now)
+        origins = self._routes.origins_of(service)
         if not origins:
-            raise self._nowhere(head.service)
-        target = self._towards(origins, now)
+            raise self._nowhere(service)
+        target = self._towards(service, origins, now)
         if target is None:
             # The table learns of a link's end a moment later than the switch.
             origins = [each for each in origins if each.path[0] in self._links]
-            target = self._towards(origins, now) if origins else None
+            target = self._towards(service, origins, now) if origins else None
         if target is None:
-            raise Unavailable(f"the links towards the nodes that offer {head.service!r} have just gone down")
+            raise Unavailable(f"the links towards the nodes that offer {service!r} have just gone down")
         return target
 
-    def _towards(self, origins: Sequence[Origin], now: float) -> Target | None:
+    def _towards(self, service: str, origins: Sequence[Origin], now: float) -> Target | None:
         """The origin that is chosen, unless the first link of its path is down."""
-        tier = cheapest_tier(origins)
-        if len(tier) > 1:
-            index, load = self._balancer.choose([each.origin for each in tier], now)
-        else:
-            index, load = 0, self._balancer.load(tier[0].origin)
-        port = self._links.get(tier[index].path[0])
-        return None if port is None else Target(port, tier[index].path_bytes, load)
+        origin, load = self._balancer.choose(self._groups.of(service, origins), now)
+        port = self._links.get(origin.path[0])
+        return None if port is None else Target(port, origin.path_bytes, load)
 
     def _nowhere(self, service: str) -> NotFound | Unavailable:
         here = self._egress.refusal(service)
@@ -104,3 +103,7 @@ class Ingress:
         return NotFound(
             f"{self._name}: no service called {service!r} is known here; `micro network services` lists those that are"
         )
+
+
+def _id(origin: Origin) -> bytes:
+    return origin.origin

@@ -20,7 +20,23 @@ from sdk.head import CallHead, parse_call_head_untrusted
 from sdk.port import Port
 from sdk.selector import Load
 from sdk.wire import frame
-from sdk.wire.frame import END, ID_SIZE, MAX_HOPS, NO_DEADLINE, TRAILERS, Fate, Reset
+from sdk.wire.frame import (
+    CREDIT,
+    DATA,
+    END,
+    HEAD,
+    ID_SIZE,
+    INITIAL_CREDIT,
+    MAX_HOPS,
+    MAX_OPEN,
+    NO_DEADLINE,
+    OPEN,
+    RESET,
+    STOP,
+    TRAILERS,
+    Fate,
+    Reset,
+)
 
 MAX_QUEUED = 4 << 20
 """Bytes that may wait on a port before it takes no new calls."""
@@ -56,14 +72,14 @@ class Leg:
     back: "Leg"
     """The other direction."""
 
-    def __init__(self, port: Port, stream: int, *, calling: bool) -> None:
+    def __init__(self, port: Port, stream: int, calling: bool) -> None:
         self.port = port
         """Where they go."""
         self.stream = stream
         """The stream's number there."""
         self.calling = calling
         """Whether this direction leads away from the caller."""
-        self.window = frame.INITIAL_CREDIT
+        self.window = INITIAL_CREDIT
         """Body bytes that may still go this way."""
         self.begun = calling
         """The first frame went this way: of a call the OPEN, of an answer usually the HEAD."""
@@ -114,9 +130,9 @@ class Switch:
         """Passes one frame on. Raises `RemoteProtocolError` when the port it came from broke the rules."""
         leg: Leg | None = port.streams.get(stream)
         if leg is None:
-            if kind == frame.OPEN:
+            if kind == OPEN:
                 self._open(port, flags, stream, payload)
-        elif kind in (frame.HEAD, frame.DATA):
+        elif kind == HEAD or kind == DATA:  # noqa: PLR1714, SIM109 - the fastest way to say it
             if leg.ended:
                 raise RemoteProtocolError(f"{port.name} sent body bytes after the end of stream {stream}")
             size = frame.body_size_untrusted(kind, flags, payload)
@@ -127,7 +143,7 @@ class Switch:
                 leg.begun = True
                 if (load := leg.back.load) is not None:
                     load.observe(port.now, ok=True, began=leg.back.opened)
-            elif kind == frame.HEAD:
+            elif kind == HEAD:
                 raise RemoteProtocolError(f"{port.name} sent a head on stream {stream} that begins no answer")
             if flags & END:
                 leg.ended = True
@@ -135,10 +151,10 @@ class Switch:
                     self._close(leg)
             elif flags & TRAILERS:
                 raise RemoteProtocolError(f"{port.name} sent trailers on stream {stream} that end nothing")
-            elif not size and kind == frame.DATA:
+            elif not size and kind == DATA:
                 return  # it says nothing and costs no credit: a flood of it would only fill the next queue
             leg.port.send(kind, flags, leg.stream, payload)
-        elif kind == frame.CREDIT:
+        elif kind == CREDIT:
             granted = frame.parse_u32_untrusted(payload)
             if not granted:
                 return
@@ -146,7 +162,7 @@ class Switch:
             if leg.back.window > frame.MAX_CREDIT:
                 raise RemoteProtocolError(f"{port.name} granted more than {frame.MAX_CREDIT} bytes on one stream")
             leg.port.send(kind, 0, leg.stream, payload)
-        elif kind == frame.RESET:
+        elif kind == RESET:
             reset = frame.parse_reset_untrusted(payload)
             if leg.calling:
                 self._given_up(leg, port.now)
@@ -154,7 +170,7 @@ class Switch:
                 load.observe(port.now, ok=False, began=leg.back.opened)
             self._close(leg)
             leg.port.send(kind, 0, leg.stream, payload)
-        elif kind == frame.STOP and not leg.stopped:
+        elif kind == STOP and not leg.stopped:
             leg.stopped = True
             leg.port.send(kind, 0, leg.stream, payload)
 
@@ -176,7 +192,7 @@ class Switch:
                 if leg.back.load is not None:
                     leg.back.load.observe(now, ok=False, began=leg.back.opened)
             self._close(leg)
-            leg.port.send(frame.RESET, 0, leg.stream, frame.pack_reset(reset))
+            leg.port.send(RESET, 0, leg.stream, frame.pack_reset(reset))
 
     def next_timeout(self) -> float:
         """When to look again for calls whose time is up."""
@@ -192,8 +208,8 @@ class Switch:
             for leg in late:
                 self._given_up(leg, now)
                 self._close(leg)
-                leg.port.send(frame.RESET, 0, leg.stream, payload)
-                port.send(frame.RESET, 0, leg.back.stream, payload)
+                leg.port.send(RESET, 0, leg.stream, payload)
+                port.send(RESET, 0, leg.back.stream, payload)
             if not port.streams:
                 del self._callers[port]
 
@@ -207,29 +223,27 @@ class Switch:
 
     def _open(self, port: Port, flags: int, stream: int, payload: bytes) -> None:
         """Finds where a new call goes, and makes its pair of legs."""
-        opened = frame.split_open_untrusted(payload)
-        ms = opened.ms
-        if ms != NO_DEADLINE and port.delay_ms:
+        hops, ms, path_end, head_end = frame.open_layout_untrusted(payload)
+        if port.delay_ms and ms != NO_DEADLINE:
             ms = max(0, ms - port.delay_ms)
         target: Target | None = None
         try:
             if not ms:
                 raise Timeout("the call's deadline had passed when it came here")
-            if opened.path:
-                target, hops = self._next_hop(port, opened.hops, opened.path, opened.head)
+            head = payload[path_end + 6 : head_end]
+            if path_end > 2:
+                target = self._next_hop(port, hops, payload[2:path_end], head)
             elif port.peer:
                 raise RemoteProtocolError(f"{port.name} sent a call without a path")
-            elif len(opened.head) + len(opened.body) > frame.MAX_OPEN:
+            elif len(payload) - 8 > MAX_OPEN:
                 # With a path in it, it would be longer than a frame, and the next node would blame this one.
-                raise BadRequest(f"a call's head and first body bytes have more than {frame.MAX_OPEN} bytes")
+                raise BadRequest(f"a call's head and first body bytes have more than {MAX_OPEN} bytes")
             else:
-                head = parse_call_head_untrusted(opened.head)
-                target, hops = self.ingress.choose(head, port.now), MAX_HOPS
-            if target.path:
-                hops -= 1
-            if target.port.queued > MAX_QUEUED:
-                raise Unavailable(f"{target.port.name} has more than {MAX_QUEUED >> 20} MiB waiting")
-            number = target.port.next_stream()
+                target, hops = self.ingress.choose(parse_call_head_untrusted(head), port.now), MAX_HOPS
+            far, path, load = target
+            if far.queued > MAX_QUEUED:
+                raise Unavailable(f"{far.name} has more than {MAX_QUEUED >> 20} MiB waiting")
+            number = far.next_stream()
         except RemoteProtocolError:
             raise
         except MicroError as error:
@@ -238,24 +252,23 @@ class Switch:
             self._refuse(port, stream, error)
             return
         self.calls += 1
-        there = Leg(target.port, number, calling=True)
-        here = Leg(port, stream, calling=False)
+        there = Leg(far, number, True)
+        here = Leg(port, stream, False)
         there.back, here.back = here, there
-        there.window -= len(opened.body)  # never below 0: the first credit is as long as a frame
+        there.window -= len(payload) - head_end  # never below 0: the first credit is as long as a frame
         there.ended = flags & END != 0
         if ms != NO_DEADLINE:
             there.deadline = port.now + ms / 1000 + SWEEP
-        if target.load is not None:
-            there.load = target.load
+        if load is not None:
+            there.load = load
             there.opened = port.now
-            target.load.started()
+            load.started()
         port.streams[stream] = there
-        target.port.streams[number] = here
+        far.streams[number] = here
         self._callers[port] = None
-        payload = frame.pack_open(hops, target.path, ms, opened.head, opened.body)
-        target.port.send(frame.OPEN, flags, number, payload)
+        far.send(OPEN, flags, number, frame.reroute_open(payload, hops - 1 if path else hops, path, ms, path_end))
 
-    def _next_hop(self, port: Port, hops: int, path: bytes, head: bytes) -> tuple[Target, int]:
+    def _next_hop(self, port: Port, hops: int, path: bytes, head: bytes) -> Target:
         """Follows the path the first node wrote, strictly: no node but that one chooses."""
         if not port.peer:
             raise RemoteProtocolError(f"{port.name} gave a path, which only a node may")
@@ -267,13 +280,13 @@ class Switch:
                 parsed = parse_call_head_untrusted(head)
             except RemoteProtocolError as error:  # of the first node: those between cannot see it, and are not to blame
                 raise BadRequest(error.detail) from None
-            return self.egress.choose(parsed, port.now), hops
+            return self.egress.choose(parsed, port.now)
         if not hops:
             raise Unavailable("the call has no hops left")
         link = self.links.get(rest[:ID_SIZE])
         if link is None:
             raise NoEdge("the next link of the call's path is down", self._me + rest[:ID_SIZE])
-        return Target(link, rest, None), hops
+        return Target(link, rest, None)
 
     def _refuse(self, port: Port, stream: int, error: MicroError) -> None:
         """Answers a call that goes no further than this node."""
@@ -281,7 +294,7 @@ class Switch:
         edge = error.edge if isinstance(error, NoEdge) else b""
         detail = error.detail if isinstance(error, NotFound) else f"{self._name}: {error.detail}"
         reset = Reset(error.grpc, Fate.NOT_REACHED, detail, edge)
-        port.send(frame.RESET, 0, stream, frame.pack_reset(reset))
+        port.send(RESET, 0, stream, frame.pack_reset(reset))
 
     def _given_up(self, leg: Leg, now: float) -> None:
         """The caller waits no longer: who has not answered by now is at least so slow."""

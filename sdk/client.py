@@ -315,7 +315,7 @@ class Client:
         if self._manager is None:
             raise RuntimeError("a client is used inside `async with Client() as client`")
         pairs = metadata_to_pairs(metadata) if metadata else ()
-        return pack_call_head(CallHead(service, endpoint, "rpc", next(self._call_ids), flags, content_type, pairs))
+        return pack_call_head(CallHead(service, endpoint, "rpc", flags, content_type, pairs, next(self._call_ids)))
 
     def _converter(self, reply_type: Any) -> Convert | None:
         try:

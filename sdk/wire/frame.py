@@ -66,6 +66,7 @@ ID_SIZE: Final = 16
 
 _OPEN_FIXED: Final = struct.Struct("!BB")
 _OPEN_TAIL: Final = struct.Struct("!IH")
+_unpack_tail: Final = _OPEN_TAIL.unpack_from
 _U16: Final = struct.Struct("!H")
 _U32: Final = struct.Struct("!I")
 
@@ -127,18 +128,36 @@ def pack_open(hops: int, path: bytes, ms: int, head: bytes, body: bytes) -> byte
     return b"".join((_OPEN_FIXED.pack(hops, len(path) // ID_SIZE), path, _OPEN_TAIL.pack(ms, len(head)), head, body))
 
 
+def open_layout_untrusted(payload: bytes) -> tuple[int, int, int, int]:
+    """Where the parts of an OPEN's payload lie: hops left, milliseconds left, the end of the path and of the head.
+
+    The head begins six bytes behind the path. Raises `RemoteProtocolError` when lengths do not fit.
+    """
+    size = len(payload)
+    if size < 8:
+        raise RemoteProtocolError("OPEN is too short")
+    hops, count = payload[0], payload[1]
+    path_end = 2 + count * ID_SIZE
+    if hops > MAX_HOPS or count > MAX_HOPS or size < path_end + 6:
+        raise RemoteProtocolError("OPEN has a path that is too long")
+    ms, length = _unpack_tail(payload, path_end)
+    head_end = path_end + 6 + length
+    if size < head_end:
+        raise RemoteProtocolError("OPEN is shorter than its head")
+    return hops, ms, path_end, head_end
+
+
 def split_open_untrusted(payload: bytes) -> Open:
     """Takes an OPEN's payload apart; raises `RemoteProtocolError` when lengths do not fit."""
-    if len(payload) < 8:
-        raise RemoteProtocolError("OPEN is too short")
-    size = payload[1] * ID_SIZE
-    if payload[0] > MAX_HOPS or payload[1] > MAX_HOPS or len(payload) < 8 + size:
-        raise RemoteProtocolError("OPEN has a path that is too long")
-    ms, length = _OPEN_TAIL.unpack_from(payload, 2 + size)
-    start = 8 + size
-    if len(payload) < start + length:
-        raise RemoteProtocolError("OPEN is shorter than its head")
-    return Open(payload[0], payload[2 : 2 + size], ms, payload[start : start + length], payload[start + length :])
+    hops, ms, path_end, head_end = open_layout_untrusted(payload)
+    return Open(hops, payload[2:path_end], ms, payload[path_end + 6 : head_end], payload[head_end:])
+
+
+def reroute_open(payload: bytes, hops: int, path: bytes, ms: int, path_end: int) -> bytes:
+    """The payload of an OPEN with another path, and what is left of its hops and time; head and body stay as they
+    are."""
+    fixed = b"%c%c%b%b" % (hops, len(path) // ID_SIZE, path, _U32.pack(ms))
+    return fixed + payload[path_end + 4 :]
 
 
 def pack_headed(head: bytes, body: bytes) -> bytes:

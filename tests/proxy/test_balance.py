@@ -1,13 +1,19 @@
 """Which origin, and which instance."""
 
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from proxy.balance import FORGET_ABOVE, TIER, Balancer, cheapest_tier
+from proxy.balance import FORGET_ABOVE, TIER, Balancer, Group, Groups, cheapest_tier
 
 
 class Way(NamedTuple):
     cost: int
+
+
+def group(balancer: Balancer, *keys: str) -> Group[str]:
+    groups: Groups[str] = Groups(balancer, among=list, key=str)
+    return groups.of("greeter", keys)
 
 
 def test_costs_that_differ_by_less_than_a_tier_are_alike() -> None:
@@ -20,21 +26,24 @@ def test_costs_that_differ_by_less_than_a_tier_are_alike() -> None:
 def test_an_idle_target_is_preferred_to_one_that_is_busy() -> None:
     balancer = Balancer(Random(1))
     balancer.load("busy").started()
-    assert {balancer.choose(["busy", "idle"], 0.0)[0] for _ in range(20)} == {1}
+    both = group(balancer, "busy", "idle")
+    assert {balancer.choose(both, 0.0)[0] for _ in range(20)} == {"idle"}
 
 
 def test_a_fast_target_is_preferred_to_a_slow_one() -> None:
     balancer = Balancer(Random(1))
     balancer.load("slow").observe(10.0, ok=True, began=9.0)
     balancer.load("fast").observe(10.0, ok=True, began=9.99)
-    assert {balancer.choose(["slow", "fast"], 10.0)[0] for _ in range(20)} == {1}
+    both = group(balancer, "slow", "fast")
+    assert {balancer.choose(both, 10.0)[0] for _ in range(20)} == {"fast"}
 
 
 def test_calls_spread_over_all_who_are_alike() -> None:
     balancer = Balancer(Random(1))
     keys = [f"instance {number}" for number in range(8)]
+    all_of_them = group(balancer, *keys)
     for _ in range(80):
-        balancer.choose(keys, 0.0)[1].started()
+        balancer.choose(all_of_them, 0.0)[1].started()
     pending = [balancer.load(key).pending for key in keys]
     assert sum(pending) == 80
     assert min(pending) >= 7
@@ -42,8 +51,23 @@ def test_calls_spread_over_all_who_are_alike() -> None:
 
 def test_what_is_chosen_is_the_load_that_is_kept() -> None:
     balancer = Balancer(Random(1))
-    index, load = balancer.choose([b"one", b"two"], 0.0)
-    assert balancer.load([b"one", b"two"][index]) is load
+    chosen, load = balancer.choose(group(balancer, "one", "two"), 0.0)
+    assert balancer.load(chosen) is load
+
+
+def test_a_group_is_made_again_when_the_table_says_something_else_and_not_before() -> None:
+    asked: list[Sequence[str]] = []
+
+    def among(source: Sequence[str]) -> Sequence[str]:
+        asked.append(source)
+        return source[:1]
+
+    groups = Groups(Balancer(Random(1)), among=among, key=str)
+    before, after = ("one", "two"), ("two", "three")
+    assert groups.of("greeter", before).items == ("one",)
+    assert groups.of("greeter", before) is groups.of("greeter", before)
+    assert groups.of("greeter", after).items == ("two",)
+    assert asked == [before, after]
 
 
 def test_an_idle_target_is_forgotten_when_there_are_many_and_a_busy_one_is_not() -> None:

@@ -40,7 +40,7 @@ def egress_to(*instances: Instance) -> tuple[Egress, PortsByAddress, Balancer]:
 
 def test_a_call_goes_to_the_address_of_an_instance_that_speaks_frames() -> None:
     egress, dialer, balancer = egress_to(instance("old", protocol="mucp"), instance("new", native="1"))
-    assert egress.offers("greeter")
+    assert egress.find("greeter") is not None
     target = egress.choose(GREETER, 0.0)
     assert target.port is dialer.ports["new:9000"]
     assert target.path == b""
@@ -55,7 +55,7 @@ def test_a_busy_instance_is_left_in_peace() -> None:
 
 def test_where_the_last_instance_has_gone_the_node_says_so() -> None:
     egress, dialer, _ = egress_to()
-    assert not egress.offers("greeter")
+    assert egress.find("greeter") is None
     with pytest.raises(NotFound, match="here: no instance of 'greeter' is left here"):
         egress.choose(GREETER, 0.0)
     assert not dialer.ports
@@ -63,7 +63,7 @@ def test_where_the_last_instance_has_gone_the_node_says_so() -> None:
 
 def test_instances_that_no_node_can_call_are_named_by_what_they_speak() -> None:
     egress, dialer, _ = egress_to(instance("old", protocol="mucp"), instance("web", protocol="http"))
-    assert not egress.offers("greeter")
+    assert egress.find("greeter") is None
     with pytest.raises(Unavailable, match="'greeter' speak http, mucp only"):
         egress.choose(GREETER, 0.0)
     assert not dialer.ports

@@ -12,7 +12,7 @@ from sdk.reply import ClientStream
 from sdk.schema import Convert
 from tests.sdk.pair import Pair
 
-HEAD = CallHead("greeter", "Greeter.Chat", "rpc", b"", 0, "application/json")
+HEAD = CallHead("greeter", "Greeter.Chat", "rpc", 0, "application/json")
 
 
 class Ends:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import sdk.head as head_module
 from sdk.errors import RemoteProtocolError
 from sdk.head import (
     CallHead,
@@ -26,7 +27,8 @@ from sdk.head import (
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 pairs = st.lists(st.tuples(texts, texts)).map(lambda drawn: tuple(part for pair in drawn for part in pair))
 numbers = st.integers(0, 2**31)
-call_heads = st.builds(CallHead, texts, texts, texts, st.binary(max_size=16), numbers, texts, pairs)
+call_ids = st.binary(max_size=15) | st.binary(min_size=16, max_size=16)
+call_heads = st.builds(CallHead, texts, texts, texts, numbers, texts, pairs, call_ids)
 reply_heads = st.builds(ReplyHead, texts, pairs, numbers, texts, pairs)
 trailers = st.builds(Trailers, numbers, texts, pairs)
 
@@ -44,6 +46,21 @@ def test_a_call_head_is_read_as_it_was_packed(head: CallHead) -> None:
     assert parse_call_head_untrusted(pack_call_head(head)) == head
 
 
+@given(call_heads, st.lists(st.binary(min_size=16, max_size=16), min_size=2, max_size=4))
+def test_heads_that_differ_in_their_id_alone_are_each_read_as_they_were_packed(
+    head: CallHead, ids: list[bytes]
+) -> None:
+    for each in (head._replace(call_id=call_id) for call_id in ids):
+        assert parse_call_head_untrusted(pack_call_head(each)) == each
+
+
+def test_making_up_heads_does_not_fill_the_memory() -> None:
+    for number in range(3000):
+        parse_call_head_untrusted(pack_call_head(CallHead(f"service {number}", "x", call_id=bytes(16))))
+        parse_call_head_untrusted(pack_call_head(CallHead("s" * 1000, str(number), call_id=bytes(16))))
+    assert sum(map(len, head_module._known)) <= 1024 * 512
+
+
 @given(reply_heads)
 def test_a_reply_head_is_read_as_it_was_packed(head: ReplyHead) -> None:
     assert parse_reply_head_untrusted(pack_reply_head(head)) == head
@@ -57,7 +74,7 @@ def test_trailers_are_read_as_they_were_packed(drawn: Trailers) -> None:
 def is_sound(head: CallHead | ReplyHead | Trailers) -> bool:
     """Whether each field is of the type that its class says, so that nobody behind has to look again."""
     match head:
-        case CallHead(service, endpoint, protocol, call_id, flags, content_type, metadata):
+        case CallHead(service, endpoint, protocol, flags, content_type, metadata, call_id):
             texts, ints, flat = [service, endpoint, protocol, content_type], [flags], [metadata]
             if type(call_id) is not bytes or len(call_id) > 16:
                 return False

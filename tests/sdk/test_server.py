@@ -37,7 +37,7 @@ HELLO = frame.PREFACE + pack_frame(frame.HELLO, 0, 0, pack_hello(frame.Hello(1, 
 def opening(
     endpoint: str, body: bytes = b"", *, number: int = 1, ms: int = frame.NO_DEADLINE, flags: int = frame.END
 ) -> bytes:
-    head = pack_call_head(CallHead("greeter", endpoint, "rpc", b"", 0, "application/json"))
+    head = pack_call_head(CallHead("greeter", endpoint, "rpc", 0, "application/json"))
     return pack_frame(frame.OPEN, flags, number, pack_open(3, b"", ms, head, body))
 
 
