@@ -46,7 +46,7 @@ format: $(INSTALLED)  ## rewrite the source in the house's format
 	@$(BIN)/ruff format
 
 bench: $(INSTALLED)  ## calls per second through two nodes, beside a bare switch in the same run
-	@$(BIN)/python benchmarks/rpc.py
+	@$(BIN)/python -m benchmarks.rpc
 
 upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)

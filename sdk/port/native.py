@@ -14,8 +14,10 @@ from sdk.wire.frame import END, HEADER, MAX_PAYLOAD, OPEN, Fate, Hello, Reset
 
 from . import Sink, Wake
 
-MAX_FRAMES = 256
-"""Frames handed on in one go, so that a hot connection does not hold up the rest of the loop."""
+MAX_FRAMES = 32
+"""Frames handed on in one go. Then others have their turn: a hot connection does not hold up the rest of the loop, and
+the next process begins with these while this one goes on. With 64 calls in flight through four processes on two
+cores, 32 gave 1.3 times the calls of 256, for a sixth more CPU per call; 24 gave no more."""
 
 MAX_ANSWERS = 1000
 """Answers to PINGs and broken streams that may wait for a peer to read them; beyond that it floods us (nghttp2 and Go's
@@ -139,7 +141,7 @@ class NativePort:
     # The machine's verbs.
 
     def receive_data(self, data: bytes, now: float) -> bool:
-        """Takes bytes of the peer and hands at most 256 frames on; True when more frames wait: call again with
+        """Takes bytes of the peer and hands at most 32 frames on; True when more frames wait: call again with
         nothing."""
         if self.dead:  # bytes that were read when the connection was given up: nobody would clean up after them
             return False
