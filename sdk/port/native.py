@@ -17,7 +17,7 @@ from . import Sink, Wake
 MAX_FRAMES = 32
 """Frames handed on in one go. Then others have their turn: a hot connection does not hold up the rest of the loop, and
 the next process begins with these while this one goes on. With 64 calls in flight through four processes on two
-cores, 32 gave 1.3 times the calls of 256, for a sixth more CPU per call; 24 gave no more."""
+cores, 32 gave at least 1.2 times the calls of 256, for a fifth more CPU per call; 24 gave no more."""
 
 MAX_ANSWERS = 1000
 """Answers to PINGs and broken streams that may wait for a peer to read them; beyond that it floods us (nghttp2 and Go's
