@@ -8,8 +8,6 @@ import operator
 
 import trio
 
-from .errors import Status
-from .wire.frame import Fate
 from .wire.mux import MuxStream
 
 
@@ -107,12 +105,6 @@ class Stream(trio.abc.HalfCloseableStream):
             self._mux_stream.end()
             self._changed.unpark_all()
         await trio.lowlevel.checkpoint()
-
-    def abort(self, detail: str) -> None:
-        """Cuts both directions short at once: the peer's next read and write raise, with `detail`."""
-        self._closed = True
-        self._mux_stream.reset(Status.CANCELLED, detail, Fate.MAY_HAVE_RUN)
-        self._changed.unpark_all()
 
     def _on_change(self) -> None:
         self._changed.unpark_all()
