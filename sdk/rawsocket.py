@@ -75,6 +75,10 @@ class RawSocket(trio.abc.Stream):
         """Waits until the socket's buffer has room."""
         await self._wait(trio.lowlevel.wait_writable)
 
+    def option(self, level: int, name: int, size: int) -> bytes:
+        """A socket option that is a structure of at most `size` bytes; raises `OSError` where there is none such."""
+        return self._socket.getsockopt(level, name, size)
+
     async def aclose(self) -> None:
         """Closes the socket at once; whoever waits on it gets `trio.ClosedResourceError`."""
         self.close()

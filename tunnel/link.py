@@ -16,6 +16,7 @@ from sdk.port.native import NativePort
 from sdk.wire import frame
 
 from .identity import Certificate, NodeId, format_id
+from .meter import Loss, Rate, Segments
 from .noise import MAX_MESSAGE, TAG_SIZE, Cipher
 from .rtt import RoundTrip
 
@@ -53,6 +54,16 @@ class LinkStatistics:
     """Records sent."""
     srtt: float | None
     """Smoothed round trip in seconds; None before the first is measured."""
+    rttvar: float
+    """Smoothed deviation from it, in seconds."""
+    loss: float
+    """Share of what was sent lately that had to be sent again, from 0 to 1; 0 where the system does not tell."""
+    rate_in: float
+    """Bytes a second received, smoothed over a few seconds."""
+    rate_out: float
+    """Bytes a second sent, likewise."""
+    queued: int
+    """Bytes that wait to be sent, with those that are being handed to the connection just now."""
     streams: int
     """Streams alive."""
     state: str
@@ -73,10 +84,11 @@ class LinkPort(NativePort):
         round_trip: RoundTrip,
         on_control: Callable[[bytes], None],
         on_lost: Callable[[str], None],
+        segments: Callable[[], Segments | None] = lambda: None,
         first: bytes = b"",
     ) -> None:
-        """`ciphers` are to send and to receive with; `first` is what the handshake still has to send, ahead of all
-        records.
+        """`ciphers` are to send and to receive with; `segments` tells, once a second, what TCP has sent, or None where
+        that is not known; `first` is what the handshake still has to send, ahead of all records.
 
         `on_lost` is called once, before the sink hears that the port is dead: routes must change before calls are
         tried again.
@@ -95,7 +107,11 @@ class LinkPort(NativePort):
         self._heard = now
         self._next_tick = now + TICK
         self._ticks_unasked = 0
-        self._bytes_at_tick = 0
+        self._looked = now
+        self._segments = segments
+        self._loss = Loss()
+        self._rate_in, self._rate_out = Rate(), Rate()
+        self._leaving = 0
         self._pings: dict[bytes, tuple[float, Callable[[], None] | None]] = {}
         self._ping_count = 0
         self._know_delay()
@@ -114,6 +130,11 @@ class LinkPort(NativePort):
         is set)."""
         self._ask(now, answered)
 
+    @property
+    def loss(self) -> float:
+        """Share of what was sent lately that had to be sent again, from 0 to 1; 0 where the system does not tell."""
+        return self._loss.share
+
     def statistics(self) -> LinkStatistics:
         """Counts since the link came up."""
         return LinkStatistics(
@@ -122,6 +143,11 @@ class LinkPort(NativePort):
             records_in=self.records_in,
             records_out=self.records_out,
             srtt=self.round_trip.srtt,
+            rttvar=self.round_trip.rttvar,
+            loss=self.loss,
+            rate_in=self._rate_in.value,
+            rate_out=self._rate_out.value,
+            queued=self.queued + self._leaving,
             streams=len(self.streams),
             state="down" if self.dead else "draining" if self.draining else "up",
         )
@@ -150,9 +176,9 @@ class LinkPort(NativePort):
         return super().receive_data(opened[0] if len(opened) == 1 else b"".join(opened), now)
 
     def data_to_send(self, now: float) -> bytes:
-        """Seals all that waits, in as few records as it takes."""
+        """Seals all that waits, in as few records as it takes. Being asked again means that it has left."""
         data = super().data_to_send(now)
-        size = len(data)
+        self._leaving = size = len(data)
         if 0 < size <= _MAX_PLAIN and not self._first:
             sealed = self._seal(data)
             self.records_out += 1
@@ -181,8 +207,7 @@ class LinkPort(NativePort):
             self.close(reason)
         elif now + _EARLY >= self._next_tick:
             self._next_tick = now + TICK
-            busy = self.bytes_in - self._bytes_at_tick > BUSY
-            self._bytes_at_tick = self.bytes_in
+            busy = self._look(now) > BUSY
             self._ticks_unasked += 1
             if not busy or self._ticks_unasked >= BUSY_TICKS:
                 self._ask(now, None)
@@ -193,6 +218,7 @@ class LinkPort(NativePort):
             self._on_lost(reason)
             super().connection_lost(reason)
             self._sealed = self._first = b""
+            self._leaving = 0
             pings, self._pings = self._pings, {}
             for _, answered in pings.values():
                 if answered is not None:
@@ -218,6 +244,15 @@ class LinkPort(NativePort):
         if flags & frame.END:
             pieces, self._pieces, self._pieces_size = self._pieces, [], 0
             self._deliver(b"".join(pieces))
+
+    def _look(self, now: float) -> int:
+        """Works out rates and loss; returns how many bytes came since the last look."""
+        seconds, self._looked = now - self._looked, now
+        received = self._rate_in.look(self.bytes_in, seconds)
+        self._rate_out.look(self.bytes_out, seconds)
+        if (total := self._segments()) is not None:
+            self._loss.look(total)
+        return received
 
     def _ask(self, now: float, answered: Callable[[], None] | None) -> None:
         self._ticks_unasked = 0
@@ -282,6 +317,11 @@ class Link:
     def round_trip(self) -> RoundTrip:
         """The delay of the link."""
         return self.port.round_trip
+
+    @property
+    def loss(self) -> float:
+        """Share of what was sent lately that had to be sent again, from 0 to 1; 0 where the system does not tell."""
+        return self.port.loss
 
     def send_control(self, message: bytes) -> None:
         """Queues a message for the peer node."""

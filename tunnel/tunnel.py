@@ -299,6 +299,7 @@ class Tunnel:
             round_trip=round_trip,
             on_control=lambda message: self._events.control(link, message),
             on_lost=on_lost,
+            segments=connected.segments,
             first=handshake.data_to_send(),
         )
         link = Link(

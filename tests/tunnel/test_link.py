@@ -9,6 +9,7 @@ from sdk.errors import LocalProtocolError, RemoteProtocolError
 from sdk.wire import frame
 from tests.tunnel.bench import KEYS, Recorder, certificate
 from tunnel.link import MAX_CONTROL, MAX_PIECE, Link, LinkPort
+from tunnel.meter import Segments
 from tunnel.noise import Cipher
 from tunnel.rtt import RoundTrip
 
@@ -20,6 +21,7 @@ class End:
         self.recorder = Recorder()
         self.round_trip = RoundTrip()
         self.closed: list[str] = []
+        self.segments: Segments | None = None
         peer = certificate(KEYS[1 - number], name=f"n{1 - number}")
         self.port = LinkPort(
             self.recorder,
@@ -30,6 +32,7 @@ class End:
             round_trip=self.round_trip,
             on_control=lambda message: self.recorder.control(self.link, message),
             on_lost=lambda reason: self.recorder.link_down(self.link, reason),
+            segments=lambda: self.segments,
             first=first,
         )
         self.port.close = self.closed.append
@@ -281,3 +284,38 @@ def test_a_link_tells_who_is_there() -> None:
     a.port.go_away()
     carry(a, b)
     assert a.link.statistics().state == b.link.statistics().state == "draining"
+
+
+def test_a_link_tells_what_it_carries_and_what_gets_lost() -> None:
+    a, b = pair()
+    meet(a, b)
+    idle = b.link.statistics()
+    assert (idle.rate_in, idle.rate_out, idle.loss, idle.rttvar) == (0, 0, 0, 0)
+    for second in range(1, 31):
+        a.port.send(frame.CONTROL, frame.END, 0, bytes(10_000))
+        carry(a, b, float(second))
+        carry(b, a, second + 0.1)
+        b.segments = Segments(sent=100 * second, again=5 * second)
+        for end in (a, b):
+            end.port.handle_timeout(second + 0.2)
+    assert b.link.statistics().rate_in == a.link.statistics().rate_out == pytest.approx(10_000, rel=0.02)
+    assert b.link.statistics().rate_out == a.link.statistics().rate_in < 100
+    assert b.link.loss == b.link.statistics().loss == pytest.approx(0.05)
+    assert a.link.loss == 0
+    assert a.link.statistics().rttvar == a.round_trip.rttvar > 0
+
+
+def test_what_waits_is_counted_until_the_connection_has_taken_it() -> None:
+    a, b = pair()
+    meet(a, b)
+    a.port.data_to_send(0.0)
+    assert a.link.statistics().queued == 0
+    a.port.send(frame.DATA, 0, 1, bytes(1000))
+    a.port.data_to_send(0.0)
+    assert a.link.statistics().queued == 1010
+    a.port.send(frame.DATA, 0, 1, bytes(500))
+    assert a.link.statistics().queued == 1010 + 510
+    a.port.data_to_send(0.0)
+    assert a.link.statistics().queued == 510
+    a.port.connection_lost("gone")
+    assert a.link.statistics().queued == 0

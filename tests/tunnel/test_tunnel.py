@@ -13,6 +13,7 @@ from tests.tunnel.bench import NETWORK, TOKEN, Log, Node, node, raw_link
 from tunnel import tunnel as tunnel_module
 from tunnel.dialling import SeedState
 from tunnel.handshake import PREFACE
+from tunnel.meter import Segments
 from tunnel.transport.memory import MemoryNetwork
 from tunnel.tunnel import TunnelConfig
 
@@ -254,6 +255,17 @@ async def test_tcp_and_websocket_share_one_port(scheme: str) -> None:
             await b.recorder.until(lambda: len(b.recorder.controls) == 40)
         assert a.recorder.controls == b.recorder.controls == sent
         assert 0 < (link.round_trip.srtt or 0) < 1
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+async def test_what_tcp_sends_again_is_known_as_the_loss_of_the_link(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunnel.transport.tcp.segments", lambda connection: Segments(sent=500, again=50))
+    async with node(0, "127.0.0.1:0") as a, node(1, seeds=(f"{scheme}://{a.tunnel.bound[0]}",)) as b:
+        link = await b.linked(a)
+        link.port.handle_timeout(link.port.next_timeout())
+        assert link.loss == 0.1
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "ws"])

@@ -13,6 +13,7 @@ from sdk.connection import Transport
 from sdk.errors import BadRequest
 from sdk.rawsocket import RawSocket
 from tunnel.handshake import PREFACE
+from tunnel.meter import Segments
 
 from . import memory, tcp, websocket
 
@@ -38,6 +39,11 @@ class Connected(NamedTuple):
     """The other end: the address that was dialled, or where it came from."""
     first: bytes = b""
     """Bytes that were read to tell the protocol."""
+
+    def segments(self) -> Segments | None:
+        """What TCP has sent on it so far; None where there is no TCP, or where the system does not tell."""
+        below = self.transport.socket if isinstance(self.transport, websocket.WebSocketTransport) else self.transport
+        return tcp.segments(below) if isinstance(below, RawSocket) else None
 
 
 def split_scheme(address: str) -> tuple[str, str]:

@@ -35,9 +35,10 @@ _NORMAL = (1000, 1001)
 class WebSocketTransport:
     """A stream of bytes in the binary messages of a WebSocket."""
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection, socket: trio.abc.Stream) -> None:
+    def __init__(self, connection: trio_websocket.WebSocketConnection, socket: RawSocket) -> None:
+        self.socket = socket
+        """What the WebSocket runs over."""
         self._connection = connection
-        self._socket = socket
         self._closed = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
@@ -77,7 +78,7 @@ class WebSocketTransport:
                 await self._connection.aclose()
             except WebSocketMisuse:
                 pass  # both ends close at once
-        await self._socket.aclose()
+        await self.socket.aclose()
 
 
 class _Replay(trio.abc.Stream):

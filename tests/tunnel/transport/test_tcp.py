@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import trio
 
@@ -56,3 +58,28 @@ async def test_one_that_leaves_early_is_one_too(said: bytes, found: str) -> None
     await here.aclose()
     with trio.fail_after(1), pytest.raises(Unavailable, match=found):
         await tcp.first_bytes(there)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+async def test_linux_tells_how_many_segments_were_sent() -> None:
+    [listener] = await listen_tcp("127.0.0.1:0")
+    async with listener, await tcp.dial(bound_address(listener)) as here, take_over(await listener.accept()) as there:
+        assert tcp.segments(here) == (0, 0)
+        for _ in range(5):
+            await here.send_all(b"hello")
+        told = tcp.segments(here)
+        assert told is not None
+        assert told.sent == 5
+        await there.aclose()
+        await here.aclose()
+        assert tcp.segments(here) is None
+
+
+async def test_where_the_system_tells_less_nothing_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    [listener] = await listen_tcp("127.0.0.1:0")
+    async with listener, await tcp.dial(bound_address(listener)) as here:
+        monkeypatch.setattr(type(here), "option", lambda *_: bytes(104))
+        assert tcp.segments(here) is None
+        monkeypatch.setattr("sys.platform", "another")
+        monkeypatch.setattr(type(here), "option", lambda *_: bytes(160))
+        assert tcp.segments(here) is None

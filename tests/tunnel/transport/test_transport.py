@@ -1,3 +1,4 @@
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -49,7 +50,12 @@ async def test_what_is_dialled_is_recognised(scheme: str) -> None:
             here = await transport.dial(address, nursery, network)
             assert (here.kind, here.address, here.first) == (scheme, address, b"")
             async with closing(here.transport):
+                before = here.segments()
                 await here.transport.send_all(PREFACE)
+                after = here.segments()
+                if sys.platform == "linux":
+                    assert before is not None
+                    assert after == (before.sent + 1, 0)
 
         nursery.start_soon(dial)
         there = await transport.accept(take_over(await listener.accept()), nursery)
@@ -70,6 +76,7 @@ async def test_memory_needs_no_first_bytes() -> None:
         there = await transport.accept(await listener.accept(), nursery)
         assert (here.kind, there.kind) == ("mem", "mem")
         assert here.address == "mem://a"
+        assert here.segments() is None
 
 
 async def test_nobody_there_is_unavailable_by_any_transport() -> None:

@@ -86,7 +86,7 @@ async def test_closing_is_the_end_at_the_other_end(first: int) -> None:
 
 async def test_a_connection_that_breaks_is_no_end() -> None:
     async with pair() as (dialler, acceptor):
-        await dialler._socket.aclose()
+        await dialler.socket.aclose()
         with trio.fail_after(5), pytest.raises(trio.BrokenResourceError, match="broke"):
             await acceptor.receive_some()
 
@@ -131,7 +131,7 @@ async def test_a_message_that_is_too_long_is_against_the_rules() -> None:
 
 async def test_garbage_after_the_upgrade_ends_this_connection_only() -> None:
     async with pair() as (dialler, acceptor):
-        await dialler._socket.send_all(b"\xff" * 100)
+        await dialler.socket.send_all(b"\xff" * 100)
         with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
             await acceptor.receive_some()
         await wait_all_tasks_blocked()  # the nursery of the pair is still there
