@@ -75,6 +75,20 @@ def pack_call_head(head: CallHead) -> bytes:
     return packed
 
 
+def with_flags(data: bytes, flags: int) -> bytes:
+    """A packed call head with other flags; `data` is one that `parse_call_head_untrusted` has read. All else stays byte
+    for byte as it is: what a newer peer put at its end is not lost on the way."""
+    reader = msgpack.Unpacker()
+    reader.feed(data)
+    reader.read_array_header()
+    for _ in range(3):
+        reader.skip()
+    start = reader.tell()
+    reader.skip()
+    packed: bytes = _pack(flags)
+    return data[:start] + packed + data[reader.tell() :]
+
+
 def pack_reply_head(head: ReplyHead) -> bytes:
     """Packs what answers a call."""
     packed: bytes = _pack(head)

@@ -22,6 +22,7 @@ from sdk.head import (
     parse_call_head_untrusted,
     parse_reply_head_untrusted,
     parse_trailers_untrusted,
+    with_flags,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -52,6 +53,20 @@ def test_heads_that_differ_in_their_id_alone_are_each_read_as_they_were_packed(
 ) -> None:
     for each in (head._replace(call_id=call_id) for call_id in ids):
         assert parse_call_head_untrusted(pack_call_head(each)) == each
+
+
+@given(call_heads, numbers, st.lists(packable, max_size=3))
+def test_other_flags_leave_all_else_as_it_is_even_what_a_newer_peer_added(
+    head: CallHead, flags: int, more: list[Any]
+) -> None:
+    packed = msgpack.packb([*head, *more])
+    assert with_flags(packed, flags) == msgpack.packb([*head._replace(flags=flags), *more])
+
+
+def test_other_flags_do_not_look_into_what_a_newer_peer_added() -> None:
+    head = msgpack.packb(CallHead("a", "b"))
+    deep = bytes([head[0] + 1]) + head[1:] + b"\x91" * 900 + b"\x01"
+    assert parse_call_head_untrusted(with_flags(deep, 4)).flags == 4
 
 
 def test_making_up_heads_does_not_fill_the_memory() -> None:
