@@ -1,23 +1,37 @@
 """The first node's part in a call: where it is answered, and the path that leads there.
 
 Services of the node itself come first, then instances of this environment that can be called, then the origins that
-offer the service, from the cheapest tier that can be reached. The choice is made anew for each call.
+offer the service, from the cheapest tier that can be reached, then, for a service that nobody offers, the default
+gateway. The choice is made anew for each call.
+
+A path is passed by while its first link is down, and as long as another one is there while it leads over a link that
+has just failed somewhere else: for its spare, or else for another origin.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from sdk.errors import NotFound, Unavailable
-from sdk.head import CallHead
+from router.table import NODE_SERVICES
+from sdk.errors import MicroError, NotFound, Unavailable
+from sdk.head import DEFAULT, CallHead
 from sdk.port import Port
+from sdk.selector import Load
+from sdk.wire.frame import ID_SIZE, MAX_HOPS
 
 from .balance import Balancer, Groups, cheapest_tier
 from .egress import Egress
 from .switch import Target
 
+AVOID = 1.0
+"""Seconds a link that failed is avoided. Word of it is everywhere in a third of that; and a link that is back, or never
+was down, is not missed for long."""
+
+MAX_AVOIDED = 256
+"""Links that are avoided at a time: as many as a hundred nodes have between them."""
+
 
 class Origin(Protocol):
-    """A node that offers a service, and the way to it."""
+    """A node that offers a service, and the ways to it."""
 
     @property
     def origin(self) -> bytes:
@@ -35,6 +49,10 @@ class Origin(Protocol):
     def cost(self) -> int:
         """What the path costs."""
 
+    @property
+    def spare_bytes(self) -> bytes:
+        """Another path, joined; empty where there is none."""
+
 
 class Routes(Protocol):
     """What is asked of the routing table for each call: look-ups, nothing is computed."""
@@ -45,14 +63,25 @@ class Routes(Protocol):
     def unreachable_origins(self, service: str) -> Sequence[str]:
         """Names of nodes that offer a service but cannot be reached at the moment."""
 
+    def way_to(self, node: str) -> Origin | None:
+        """A node, by its id as text or its name, if it can be reached."""
+
 
 class Ingress:
     """Chooses for calls of programs."""
 
     def __init__(
-        self, *, name: str, routes: Routes, links: Mapping[bytes, Port], egress: Egress, balancer: Balancer
+        self,
+        *,
+        name: str,
+        routes: Routes,
+        links: Mapping[bytes, Port],
+        egress: Egress,
+        balancer: Balancer,
+        gateway: str = "",
     ) -> None:
-        """`name` is this node's in errors; `links` are the ports of links by the node they lead to."""
+        """`name` is this node's in errors; `links` are the ports of links by the node they lead to; `gateway` is the
+        node that takes calls for services nobody offers, by id or name. The node itself is no gateway of its own."""
         self.own: dict[str, Port] = {}
         """Services that this node itself answers, such as `go.micro.network`."""
         self._name = name
@@ -60,7 +89,9 @@ class Ingress:
         self._links = links
         self._egress = egress
         self._balancer = balancer
+        self._gateway = "" if gateway == name else gateway
         self._groups = Groups(balancer, among=cheapest_tier, key=_id)
+        self._avoided: dict[bytes, float] = {}  # until when; those that end first come first
 
     def choose(self, head: CallHead, now: float) -> Target:
         """Where the call goes. Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach."""
@@ -73,23 +104,89 @@ class Ingress:
             return self._egress.choose_in(here, now)
         origins = self._routes.origins_of(service)
         if not origins:
-            raise self._nowhere(service)
-        target = self._towards(service, origins, now)
-        if target is None:
-            # The table learns of a link's end a moment later than the switch.
-            origins = [each for each in origins if each.path[0] in self._links]
-            target = self._towards(service, origins, now) if origins else None
+            return self._to_gateway(head, now)
+        origin, load = self._balancer.choose(self._groups.of(service, origins), now)
+        port = self._links.get(origin.path[0])
+        if port is not None and not self._avoided:
+            return Target(port, origin.path_bytes, load)
+        target = self._around(service, origins, origin, load, MAX_HOPS, now)
         if target is None:
             raise Unavailable(f"the links towards the nodes that offer {service!r} have just gone down")
         return target
 
-    def _towards(self, service: str, origins: Sequence[Origin], now: float) -> Target | None:
-        """The origin that is chosen, unless the first link of its path is down."""
-        origin, load = self._balancer.choose(self._groups.of(service, origins), now)
-        port = self._links.get(origin.path[0])
-        return None if port is None else Target(port, origin.path_bytes, load)
+    def extend(self, head: CallHead, hops: int, now: float) -> Target:
+        """Where a call goes on for which this node is the default gateway and has no instance, over at most so many
+        links. No gateway is asked again: neither this node's, nor, because the flag is taken off, the next one's.
 
-    def _nowhere(self, service: str) -> NotFound | Unavailable:
+        Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach.
+        """
+        service = head.service
+        origins = self._routes.origins_of(service)
+        if not origins:
+            raise self._nowhere(service)
+        origin, load = self._balancer.choose(self._groups.of(service, origins), now)
+        target = self._around(service, origins, origin, load, hops, now)
+        if target is None:
+            raise Unavailable(f"no node that offers {service!r} is within the {hops} links that the call has left")
+        return target._replace(head_flags=head.flags & ~DEFAULT)
+
+    def failed_edge(self, edge: bytes, now: float) -> None:
+        """Avoids a link for a while: the ids of its two nodes, in the order a path names them.
+
+        In this direction only: a node without transit refuses calls that go on from it, not those that end there. And
+        only where there is another way, so that a node that says so wrongly delays nothing and cuts nobody off.
+        """
+        self._avoided.pop(edge, None)
+        if len(self._avoided) >= MAX_AVOIDED:
+            del self._avoided[next(iter(self._avoided))]
+        self._avoided[edge] = now + AVOID
+
+    def _around(
+        self, service: str, origins: Sequence[Origin], chosen: Origin, load: Load, hops: int, now: float
+    ) -> Target | None:
+        """The spare path of the origin that was chosen, or else another origin, when its path may not be good."""
+        while self._avoided and next(iter(self._avoided.values())) <= now:
+            del self._avoided[next(iter(self._avoided))]
+        for avoided in (self._avoided, ()):
+            way = self._way(chosen, avoided, hops)
+            if way is None:
+                usable = [each for each in origins if self._way(each, avoided, hops)]
+                if not usable:
+                    continue
+                chosen, load = self._balancer.choose(self._groups.of(service, usable), now)
+                way = self._way(chosen, avoided, hops)
+            if way is not None:
+                return Target(self._links[way[:ID_SIZE]], way, load)
+        return None
+
+    def _way(self, origin: Origin, avoided: Collection[bytes], hops: int) -> bytes | None:
+        """The first of an origin's paths that can be passed, with at most so many links."""
+        for path in (origin.path_bytes, origin.spare_bytes):
+            # The table learns of a link's end a moment later than the switch.
+            if path and len(path) <= hops * ID_SIZE and path[:ID_SIZE] in self._links:
+                pairs = (path[at : at + 2 * ID_SIZE] for at in range(0, len(path) - ID_SIZE, ID_SIZE))
+                if not any(pair in avoided for pair in pairs):
+                    return path
+        return None
+
+    def _to_gateway(self, head: CallHead, now: float) -> Target:
+        """The default gateway, for a service that nobody offers."""
+        error = self._nowhere(head.service)
+        if not self._gateway or not isinstance(error, NotFound) or head.service in NODE_SERVICES:
+            raise error
+        gateway = self._routes.way_to(self._gateway)
+        if gateway is not None:
+            # Counted apart from calls for what the gateway itself offers: these may be answered anywhere.
+            load = self._balancer.load(f"gateway {self._gateway}")
+            target = self._around(head.service, (gateway,), gateway, load, MAX_HOPS, now)
+            if target is not None:
+                return target._replace(head_flags=head.flags | DEFAULT)
+        raise Unavailable(
+            f"no service called {head.service!r} is known here, and the default gateway {self._gateway!r} cannot be "
+            "reached at the moment"
+        )
+
+    def _nowhere(self, service: str) -> MicroError:
         here = self._egress.refusal(service)
         if isinstance(here, Unavailable):
             return here

@@ -9,6 +9,9 @@ What goes wrong is answered where it is found, with a RESET that says whether a 
 is passed on for which the next port could be blamed: whoever breaks a rule of a stream is told so by the node it is
 connected to, and calls of others over the same link or instance never suffer for it.
 
+A path is written by the node that chose it, the first one, and followed strictly. It is lengthened in one place only: a
+call flagged as sent to a default gateway, at the end of its path, once, within the hops it has left.
+
 A pair is forgotten before the frame that ends it is sent: a port may answer within `send`.
 """
 
@@ -16,7 +19,7 @@ import math
 from typing import NamedTuple, Protocol
 
 from sdk.errors import BadRequest, MicroError, NotFound, RemoteProtocolError, Status, Timeout, Unavailable
-from sdk.head import CallHead, parse_call_head_untrusted
+from sdk.head import DEFAULT, CallHead, parse_call_head_untrusted, with_flags
 from sdk.port import Port
 from sdk.selector import Load
 from sdk.wire import frame
@@ -29,6 +32,7 @@ from sdk.wire.frame import (
     INITIAL_CREDIT,
     MAX_HOPS,
     MAX_OPEN,
+    MAX_PAYLOAD,
     NO_DEADLINE,
     OPEN,
     RESET,
@@ -44,6 +48,9 @@ MAX_QUEUED = 4 << 20
 SWEEP = 0.05
 """Seconds between looks for calls whose time is up. Callers keep their deadline exactly; this ends what they left."""
 
+NO_TRANSIT = "this node carries no calls of others"
+"""Why a node without transit passes no call on."""
+
 
 class Target(NamedTuple):
     """Where a call goes from here."""
@@ -53,24 +60,42 @@ class Target(NamedTuple):
     """Node ids from the port's peer to the origin; empty when the port leads to an instance."""
     load: Load | None
     """What is counted of whoever answers; None where there was nothing to choose."""
+    head_flags: int | None = None
+    """Flags of the call's head from here on, where they change."""
 
 
 class Chooser(Protocol):
-    """Says where a call goes: `Ingress` for calls of programs, `Egress` for calls that have arrived."""
+    """Says where a call goes: `Egress` for calls that have arrived."""
 
     def choose(self, head: CallHead, now: float) -> Target:
         """Raises `MicroError` when there is nowhere."""
+
+
+class FirstChooser(Chooser, Protocol):
+    """Says where calls of programs go, and which way: `Ingress`."""
+
+    def extend(self, head: CallHead, hops: int, now: float) -> Target:
+        """Where a call goes on that was sent to this node as a default gateway, over so many more links at most.
+
+        Raises `MicroError` when there is nowhere.
+        """
+
+    def failed_edge(self, edge: bytes, now: float) -> None:
+        """A link of a path that was chosen could not be passed: two node ids, in the order of the path."""
 
 
 class Leg:
     """One direction of a call: where the frames of one stream of one port go."""
 
     __slots__ = (
-        "back", "begun", "calling", "deadline", "ended", "load", "opened", "port", "stopped", "stream", "window",
+        "back", "begun", "calling", "deadline", "ended", "load", "opened", "path", "port", "stopped", "stream",
+        "window",
     )  # fmt: skip
 
     back: "Leg"
     """The other direction."""
+    path: bytes
+    """The path that was chosen here; there only where `load` is, on the calling leg."""
 
     def __init__(self, port: Port, stream: int, calling: bool) -> None:
         self.port = port
@@ -98,13 +123,14 @@ class Leg:
 class Switch:
     """The pairs of legs of a node, and the links it can pass calls to. The sink of every port of the node."""
 
-    ingress: Chooser
+    ingress: FirstChooser
     """For calls of programs. It and `egress` are set before the first frame: what they are made of needs the switch."""
     egress: Chooser
     """For calls that have arrived."""
 
-    def __init__(self, *, me: bytes, name: str) -> None:
-        """`me` is the node's id, `name` what people call it in errors."""
+    def __init__(self, *, me: bytes, name: str, transit: bool = True) -> None:
+        """`me` is the node's id, `name` what people call it in errors; without `transit` it passes no call from one
+        link to another."""
         self.links: dict[bytes, Port] = {}
         """The ports of links by the node they lead to."""
         self.calls = 0
@@ -113,6 +139,7 @@ class Switch:
         """Calls that this node itself refused."""
         self._me = me
         self._name = name
+        self._transit = transit
         self._callers: dict[Port, None] = {}
         self._swept_at = -math.inf
 
@@ -167,7 +194,11 @@ class Switch:
             if leg.calling:
                 self._given_up(leg, port.now)
             elif reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
-                load.observe(port.now, ok=False, began=leg.back.opened)
+                if reset.edge and _leads_over(leg.back.path, reset.edge):
+                    # Whoever offers the service is not to blame, and there may be another way to it.
+                    self.ingress.failed_edge(reset.edge, port.now)
+                else:
+                    load.observe(port.now, ok=False, began=leg.back.opened)
             self._close(leg)
             leg.port.send(kind, 0, leg.stream, payload)
         elif kind == STOP and not leg.stopped:
@@ -189,7 +220,7 @@ class Switch:
                 fate = Fate.MAY_HAVE_RUN if port.was_sent(stream) else Fate.NOT_REACHED
                 edge = self._me + port.peer if port.peer else b""
                 reset = Reset(Status.UNAVAILABLE, fate, f"{self._name}: lost {port.name}: {reason}", edge)
-                if leg.back.load is not None:
+                if leg.back.load is not None and not port.peer:  # a link's end is no fault of whoever it led to
                     leg.back.load.observe(now, ok=False, began=leg.back.opened)
             self._close(leg)
             leg.port.send(RESET, 0, leg.stream, frame.pack_reset(reset))
@@ -240,9 +271,10 @@ class Switch:
                 raise BadRequest(f"a call's head and first body bytes have more than {MAX_OPEN} bytes")
             else:
                 target, hops = self.ingress.choose(parse_call_head_untrusted(head), port.now), MAX_HOPS
-            far, path, load = target
+            far, path, load, head_flags = target
             if far.queued > MAX_QUEUED:
                 raise Unavailable(f"{far.name} has more than {MAX_QUEUED >> 20} MiB waiting")
+            sent = payload if head_flags is None else _with_head_flags(payload, path_end, head_end, path, head_flags)
             number = far.next_stream()
         except RemoteProtocolError:
             raise
@@ -262,11 +294,12 @@ class Switch:
         if load is not None:
             there.load = load
             there.opened = port.now
+            there.path = path
             load.started()
         port.streams[stream] = there
         far.streams[number] = here
         self._callers[port] = None
-        far.send(OPEN, flags, number, frame.reroute_open(payload, hops - 1 if path else hops, path, ms, path_end))
+        far.send(OPEN, flags, number, frame.reroute_open(sent, hops - 1 if path else hops, path, ms, path_end))
 
     def _next_hop(self, port: Port, hops: int, path: bytes, head: bytes) -> Target:
         """Follows the path the first node wrote, strictly: no node but that one chooses."""
@@ -280,7 +313,16 @@ class Switch:
                 parsed = parse_call_head_untrusted(head)
             except RemoteProtocolError as error:  # of the first node: those between cannot see it, and are not to blame
                 raise BadRequest(error.detail) from None
-            return self.egress.choose(parsed, port.now)
+            try:
+                return self.egress.choose(parsed, port.now)
+            except MicroError:
+                if not parsed.flags & DEFAULT:
+                    raise
+            if not self._transit:
+                raise Unavailable(f"{NO_TRANSIT}: as a gateway it answers with instances of its own only")
+            return self.ingress.extend(parsed, hops, port.now)
+        if not self._transit:
+            raise NoEdge(NO_TRANSIT, self._me + rest[:ID_SIZE])
         if not hops:
             raise Unavailable("the call has no hops left")
         link = self.links.get(rest[:ID_SIZE])
@@ -318,3 +360,18 @@ class NoEdge(Unavailable):
         super().__init__(detail)
         self.edge = edge
         """The two ids of the link."""
+
+
+def _leads_over(path: bytes, edge: bytes) -> bool:
+    """Whether a path leads over a link in this direction. Its first link is not looked at: that one is known here."""
+    return any(path[at : at + len(edge)] == edge for at in range(0, len(path) - ID_SIZE, ID_SIZE))
+
+
+def _with_head_flags(payload: bytes, path_end: int, head_end: int, path: bytes, flags: int) -> bytes:
+    """An OPEN's payload with other flags in its head; raises `BadRequest` where it does not fit with this path."""
+    head = with_flags(payload[path_end + 6 : head_end], flags)
+    changed = b"".join((payload[: path_end + 4], len(head).to_bytes(2, "big"), head, payload[head_end:]))
+    if len(changed) - (path_end - 2) + len(path) > MAX_PAYLOAD:
+        # Only a node that broke the limit of the first one sends such a call; the next one would blame this one.
+        raise BadRequest("the call's head and first body bytes leave no room for a longer path")
+    return changed

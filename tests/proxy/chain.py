@@ -2,6 +2,9 @@
 
     program ─ a ─ b ─ c ─ instances        and the same the other way round
 
+`near` and `far` are offered at the ends and known everywhere. `hidden` is offered at c as well, but a does not know it:
+a's default gateway is b.
+
 Switches, ports, muxes and choosers are the real ones. The test says which bytes arrive when, and what breaks.
 """
 
@@ -93,10 +96,11 @@ class FarOrigin(NamedTuple):
     path: tuple[bytes, ...]
     path_bytes: bytes
     cost: int = 1
+    spare_bytes: bytes = b""
 
 
-def far_origin(*path: bytes, cost: int = 1) -> FarOrigin:
-    return FarOrigin(path[-1], path, b"".join(path), cost)
+def far_origin(*path: bytes, cost: int = 1, spare: tuple[bytes, ...] = ()) -> FarOrigin:
+    return FarOrigin(path[-1], path, b"".join(path), cost, b"".join(spare))
 
 
 class StaticRoutes:
@@ -106,12 +110,16 @@ class StaticRoutes:
         self.origins: dict[str, tuple[FarOrigin, ...]] = {}
         self.instances: dict[str, tuple[Instance, ...]] = {}
         self.unreachable: dict[str, tuple[str, ...]] = {}
+        self.ways: dict[str, FarOrigin] = {}
 
     def origins_of(self, service: str) -> tuple[FarOrigin, ...]:
         return self.origins.get(service, ())
 
     def unreachable_origins(self, service: str) -> tuple[str, ...]:
         return self.unreachable.get(service, ())
+
+    def way_to(self, node: str) -> FarOrigin | None:
+        return self.ways.get(node)
 
     def local_instances(self, service: str) -> tuple[Instance, ...]:
         return self.instances.get(service, ())
@@ -120,15 +128,28 @@ class StaticRoutes:
 class Node:
     """A switch and what chooses for it."""
 
-    def __init__(self, id: bytes, name: str, dial: Callable[["Node", str], Port]) -> None:
+    def __init__(
+        self,
+        id: bytes,
+        name: str,
+        dial: Callable[["Node", str], Port],
+        *,
+        gateway: str = "",
+        transit: bool = True,
+    ) -> None:
         self.id = id
         self.name = name
         self.routes = StaticRoutes()
         self.balancer = Balancer(Random(id))
-        self.switch = Switch(me=id, name=name)
+        self.switch = Switch(me=id, name=name, transit=transit)
         egress = Egress(name=name, instances=self.routes, dialer=_Dialer(self, dial), balancer=self.balancer)
         self.ingress = Ingress(
-            name=name, routes=self.routes, links=self.switch.links, egress=egress, balancer=self.balancer
+            name=name,
+            routes=self.routes,
+            links=self.switch.links,
+            egress=egress,
+            balancer=self.balancer,
+            gateway=gateway,
         )
         self.switch.ingress, self.switch.egress = self.ingress, egress
 
@@ -236,10 +257,13 @@ class Chain:
         self.clock = Clock()
         self.wires: list[Wire] = []
         self.calls: list[Call] = []
-        self.nodes = {id: Node(id, name, self._dial) for id, name in ((A, "a"), (B, "b"), (C, "c"))}
+        self.nodes = {
+            id: Node(id, name, self._dial, gateway=gateway)
+            for id, name, gateway in ((A, "a", "b"), (B, "b", ""), (C, "c", ""))
+        }
         self.a, self.b, self.c = self.nodes.values()
         self._instance_wires: dict[tuple[bytes, str], Wire] = {}
-        for node, service, count in ((self.a, "near", 1), (self.c, "far", 2)):
+        for node, service, count in ((self.a, "near", 1), (self.c, "far", 2), (self.c, "hidden", 1)):
             node.routes.instances[service] = tuple(
                 Instance(id=f"{service}-{each}", address=f"{service}-{each}:1", metadata={"native": "1"})
                 for each in range(count)
@@ -248,6 +272,8 @@ class Chain:
         self.b.routes.origins["far"] = (far_origin(C),)
         self.b.routes.origins["near"] = (far_origin(A),)
         self.c.routes.origins["near"] = (far_origin(B, A),)
+        self.a.routes.ways["b"] = far_origin(B)
+        self.b.routes.origins["hidden"] = (far_origin(C),)
         near, inner = inner_pair(
             self.a.switch, services := Mux(on_open=self._on_open), name="services of a", clock=self.clock
         )

@@ -58,6 +58,20 @@ def test_an_instance_that_is_not_there_is_not_reached_two_links_away() -> None:
     chain.finish()
 
 
+def test_a_call_for_a_service_nobody_knows_crosses_the_default_gateway_and_no_second_one() -> None:
+    chain = Chain()
+    call = chain.call(chain.programs[0], "hidden", b"hello", end=True)
+    lost = chain.call(chain.programs[0], "lost", b"hello", end=True)
+    chain.pump()
+    assert [node.open_calls for node in (chain.a, chain.b, chain.c)] == [1, 1, 1]
+    call.answer(b"world", end=True)
+    chain.finish()
+    assert (bytes(call.up[1]), bytes(call.down[1])) == (b"hello", b"world")
+    assert lost.reset is not None
+    assert (lost.reset.status, lost.reset.fate) == (Status.NOT_FOUND, Fate.NOT_REACHED)
+    assert lost.reset.detail.startswith("b: no service called 'lost'")
+
+
 class Life(RuleBasedStateMachine):
     """Calls from both ends of a chain, in any order, while anything breaks at any moment."""
 
@@ -72,7 +86,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         program=st.integers(0, 2),
-        service=st.sampled_from(["far", "near", "own"]),
+        service=st.sampled_from(["far", "near", "own", "hidden"]),
         size=st.sampled_from([0, 1, 100, 40_000, 100_000]),
         end=st.booleans(),
         ms=st.sampled_from([NO_DEADLINE, NO_DEADLINE, 0, 30, 1000]),

@@ -2,9 +2,10 @@
 
 import pytest
 
+from proxy.ingress import AVOID, MAX_AVOIDED
 from proxy.inner import inner_pair
 from sdk.errors import NotFound, Unavailable
-from sdk.head import CallHead
+from sdk.head import DEFAULT, IDEMPOTENT, CallHead
 from sdk.port import Port
 from sdk.port.native import NativePort
 from sdk.types import Instance
@@ -13,20 +14,35 @@ from sdk.wire.mux import Mux
 from .chain import A, B, C, Clock, Node, far_origin
 
 GREETER = CallHead("greeter", "Greeter.Hello")
+D, E = b"d" * 16, b"e" * 16
 
 
 def port(name: str) -> NativePort:
     return NativePort(Mux(), role="node", dialled=True, name=name)
 
 
-@pytest.fixture
-def node() -> Node:
+def node_a(gateway: str = "") -> Node:
+    """Node a with links to b and c."""
+
     def dial(node: Node, address: str) -> Port:
         return port(f"instance {address}")
 
-    node = Node(A, "a", dial)
+    node = Node(A, "a", dial, gateway=gateway)
     node.switch.link_up(B, port("link to b"))
     node.switch.link_up(C, port("link to c"))
+    return node
+
+
+@pytest.fixture
+def node() -> Node:
+    return node_a()
+
+
+@pytest.fixture
+def guest() -> Node:
+    """Node a with a default gateway, b."""
+    node = node_a("gate")
+    node.routes.ways["gate"] = far_origin(B)
     return node
 
 
@@ -38,7 +54,7 @@ def test_services_of_the_node_come_before_all_others(node: Node) -> None:
     near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
     node.ingress.own["greeter"] = near
     node.routes.instances["greeter"] = local(native="1")
-    assert node.ingress.choose(GREETER, 0.0) == (near, b"", None)
+    assert node.ingress.choose(GREETER, 0.0) == (near, b"", None, None)
 
 
 def test_instances_of_this_environment_come_before_those_far_away(node: Node) -> None:
@@ -105,3 +121,166 @@ def test_a_service_out_of_reach_names_the_nodes_that_offer_it(node: Node) -> Non
 def test_an_unknown_service_is_named_with_the_node_that_does_not_know_it(node: Node) -> None:
     with pytest.raises(NotFound, match="a: no service called 'greeter' is known here"):
         node.ingress.choose(GREETER, 0.0)
+
+
+# Spare paths, and links that failed elsewhere.
+
+
+def test_a_path_whose_first_link_is_down_gives_way_to_the_spare_at_once(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B, D, spare=(C, E, D)), far_origin(E, cost=99))
+    node.switch.link_down(B, node.switch.links[B])
+    target = node.ingress.choose(GREETER, 0.0)
+    assert (target.port, target.path, target.load) == (node.switch.links[C], C + E + D, node.balancer.load(D))
+
+
+@pytest.mark.parametrize("edge", [B + D, D + E])
+def test_a_path_over_a_link_that_failed_gives_way_to_the_spare_for_a_second(node: Node, edge: bytes) -> None:
+    node.routes.origins["greeter"] = (far_origin(B, D, E, spare=(C, E)),)
+    assert node.ingress.choose(GREETER, 10.0).path == B + D + E
+    node.ingress.failed_edge(edge, 10.0)
+    assert node.ingress.choose(GREETER, 10.0).path == C + E
+    assert node.ingress.choose(GREETER, 9.99 + AVOID).path == C + E
+    assert node.ingress.choose(GREETER, 10.0 + AVOID).path == B + D + E
+
+
+@pytest.mark.parametrize("edge", [D + B, E + D, B + E, C + E])
+def test_a_link_elsewhere_or_in_the_other_direction_changes_nothing(node: Node, edge: bytes) -> None:
+    node.routes.origins["greeter"] = (far_origin(B, D, E, spare=(C, E)),)
+    node.ingress.failed_edge(edge, 10.0)
+    assert node.ingress.choose(GREETER, 10.0).path == B + D + E
+
+
+def test_where_the_spare_is_no_good_either_another_origin_is_called(node: Node) -> None:
+    spare = far_origin(B, D, spare=(C, E, D))
+    node.routes.origins["greeter"] = (spare, far_origin(C, cost=99))
+    node.ingress.failed_edge(B + D, 10.0)
+    assert node.ingress.choose(GREETER, 10.0).path == C + E + D
+    node.ingress.failed_edge(E + D, 10.5)
+    assert node.ingress.choose(GREETER, 10.5).path == C
+    assert node.ingress.choose(GREETER, 10.0 + AVOID).path == B + D
+    node.ingress.failed_edge(B + D, 12.0)
+    node.switch.link_down(C, node.switch.links[C])
+    assert node.ingress.choose(GREETER, 12.0).path == B + D
+
+
+def test_origins_that_are_not_behind_the_failed_link_share_its_calls(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(B, D, cost=2), far_origin(C, cost=3))
+    node.ingress.failed_edge(B + D, 10.0)
+    chosen = []
+    for _ in range(20):
+        target = node.ingress.choose(GREETER, 10.0)
+        assert target.load is not None
+        target.load.started()
+        chosen.append(target.path)
+    assert chosen.count(B) == chosen.count(C) == 10
+
+
+def test_a_link_that_is_avoided_is_tried_where_no_other_way_is_left(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B, D),)
+    node.ingress.failed_edge(B + D, 10.0)
+    assert node.ingress.choose(GREETER, 10.0).path == B + D
+    node.switch.link_down(B, node.switch.links[B])
+    with pytest.raises(Unavailable, match="'greeter' have just gone down"):
+        node.ingress.choose(GREETER, 10.0)
+
+
+def test_a_link_that_fails_again_is_avoided_for_another_second(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B, D, spare=(C, D)),)
+    node.routes.origins["other"] = (far_origin(B, E, spare=(C, E)),)
+    node.ingress.failed_edge(B + D, 10.0)
+    node.ingress.failed_edge(B + E, 10.2)
+    node.ingress.failed_edge(B + D, 10.5)
+    assert node.ingress.choose(GREETER, 11.3).path == C + D
+    assert node.ingress.choose(CallHead("other", ""), 11.3).path == B + E
+
+
+def test_of_too_many_failed_links_the_latest_are_avoided(node: Node) -> None:
+    for number in range(MAX_AVOIDED + 1):
+        node.ingress.failed_edge(B + number.to_bytes(16, "big"), 10.0)
+    first, second = bytes(16), bytes(15) + b"\1"
+    node.routes.origins["greeter"] = (far_origin(B, first, spare=(C, first)),)
+    assert node.ingress.choose(GREETER, 10.0).path == B + first
+    node.routes.origins["greeter"] = (far_origin(B, second, spare=(C, second)),)
+    assert node.ingress.choose(GREETER, 10.0).path == C + second
+
+
+# The default gateway.
+
+
+def test_a_service_nobody_offers_goes_to_the_default_gateway(guest: Node) -> None:
+    head = CallHead("greeter", "Greeter.Hello", flags=IDEMPOTENT)
+    target = guest.ingress.choose(head, 0.0)
+    assert (target.port, target.path, target.head_flags) == (guest.switch.links[B], B, IDEMPOTENT | DEFAULT)
+
+
+def test_a_service_that_is_offered_does_not_go_to_the_gateway(guest: Node) -> None:
+    guest.routes.origins["greeter"] = (far_origin(C),)
+    assert guest.ingress.choose(GREETER, 0.0) == (guest.switch.links[C], C, guest.balancer.load(C), None)
+    guest.routes.instances["greeter"] = local(native="1")
+    assert guest.ingress.choose(GREETER, 0.0).path == b""
+
+
+def test_a_service_that_is_offered_out_of_reach_or_in_a_tongue_unknown_does_not_go_to_the_gateway(guest: Node) -> None:
+    guest.routes.unreachable["greeter"] = ("one",)
+    with pytest.raises(Unavailable, match="offered at one"):
+        guest.ingress.choose(GREETER, 0.0)
+    guest.routes.instances["greeter"] = local(protocol="mucp")
+    with pytest.raises(Unavailable, match="speak mucp only"):
+        guest.ingress.choose(GREETER, 0.0)
+
+
+def test_services_of_the_node_itself_are_never_sent_to_a_gateway_but_others_of_like_names_are(guest: Node) -> None:
+    for name in ("go.micro.network", "go.micro.router", "go.micro.registry"):
+        with pytest.raises(NotFound, match="a: no service called"):
+            guest.ingress.choose(CallHead(name, ""), 0.0)
+    assert guest.ingress.choose(CallHead("go.micro.srv.greeter", ""), 0.0).path == B
+
+
+def test_the_gateways_spare_path_serves_as_well(guest: Node) -> None:
+    guest.routes.ways["gate"] = far_origin(B, D, spare=(C, D))
+    guest.ingress.failed_edge(B + D, 0.0)
+    target = guest.ingress.choose(GREETER, 0.0)
+    assert (target.path, target.head_flags) == (C + D, DEFAULT)
+
+
+def test_a_gateway_that_cannot_be_reached_is_named(guest: Node) -> None:
+    guest.switch.link_down(B, guest.switch.links[B])
+    with pytest.raises(Unavailable, match="'greeter' is known here, and the default gateway 'gate' cannot be reached"):
+        guest.ingress.choose(GREETER, 0.0)
+    guest.routes.ways.clear()
+    with pytest.raises(Unavailable, match="'gate' cannot be reached"):
+        guest.ingress.choose(GREETER, 0.0)
+
+
+def test_a_node_is_no_gateway_of_its_own() -> None:
+    with pytest.raises(NotFound, match="a: no service called 'greeter' is known here"):
+        node_a("a").ingress.choose(GREETER, 0.0)
+
+
+def test_what_becomes_of_calls_through_the_gateway_says_nothing_of_its_own_services(guest: Node) -> None:
+    load = guest.ingress.choose(GREETER, 0.0).load
+    assert load is not None
+    assert load is not guest.balancer.load(B)
+    assert load is guest.ingress.choose(CallHead("another", ""), 0.0).load
+
+
+def test_the_gateway_extends_a_call_by_no_more_links_than_it_has_left(guest: Node) -> None:
+    guest.routes.origins["greeter"] = (
+        far_origin(B, D, E, spare=(C, E)),
+        far_origin(B, D, cost=99),
+        far_origin(B, cost=100),
+    )
+    head = CallHead("greeter", "", flags=DEFAULT | IDEMPOTENT)
+    target = guest.ingress.extend(head, 2, 0.0)
+    assert (target.path, target.head_flags) == (C + E, IDEMPOTENT)
+    assert guest.ingress.extend(head, 1, 0.0).path == B
+    with pytest.raises(Unavailable, match="'greeter' is within the 0 links that the call has left"):
+        guest.ingress.extend(head, 0, 0.0)
+
+
+def test_the_gateway_that_knows_nobody_says_so_and_asks_no_gateway_of_its_own(guest: Node) -> None:
+    with pytest.raises(NotFound, match="a: no service called 'greeter' is known here"):
+        guest.ingress.extend(CallHead("greeter", "", flags=DEFAULT), 2, 0.0)
+    guest.routes.unreachable["greeter"] = ("one",)
+    with pytest.raises(Unavailable, match="offered at one"):
+        guest.ingress.extend(CallHead("greeter", "", flags=DEFAULT), 2, 0.0)

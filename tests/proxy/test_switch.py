@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.switch import MAX_QUEUED, SWEEP, Switch, Target
 from sdk.errors import NotFound, RemoteProtocolError, Status, Unavailable
-from sdk.head import CallHead, pack_call_head
+from sdk.head import DEFAULT, CallHead, pack_call_head
 from sdk.selector import Load
 from sdk.wire import frame
 from sdk.wire.frame import CREDIT, DATA, END, HEAD, NO_DEADLINE, OPEN, RESET, STOP, TRAILERS, Fate, Reset
@@ -24,6 +24,7 @@ ME = b"m" * 16
 NEXT = b"n" * 16
 PREVIOUS = b"p" * 16
 CALL_HEAD = pack_call_head(CallHead("greeter", "Greeter.Hello"))
+SENT_TO_GATEWAY = pack_call_head(CallHead("greeter", "Greeter.Hello", flags=DEFAULT))
 
 
 class FakePort:
@@ -69,23 +70,36 @@ class FakeChooser:
 
     def __init__(self, answer: Target | Exception) -> None:
         self.answer = answer
+        self.extended: list[int] = []
+        """With how many hops left each call came that was to be extended."""
+        self.failed: list[tuple[bytes, float]] = []
 
     def choose(self, head: CallHead, now: float) -> Target:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
 
+    def extend(self, head: CallHead, hops: int, now: float) -> Target:
+        self.extended.append(hops)
+        target = self.choose(head, now)
+        if len(target.path) > hops * frame.ID_SIZE:
+            raise Unavailable("nobody is so near")
+        return target
+
+    def failed_edge(self, edge: bytes, now: float) -> None:
+        self.failed.append((edge, now))
+
 
 class Bench:
     """A switch with a program, two links, and an instance, which answers what arrives."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, transit: bool = True) -> None:
         self.program = FakePort("program")
         self.previous = FakePort("previous", PREVIOUS)
         self.next = FakePort("next", NEXT)
         self.instance = FakePort("instance")
         self.load = Load()
-        self.switch = Switch(me=ME, name="me")
+        self.switch = Switch(me=ME, name="me", transit=transit)
         self.switch.link_up(PREVIOUS, self.previous)
         self.switch.link_up(NEXT, self.next)
         self.ingress = FakeChooser(Target(self.next, NEXT, self.load))
@@ -267,6 +281,146 @@ def test_no_call_of_a_program_grows_beyond_a_frame_by_its_path(bench: Bench) -> 
     assert (reset.status, reset.fate) == (Status.INVALID_ARGUMENT, Fate.NOT_REACHED)
 
 
+# Nodes without transit.
+
+
+def test_a_node_without_transit_passes_no_call_on_and_names_the_link() -> None:
+    bench = Bench(transit=False)
+    bench.open(bench.previous, path=ME + NEXT + C, hops=2)
+    reset = bench.only_reset(bench.previous)
+    assert (reset.status, reset.fate, reset.edge) == (Status.UNAVAILABLE, Fate.NOT_REACHED, ME + NEXT)
+    assert reset.detail == "me: this node carries no calls of others"
+    assert not bench.next.sent
+
+
+def test_a_node_without_transit_calls_and_is_called() -> None:
+    bench = Bench(transit=False)
+    bench.open(bench.program)
+    bench.open(bench.previous, path=ME, hops=0)
+    assert [len(port.sent) for port in (bench.next, bench.instance)] == [1, 1]
+
+
+def test_a_node_without_transit_is_a_gateway_to_its_own_instances_only() -> None:
+    bench = Bench(transit=False)
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY)
+    assert len(bench.instance.sent) == 1
+    bench.egress.answer = NotFound("me: no instance")
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY, stream=3)
+    [reset] = bench.previous.resets
+    assert (reset.status, reset.fate, reset.edge) == (Status.UNAVAILABLE, Fate.NOT_REACHED, b"")
+    assert "as a gateway" in reset.detail
+    assert not bench.ingress.extended
+    assert not bench.next.sent
+
+
+# Default gateways.
+
+
+def test_a_call_to_the_gateway_leaves_with_the_flag_and_is_otherwise_as_it_came(bench: Bench) -> None:
+    bench.ingress.answer = Target(bench.next, NEXT, bench.load, DEFAULT)
+    bench.open(bench.program, body=b"body", flags=END, ms=1234)
+    [(kind, flags, _, payload)] = bench.next.sent
+    assert (kind, flags) == (OPEN, END)
+    assert frame.split_open_untrusted(payload) == (2, NEXT, 1234, SENT_TO_GATEWAY, b"body")
+    assert next(iter(bench.program.streams.values())).window == frame.INITIAL_CREDIT - 4
+
+
+def test_an_instance_of_the_gateway_comes_first(bench: Bench) -> None:
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY)
+    assert len(bench.instance.sent) == 1
+    assert not bench.ingress.extended
+
+
+@pytest.mark.parametrize("error", [NotFound("me: no instance"), Unavailable("mucp only")])
+def test_a_gateway_without_an_instance_passes_the_call_on_within_the_hops_left(bench: Bench, error: Exception) -> None:
+    bench.egress.answer = error
+    bench.ingress.answer = Target(bench.next, NEXT + C, bench.load, 0)
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY, body=b"body")
+    [(_, _, _, payload)] = bench.next.sent
+    assert frame.split_open_untrusted(payload) == (1, NEXT + C, NO_DEADLINE, CALL_HEAD, b"body")
+    assert bench.ingress.extended == [2]
+    assert bench.load.pending == 1
+
+
+def test_a_gateway_that_finds_nobody_says_so(bench: Bench) -> None:
+    bench.egress.answer = NotFound("me: no instance")
+    bench.ingress.answer = NotFound("me: no service called 'greeter'")
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY)
+    reset = bench.only_reset(bench.previous)
+    assert (reset.status, reset.fate) == (Status.NOT_FOUND, Fate.NOT_REACHED)
+    assert reset.detail == "me: no service called 'greeter'"
+
+
+def test_a_call_that_was_not_sent_to_a_gateway_ends_with_its_path(bench: Bench) -> None:
+    bench.egress.answer = NotFound("me: no instance")
+    bench.open(bench.previous, path=ME, hops=2)
+    assert bench.only_reset(bench.previous).detail == "me: no instance"
+    assert not bench.ingress.extended
+
+
+def test_no_call_of_a_careless_node_grows_beyond_a_frame_at_the_gateway(bench: Bench) -> None:
+    bench.egress.answer = NotFound("me: no instance")
+    bench.ingress.answer = Target(bench.next, NEXT + C, None, 0)
+    room = frame.MAX_PAYLOAD - len(frame.pack_open(2, NEXT + C, 0, SENT_TO_GATEWAY, b""))
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY, body=bytes(room))
+    assert len(bench.next.sent[0][3]) == frame.MAX_PAYLOAD
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY, body=bytes(room + 1), stream=3)
+    [reset] = bench.previous.resets
+    assert (reset.status, reset.fate) == (Status.INVALID_ARGUMENT, Fate.NOT_REACHED)
+    assert len(bench.next.sent) == 1
+
+
+# Links that fail elsewhere.
+
+
+@pytest.mark.parametrize("fate", Fate)
+def test_a_link_of_its_path_that_failed_is_told_to_whoever_chose_the_path(bench: Bench, fate: Fate) -> None:
+    bench.ingress.answer = Target(bench.next, NEXT + B + C, bench.load)
+    for stream, edge in ((1, NEXT + B), (3, B + C)):
+        bench.open(bench.program, stream=stream)
+        bench.next.now = 100.0 + stream
+        reset = frame.pack_reset(Reset(Status.UNAVAILABLE, fate, "b: no", edge))
+        bench.answer(bench.next, RESET, reset, stream=stream)
+        assert bench.program.sent[-1] == (RESET, 0, stream, reset)
+    assert bench.ingress.failed == [(NEXT + B, 101.0), (B + C, 103.0)]
+    assert not bench.load.failures
+    assert not bench.load.pending
+    assert not bench.legs
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [ME + NEXT, B + NEXT, NEXT + C, C + B, PREVIOUS + B, (NEXT + B + C)[1:33], b""],
+    ids=["the first", "the other way", "not in a row", "the last back", "elsewhere", "no ids", "none"],
+)
+def test_no_peer_can_name_a_link_that_its_calls_path_does_not_lead_over(bench: Bench, edge: bytes) -> None:
+    bench.ingress.answer = Target(bench.next, NEXT + B + C, bench.load)
+    bench.open(bench.program)
+    bench.answer(bench.next, RESET, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, "?", edge)))
+    assert not bench.ingress.failed
+    assert bench.load.failures == 1
+
+
+def test_an_instance_a_program_and_a_call_of_others_name_no_links(bench: Bench) -> None:
+    payload = frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, "?", NEXT + C))
+    bench.open(bench.previous, path=ME, stream=1)
+    bench.answer(bench.instance, RESET, payload)
+    bench.open(bench.previous, path=ME + NEXT + C, stream=3, hops=2)
+    bench.answer(bench.next, RESET, payload)
+    bench.ingress.answer = Target(bench.next, NEXT + C, bench.load)
+    bench.open(bench.program)
+    bench.answer(bench.program, RESET, payload)
+    assert not bench.ingress.failed
+
+
+def test_a_gateway_hears_of_links_of_the_path_it_chose(bench: Bench) -> None:
+    bench.egress.answer = NotFound("me: no instance")
+    bench.ingress.answer = Target(bench.next, NEXT + C, bench.load, 0)
+    bench.open(bench.previous, path=ME, hops=2, head=SENT_TO_GATEWAY)
+    bench.answer(bench.next, RESET, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, "n: no", NEXT + C)))
+    assert bench.ingress.failed == [(NEXT + C, 100.0)]
+
+
 # Frames of a call.
 
 
@@ -413,6 +567,15 @@ def test_a_call_whose_open_never_left_is_told_to_be_not_reached(bench: Bench) ->
     assert left.detail == "me: lost next: reset by peer"
     assert not bench.legs
     assert not bench.load.pending
+
+
+def test_a_link_that_dies_is_no_fault_of_whoever_it_led_to(bench: Bench) -> None:
+    failures = []
+    for port, path, lost in ((bench.program, b"", bench.next), (bench.previous, ME, bench.instance)):
+        bench.open(port, path=path)
+        bench.switch.on_dead(lost, "reset by peer")
+        failures.append(bench.load.failures)
+    assert failures == [0, 1]
 
 
 def test_an_instance_that_dies_is_no_edge(bench: Bench) -> None:
@@ -570,24 +733,40 @@ frames = st.tuples(
             st.integers(0, 3),
             st.sampled_from([b"", ME, ME + NEXT, ME + PREVIOUS, NEXT]),
             st.sampled_from([0, 5, NO_DEADLINE]),
-            st.sampled_from([CALL_HEAD, b"", b"\xc1"]),
+            st.sampled_from([CALL_HEAD, SENT_TO_GATEWAY, b"", b"\xc1"]),
             st.binary(max_size=5),
         ),
         st.builds(frame.pack_headed, st.just(GOOD_HEAD), st.binary(max_size=5)),
-        st.builds(frame.pack_reset, st.builds(Reset, st.integers(0, 99), st.integers(0, 9), st.text(max_size=3))),
+        st.builds(
+            frame.pack_reset,
+            st.builds(
+                Reset,
+                st.integers(0, 99) | st.just(Status.UNAVAILABLE),
+                st.integers(0, 9),
+                st.text(max_size=3),
+                st.sampled_from([b"", ME + NEXT, NEXT + C, C + NEXT]),
+            ),
+        ),
     ),
 )
 
 
-@given(st.lists(st.tuples(st.sampled_from(["program", "previous", "next", "instance"]), frames), max_size=40))
+@given(
+    st.lists(st.tuples(st.sampled_from(["program", "previous", "next", "instance"]), frames), max_size=40),
+    st.booleans(),
+    st.booleans(),
+)
 def test_whatever_comes_the_only_error_is_the_peers_and_no_half_pair_is_left(
-    conversation: list[tuple[str, tuple[int, int, int, bytes]]],
+    conversation: list[tuple[str, tuple[int, int, int, bytes]]], transit: bool, gateway: bool
 ) -> None:
-    bench = Bench()
+    bench = Bench(transit=transit)
+    bench.ingress.answer = Target(bench.next, NEXT + C, bench.load, DEFAULT if gateway else 0)
+    if gateway:
+        bench.egress.answer = NotFound("me: no instance")
     for name, (kind, flags, stream, payload) in conversation:
         port: FakePort = getattr(bench, name)
-        if kind == OPEN and (stream in port.streams or name == "instance"):
-            continue  # the native port sees to that
+        if kind == OPEN and (stream in port.streams or name == "instance" or (port.peer and stream % 2)):
+            continue  # the native port sees to that; the numbers of a link that are odd are given by this side
         try:
             bench.switch.on_frame(port, kind, flags, stream, payload)
         except RemoteProtocolError as error:
