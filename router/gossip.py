@@ -1,65 +1,76 @@
 """The machine that tells this node's links and services to the network and listens to what others tell.
 
 Every statement belongs to one origin, which alone makes it, numbered (epoch, seq) and signed. News is flooded: sent on
-to every neighbour but the one it came from (RFC 2328, 13.3). Neighbours compare what they know when a link comes up and
-every 30 s, by a digest of all versions, and pull what they lack (as IS-IS does, ISO 10589, 7.3.15): so nothing that was
-missed stays missed, withdrawals included, since a withdrawal is a newer statement like any other.
-
-What waits to be sent to a neighbour is which statements, not the statements: a slow neighbour gets the newest of each,
-once, and costs no more memory than there is to know.
+to every neighbour but the one it came from (RFC 2328, 13.3), link states to all, services to those whom the origin's
+radius takes in. Neighbours compare one hash over what they know when a link comes up, every 30 s and soon after
+changes, and only where it differs they exchange versions and pull what they lack (as IS-IS does, ISO 10589, 7.3.15): so
+nothing that was missed stays missed, withdrawals included, since a withdrawal is a newer state like any other.
 """
 
 import collections
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from math import inf
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 from sdk.errors import BadRequest
 
 from .database import Database, OriginView
-from .linkstate import MAX_EDGES, Edges, LinkState
+from .linkstate import MAX_EDGES, MAX_RADIUS, Edges, LinkState, LinkTerms
+from .neighbour import Neighbour
 from .pace import Pace
-from .services import MAX_BODY, MAX_SERVICES, ServiceEntry, ServiceMap, is_tellable, root_of
-from .statement import Kind, Signed, Version, to_sign
-from .store import MAX_ORIGINS, Verify
+from .servicemap import ServiceMap
+from .services import MAX_BODY, MAX_SERVICES, ServiceEntry, ServiceRoot, by_name, is_tellable
+from .statement import Kind, Signed, to_sign
+from .store import MAX_ORIGINS, Refusal, Verify
+from .twins import Twin, Twins
 from .wire import (
     MAX_ADDRESSES,
-    Digest,
+    Compare,
+    LinkStates,
+    NodeId,
     Pull,
-    Statements,
-    pack_body,
-    pack_digest,
+    Services,
+    Versions,
     pack_entry,
     pack_link_state,
-    pack_pull,
-    pack_service_map,
-    pack_statements,
-    parse_entries_untrusted,
+    pack_service_root,
+    parse_entry_untrusted,
     parse_message_untrusted,
     parse_statement_untrusted,
 )
 
-DIGEST_EVERY: Final = 30.0
-"""Seconds between digests on a link, give or take a quarter, so that nodes started together do not stay in step."""
+COMPARE_EVERY: Final = 30.0
+"""Seconds between comparisons on a link, give or take a quarter, so that nodes started together do not stay in step."""
+COMPARE_AFTER: Final = 4.0
+"""Seconds after a change, give or take a quarter, until the neighbours compare whether it has come to all."""
 SWEEP_AFTER: Final = 1.0
 """Seconds after a change of topology at which is looked who is out of reach."""
-JUMP_EVERY: Final = 10.0
-"""Seconds at least from one jump above one's own older self to the next, lest twins with one key chase each other."""
-BATCH: Final = 256 << 10
-"""Bytes of statements after which a message is full; a single larger one goes alone."""
+PATIENCE: Final = 1.0
+"""Seconds for which nobody else is asked for what one neighbour was asked for."""
+SHARED: Final = 16384
+"""Entries that are kept for being shared between the origins that offer the same."""
+
+_NOTHING: Final = (0, 0)
 
 
-@dataclass(slots=True, kw_only=True)
-class _Peer:
-    """A neighbour, and what it is to be sent. Dictionaries stand for sets that keep their order."""
+class Listener(Protocol):
+    """Who wants to know of changes. It is called when a change is in force, and does little."""
 
-    cost: int
-    digest_at: float
-    digest: bool = True
-    items: dict[tuple[Kind, bytes], None] = field(default_factory=dict)
-    pulls: dict[tuple[Kind, bytes], None] = field(default_factory=dict)
+    def services_changed(self, origin: bytes, names: Collection[str], now: float) -> None:
+        """What this origin offers under these names is another, or nothing any more."""
+
+    def topology_changed(self, now: float) -> None:
+        """Links, costs, transit or the nodes themselves are others."""
+
+
+class _Partial(NamedTuple):
+    """A map of which not all parts have come yet."""
+
+    root: ServiceRoot
+    signed: Signed
+    services: ServiceMap
 
 
 class Gossip:
@@ -76,12 +87,15 @@ class Gossip:
         epoch: int,
         sign: Callable[[bytes], bytes],
         verify: Verify,
-        node_id: Callable[[bytes], bytes],
+        node_id: NodeId,
         random: Random,
         wake: Callable[[], None],
+        transit: bool = True,
+        radius: int = MAX_RADIUS,
     ) -> None:
         """`sign`, `verify` and `node_id` are those of the node's identity; `epoch` rises with each start of the node.
 
+        `transit` is whether it passes on the calls of others, `radius` how many links far its services are told.
         Raises `BadRequest` for a name or an address that other nodes would not take.
         """
         self.me = me
@@ -90,29 +104,36 @@ class Gossip:
         """Name of the network."""
         self.counters: collections.Counter[str] = collections.Counter()
         """How often something was refused, left out or had to be repaired, by name."""
-        self._public = public
-        self._name = name
-        self._addresses = tuple(addresses)[:MAX_ADDRESSES]
-        for text in (name, network, *self._addresses):
+        addresses = tuple(addresses)[:MAX_ADDRESSES]
+        for text in (name, network, *addresses):
             if not is_tellable(text):
                 raise BadRequest(f"{text[:40]!r} cannot be told to other nodes: it is too long, or not printable")
-        self._epoch = epoch
+        self._state = LinkState(
+            network=network, origin=me, public=public, epoch=epoch, seq=0, born=epoch, name=name, addresses=addresses,
+            links=(), transit=transit, radius=radius,
+        )  # fmt: skip
+        """What this node said last of itself."""
+        self._services_seq = 0
         self._sign = sign
+        self._node_id = node_id
         self._random = random
         self._wake = wake
         self._awake = False
-        self._peers: dict[bytes, _Peer] = {}
-        self._entries: dict[tuple[str, str], ServiceEntry] = {}
-        self._known = Database(me=me, network=network, node_id=node_id, verify=verify)
-        self._seqs = dict.fromkeys(Kind, 0)
+        self._listener: Listener | None = None
+        self._peers: dict[bytes, Neighbour] = {}
+        self._offered: dict[tuple[str, str], ServiceEntry] = {}
+        self._told: dict[str, tuple[ServiceEntry, ...]] = {}
+        self._known = Database(me=me, network=network, verify=verify)
+        self._twins = Twins(epoch)
         self._link_pace = Pace()
         self._service_pace = Pace()
-        self._swept = 0
+        self._topology = 0
         self._sweep_at = inf
-        self._older_self: tuple[int, int] | None = None
-        self._jump_after = -inf
-        self._tell_links()
-        self._tell_services()
+        self._partial: dict[bytes, _Partial] = {}
+        self._asked: dict[tuple[Kind, bytes], tuple[float, bytes]] = {}
+        self._shared: dict[bytes, ServiceEntry] = {}
+        self._tell_links(0.0)
+        self._tell_services(0.0)
 
     # What is known.
 
@@ -133,43 +154,70 @@ class Gossip:
 
     @property
     def edges(self) -> Edges:
-        """The graph: what both ends of a link agree on, at the larger of their two costs."""
-        return self._known.edges
+        """The graph: what both ends of a link agree on, at the larger of their two costs. A node that has given way to
+        its twin has no part in it."""
+        return {self.me: {}} if self._twins.withdrawn else self._known.edges
 
     @property
     def reachable(self) -> Mapping[bytes, None]:
         """The nodes that can be reached over any number of links, this one first, then from near to far."""
-        return self._known.reachable
+        return {self.me: None} if self._twins.withdrawn else self._known.reachable
+
+    @property
+    def link_state_root(self) -> bytes:
+        """One hash over the link states of all nodes in reach: equal in all of them when nothing is on its way."""
+        return self._known.root(Kind.LINK_STATE, self.me)
+
+    @property
+    def twin(self) -> Twin | None:
+        """Another node that runs with this one's key, once that is known."""
+        return self._twins.twin
+
+    def services_root(self, origin: bytes) -> bytes | None:
+        """The hash over all that is known of an origin's services; None where nothing is."""
+        services = self._known.map_of(origin)
+        return services.root if services else None
+
+    def terms(self, a: bytes, b: bytes) -> LinkTerms | None:
+        """What the link between two nodes costs; None where not both say that there is one."""
+        return self._known.terms(a, b)
+
+    def listen(self, listener: Listener) -> None:
+        """Tells one listener of every change from now on."""
+        self._listener = listener
 
     # What happens to this node.
 
-    def link_up(self, peer: bytes, cost: int, now: float) -> None:
-        """A link to this node came up, perhaps in the place of another one. `cost` is from metric.py."""
-        self._peers[peer] = _Peer(cost=cost, digest_at=self._next_digest(now))
+    def link_up(self, peer: bytes, terms: LinkTerms, now: float) -> None:
+        """A link to this node came up, perhaps in the place of another one."""
+        neighbour = self._peers[peer] = Neighbour(terms, self._next_compare(now))
+        self._partial.pop(peer, None)
+        neighbour.compare = self.me < peer  # one of the two is enough
         self._has_output()
         self._link_pace.changed(now)
         self._tell_due(now)
 
-    def set_cost(self, peer: bytes, cost: int, now: float) -> None:
+    def set_terms(self, peer: bytes, terms: LinkTerms, now: float) -> None:
         """The link to this node costs so much from now on. Ignored when there is no such link."""
         neighbour = self._peers.get(peer)
-        if neighbour is not None and neighbour.cost != cost:
-            neighbour.cost = cost
+        if neighbour is not None and neighbour.terms != terms:
+            neighbour.terms = terms
             self._link_pace.changed(now)
             self._tell_due(now)
 
     def link_down(self, peer: bytes, now: float) -> None:
         """The last link to this node is gone. Everyone is told at once. Ignored when there was none."""
         if self._peers.pop(peer, None) is not None:
+            self._partial.pop(peer, None)
             self._link_pace.changed(now, urgent=True)
             self._tell_due(now)
 
     def set_services(self, entries: Iterable[ServiceEntry], now: float) -> None:
         """This is all that the node offers from now on. What is gone is told at once, what is new within a second."""
-        wanted = {entry.key: entry for entry in sorted(entries, key=lambda entry: entry.key)}
-        if wanted != self._entries:
-            self._service_pace.changed(now, urgent=any(key not in wanted for key in self._entries))
-            self._entries = wanted
+        wanted = {entry.key: entry for entry in entries}
+        if wanted != self._offered:
+            self._service_pace.changed(now, urgent=any(key not in wanted for key in self._offered))
+            self._offered = wanted
             self._tell_due(now)
 
     # The machine's verbs.
@@ -181,199 +229,286 @@ class Gossip:
         believed, or is no news, is counted and changes nothing.
         """
         sender = self._peers.get(peer)
-        if sender is None:
+        if sender is None or self._twins.withdrawn:
             return
         content = parse_message_untrusted(message)
-        if isinstance(content, Statements):
+        if isinstance(content, LinkStates):
             for signed in content.items:
-                self._hear(peer, signed, now)
-        elif isinstance(content, Digest):
-            self._compare(sender, content)
+                self._hear_link_state(peer, signed, now)
+        elif isinstance(content, Services):
+            self._hear_services(peer, content, now)
+        elif isinstance(content, Compare):
+            self._compare(peer, sender, content)
+        elif isinstance(content, Versions):
+            self._hear_versions(peer, sender, content, now)
         elif isinstance(content, Pull):
             self._answer(sender, content)
         else:
             self.counters["unknown_message"] += 1
+        self._settle(now)
 
     def messages_to_send(self, now: float) -> list[tuple[bytes, bytes]]:
-        """All there is to send, as (neighbour, message), in order for each neighbour."""
+        """All there is to send now, as (neighbour, message), in order for each neighbour."""
         self._awake = False
-        return [(peer, message) for peer, waiting in self._peers.items() for message in self._drain(waiting)]
+        if self._twins.withdrawn:
+            return []
+        return [
+            (peer, message)
+            for peer, neighbour in self._peers.items()
+            for message in neighbour.messages(self._known, peer, now)
+        ]
 
     def next_timeout(self) -> float:
         """When `handle_timeout` wants to be called; `inf` for never."""
-        jump_at = inf if self._older_self is None else self._jump_after
-        digest_at = min((peer.digest_at for peer in self._peers.values()), default=inf)
-        return min(self._link_pace.due, self._service_pace.due, self._sweep_at, jump_at, digest_at)
+        if self._twins.withdrawn:
+            return inf
+        of_peers = min((min(peer.compare_at, peer.bulk_at) for peer in self._peers.values()), default=inf)
+        return min(self._link_pace.due, self._service_pace.due, self._sweep_at, self._twins.due, of_peers)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""
-        if self._older_self is not None and now >= self._jump_after:
+        if now >= self._twins.due:
             self._jump(now)
         self._tell_due(now)
         for peer in self._peers.values():
-            if now >= peer.digest_at:
-                peer.digest = True
-                peer.digest_at = self._next_digest(now)
+            if now >= peer.compare_at:
+                peer.compare = True
+                peer.compare_at = self._next_compare(now)
+                self._has_output()
+            if now >= peer.bulk_at:
+                peer.bulk_at = inf
                 self._has_output()
         if now >= self._sweep_at:
-            self._sweep_at = self._known.sweep(now)
+            self._sweep_at, gone = self._known.sweep(now)
+            for origin, names in gone:
+                self._changed(origin, names, now)
+            self._settle(now)
 
     # Telling.
 
     def _tell_due(self, now: float) -> None:
         if self._link_pace.due <= now:
             self._link_pace.told(now)
-            self._tell_links()
-            self._look_for_the_lost(now)
+            self._tell_links(now)
         if self._service_pace.due <= now:
             self._service_pace.told(now)
-            self._tell_services()
+            self._tell_services(now)
+        self._settle(now)
 
-    def _tell_links(self) -> None:
-        links = sorted(((peer.cost, neighbour) for neighbour, peer in self._peers.items()))
+    def _tell_links(self, now: float) -> None:
+        links = sorted((peer.terms.cost, neighbour) for neighbour, peer in self._peers.items())
         if len(links) > MAX_EDGES:
             self.counters["links_not_told"] += len(links) - MAX_EDGES
-        statement = pack_link_state(
-            LinkState(
-                network=self.network,
-                origin=self.me,
-                public=self._public,
-                epoch=self._epoch,
-                seq=self._next_seq(Kind.LINK_STATE),
-                name=self._name,
-                addresses=self._addresses,
-                links=tuple(sorted((neighbour, cost) for cost, neighbour in links[:MAX_EDGES])),
-                transit=True,
-            )
+        told = sorted(neighbour for _, neighbour in links[:MAX_EDGES])
+        self._state = replace(
+            self._state,
+            seq=self._state.seq + 1,
+            links=tuple((neighbour, self._peers[neighbour].terms) for neighbour in told),
         )
-        self._tell(statement)
+        packed = pack_link_state(self._state)
+        signed = Signed(packed, self._sign(to_sign(packed)))
+        state = parse_statement_untrusted(signed, self._node_id)
+        assert isinstance(state, LinkState)
+        self._take_link_state(state, signed, now)
 
-    def _tell_services(self) -> None:
+    def _tell_services(self, now: float) -> None:
+        wanted = by_name(self._tellable())
+        names = [name for name in (*self._told, *wanted) if self._told.get(name) != wanted.get(name)]
+        change = {name: wanted.get(name, ()) for name in names}
+        self._told = wanted
+        self._services_seq += 1
+        at = self._state.epoch, self._services_seq
+        services = self._known.change_own(change, at)
+        root = ServiceRoot(
+            network=self.network, origin=self.me, public=self._state.public, epoch=at[0], seq=at[1],
+            count=services.count, root=services.root,
+        )  # fmt: skip
+        packed = pack_service_root(root)
+        signed = Signed(packed, self._sign(to_sign(packed)))
+        statement = parse_statement_untrusted(signed, self._node_id)
+        assert isinstance(statement, ServiceRoot)
+        self._flood_map(self.me, self._known.keep_own(statement, signed, services, change), now)
+
+    def _tellable(self) -> list[ServiceEntry]:
         told: list[ServiceEntry] = []
-        packed: list[bytes] = []
-        room = MAX_BODY - 8  # for the array's header
-        for entry in self._entries.values():
-            data = pack_entry(entry)
-            room -= len(data)
-            if room < 0 or len(packed) == MAX_SERVICES:
-                self.counters["services_not_told"] += len(self._entries) - len(packed)
+        room = MAX_BODY
+        for key in sorted(self._offered):
+            entry = self._offered[key]
+            if not entry.packed:
+                entry = self._offered[key] = replace(entry, packed=pack_entry(entry))
+            room -= len(entry.packed)
+            if room < 0 or len(told) == MAX_SERVICES:
+                self.counters["services_not_told"] += len(self._offered) - len(told)
                 break
-            packed.append(data)
             told.append(entry)
-        body = pack_body(packed)
-        statement = pack_service_map(
-            ServiceMap(
-                network=self.network,
-                origin=self.me,
-                public=self._public,
-                epoch=self._epoch,
-                seq=self._next_seq(Kind.SERVICES),
-                count=len(packed),
-                root=root_of(body),
-            )
-        )
-        self._tell(statement, body, told)
+        return told
 
-    def _tell(self, packed: bytes, body: bytes = b"", entries: Sequence[ServiceEntry] = ()) -> None:
-        signed = Signed(packed, self._sign(to_sign(packed)), body)
-        statement = parse_statement_untrusted(signed)
-        assert statement is not None
-        self._flood(self._known.take(statement, signed, entries))
-
-    def _next_seq(self, kind: Kind) -> int:
-        self._seqs[kind] += 1
-        return self._seqs[kind]
+    def _jump(self, now: float) -> None:
+        epoch, seq = self._twins.jump(now)
+        self.counters["jumps"] += 1
+        self._state = replace(self._state, epoch=max(self._state.epoch, epoch), seq=max(self._state.seq, seq))
+        self._services_seq = max(self._services_seq, seq)
+        self._tell_links(now)
+        self._tell_services(now)
+        self._settle(now)
 
     # Listening.
 
-    def _hear(self, peer: bytes, signed: Signed, now: float) -> None:
-        statement = parse_statement_untrusted(signed)
-        if statement is None:
+    def _hear_link_state(self, peer: bytes, signed: Signed, now: float) -> None:
+        state = parse_statement_untrusted(signed, self._node_id)
+        if not isinstance(state, LinkState):
             self.counters["unknown_statement"] += 1
-        elif (refusal := self._known.refusal(statement, signed)) is not None:
+            return
+        refusal = self._known.refusal(state, signed)
+        if refusal in (None, Refusal.DUPLICATE):
+            self._peers[peer].knows((Kind.LINK_STATE, state.origin), state.version)
+        if refusal is not None:
             self.counters[refusal.value] += 1
-        elif statement.origin == self.me:
-            self._meet_older_self(statement.version, now)
+        elif state.origin == self.me:
+            self._twins.met(state.epoch, state.seq, now, state)
         else:
-            # Entries that are signed and cannot be read end this link: an honest neighbour would not have taken them.
-            entries = parse_entries_untrusted(signed.body, statement.count) if isinstance(statement, ServiceMap) else ()
-            self._flood(self._known.take(statement, signed, entries), source=peer)
-            self._look_for_the_lost(now, stranger=statement.origin not in self._known.origins)
+            self._take_link_state(state, signed, now)
 
-    def _meet_older_self(self, version: Version, now: float) -> None:
-        """Others have something newer of this node than it has said: from before a restart, or of a twin with its key.
+    def _hear_services(self, peer: bytes, told: Services, now: float) -> None:
+        root = parse_statement_untrusted(told.signed, self._node_id)
+        if not isinstance(root, ServiceRoot):
+            self.counters["unknown_statement"] += 1
+            return
+        partial = self._partial.pop(peer, None)
+        if partial is not None and partial.signed != told.signed:
+            self.counters["cut_short"] += 1
+            partial = None
+        refusal = self._known.refusal(root, told.signed)
+        if refusal in (None, Refusal.DUPLICATE):
+            self._peers[peer].knows((Kind.SERVICES, root.origin), root.version)
+        if refusal is not None:
+            self.counters[refusal.value] += 1
+        elif root.origin == self.me:
+            self._twins.met(root.epoch, root.seq, now)
+        else:
+            self._take_services(peer, root, told, partial, now)
 
-        It jumps above (RFC 2328, 13.4), or nobody would listen to it again.
-        """
-        self._older_self = max(self._older_self or (0, 0), version[:2])
-        if now >= self._jump_after:
-            self._jump(now)
+    def _take_services(
+        self, peer: bytes, root: ServiceRoot, told: Services, partial: _Partial | None, now: float
+    ) -> None:
+        change = by_name(map(self._entry, told.entries))
+        if sum(map(len, change.values())) != len(set(told.entries)):
+            self.counters[Refusal.BAD_ROOT] += 1
+            return
+        if told.base > _NOTHING:
+            names = self._known.take_services(root, told.signed, {**dict.fromkeys(told.gone, ()), **change})
+            if names is None:
+                # Either it does not fit what this node has, and what is missing is asked for, or nothing fits it.
+                have = self._known.map_of(root.origin)
+                fits = have is not None and have.at == told.base
+                self.counters[Refusal.BAD_ROOT if fits else Refusal.GAP] += 1
+                self._ask(peer, (Kind.SERVICES, root.origin), now, again=fits)
+                return
+        else:
+            services = partial.services if partial else ServiceMap()
+            services.update(change, _NOTHING)
+            if services.count > root.count or services.size > MAX_BODY:
+                self.counters[Refusal.TOO_MANY_SERVICES] += 1
+                return
+            if told.more:
+                self._partial[peer] = _Partial(root, told.signed, services)
+                return
+            if (services.count, services.root) != (root.count, root.root):
+                self.counters[Refusal.BAD_ROOT] += 1
+                return
+            names = self._known.take_map(root, told.signed, services)
+        self._flood_map(root.origin, names, now)
 
-    def _jump(self, now: float) -> None:
-        assert self._older_self is not None
-        epoch, seq = self._older_self
-        self._older_self = None
-        self._jump_after = now + JUMP_EVERY
-        self.counters["jumps"] += 1
-        self._epoch = max(self._epoch, epoch)
-        self._seqs = {kind: max(mine, seq) for kind, mine in self._seqs.items()}
-        self._tell_links()
-        self._tell_services()
+    def _hear_versions(self, peer: bytes, sender: Neighbour, versions: Versions, now: float) -> None:
+        sender.said(versions)
+        if versions.ask:
+            sender.complete |= dict.fromkeys(sorted(versions.complete))
+            self._has_output()
+        for kind, origin, version in versions.versions:
+            if self._known.lacks(kind, origin, version):
+                self._ask(peer, (kind, origin), now)
 
-    def _look_for_the_lost(self, now: float, *, stranger: bool = False) -> None:
-        """If the topology has changed, or somebody unknown has told something, look soon who is out of reach."""
-        if self._swept != self._known.topology or stranger:
-            self._swept = self._known.topology
+    def _compare(self, peer: bytes, sender: Neighbour, compare: Compare) -> None:
+        theirs = {Kind.LINK_STATE: compare.link_states, Kind.SERVICES: compare.services}
+        different = [kind for kind, root in theirs.items() if root != self._known.root(kind, peer)]
+        if different:
+            self.counters["differences"] += 1
+            sender.complete |= dict.fromkeys(different)
+            sender.ask = True
+            self._has_output()
+
+    def _answer(self, sender: Neighbour, pull: Pull) -> None:
+        for kind, origin, point in pull.wanted:
+            if self._known.kept(kind, origin) is not None:
+                sender.wants((kind, origin), point)
+                self._has_output()
+
+    def _ask(self, peer: bytes, key: tuple[Kind, bytes], now: float, *, again: bool = False) -> None:
+        """Asks a neighbour for something, unless another one is about to send it. `again` asks for all of it."""
+        until, asked = self._asked.get(key, (-inf, peer))
+        pulls = self._peers[peer].pulls
+        if (now < until and asked != peer and asked in self._peers) or len(pulls) >= 2 * MAX_ORIGINS:
+            return
+        if len(self._asked) >= 2 * MAX_ORIGINS:
+            self._asked = {each: wait for each, wait in self._asked.items() if wait[0] > now}
+        self._asked[key] = (now + PATIENCE, peer)
+        services = self._known.map_of(key[1]) if key[0] is Kind.SERVICES and not again else None
+        pulls[key] = services.at if services else _NOTHING
+        self._has_output()
+
+    def _entry(self, packed: bytes) -> ServiceEntry:
+        """The entry; the same one for all origins that offer the same."""
+        entry = self._shared.get(packed)
+        if entry is None:
+            if len(self._shared) >= SHARED:
+                self._shared.clear()
+            entry = self._shared[packed] = parse_entry_untrusted(packed)
+        return entry
+
+    # What follows from a change.
+
+    def _take_link_state(self, state: LinkState, signed: Signed, now: float) -> None:
+        names = self._known.take_link_state(state, signed)
+        for peer in self._peers.values():
+            peer.link_states[state.origin] = None
+        self._changed(state.origin, names, now)
+
+    def _flood_map(self, origin: bytes, names: Collection[str], now: float) -> None:
+        for id, peer in self._peers.items():
+            if self._known.is_for(origin, id):
+                peer.maps[origin] = None
+        if not self._known.is_for(origin, self.me):  # it is kept for a while: the graph may be late
             self._sweep_at = min(self._sweep_at, now + SWEEP_AFTER)
+        self._changed(origin, names, now)
 
-    def _compare(self, sender: _Peer, digest: Digest) -> None:
-        """A neighbour says what it knows. What this node lacks it pulls."""
-        for kind, origin, version in digest.versions:
-            if self._known.lacks(kind, origin, version) and len(sender.pulls) < 2 * MAX_ORIGINS:
-                sender.pulls[kind, origin] = None
+    def _changed(self, origin: bytes, names: Collection[str], now: float) -> None:
+        """Something is known that was not: whoever listens is told, and soon is looked whether it came to all."""
+        for peer in self._peers.values():
+            peer.compare_at = min(peer.compare_at, now + COMPARE_AFTER * self._random.uniform(0.75, 1.25))
+        self._has_output()
+        if names and self._listener is not None:
+            self._listener.services_changed(origin, names, now)
+
+    def _settle(self, now: float) -> None:
+        """After a change of topology: who is to be told more services, and who is out of reach?"""
+        if self._topology == self._known.topology:
+            return
+        self._topology = self._known.topology
+        self._sweep_at = min(self._sweep_at, now + SWEEP_AFTER)
+        for id, peer in self._peers.items():
+            in_scope = frozenset(origin for origin in self._known.mapped() if self._known.is_for(origin, id))
+            new = [origin for origin in self._known.mapped() if origin in in_scope and origin not in peer.in_scope]
+            peer.in_scope = in_scope
+            if new:
+                peer.offers |= dict.fromkeys(new)
                 self._has_output()
-
-    def _answer(self, sender: _Peer, pull: Pull) -> None:
-        for kind, origin in pull.keys:
-            if self._known.get(kind, origin) is not None:
-                sender.items[kind, origin] = None
-                self._has_output()
-
-    # Sending.
-
-    def _flood(self, key: tuple[Kind, bytes], *, source: bytes = b"") -> None:
-        for peer, waiting in self._peers.items():
-            if peer != source:
-                waiting.items[key] = None
-                self._has_output()
+        if self._listener is not None:
+            self._listener.topology_changed(now)
 
     def _has_output(self) -> None:
-        if not self._awake:
+        if self._peers and not self._awake:
             self._awake = True
             self._wake()
 
-    def _next_digest(self, now: float) -> float:
-        return now + DIGEST_EVERY * self._random.uniform(0.75, 1.25)
-
-    def _drain(self, waiting: _Peer) -> Iterator[bytes]:
-        items, waiting.items = waiting.items, {}
-        pulls, waiting.pulls = waiting.pulls, {}
-        batch: list[Signed] = []
-        size = 0
-        for kind, origin in items:
-            kept = self._known.get(kind, origin)
-            if kept is None:
-                continue
-            length = sum(map(len, kept.signed))
-            if batch and size + length > BATCH:
-                yield pack_statements(batch)
-                batch, size = [], 0
-            batch.append(kept.signed)
-            size += length
-        if batch:
-            yield pack_statements(batch)
-        if pulls:
-            yield pack_pull(pulls)
-        if waiting.digest:
-            waiting.digest = False
-            yield pack_digest(self._known.reachable_versions())
+    def _next_compare(self, now: float) -> float:
+        return now + COMPARE_EVERY * self._random.uniform(0.75, 1.25)

@@ -4,9 +4,8 @@ Instances stay behind their node. Others learn how many there are and what they 
 with them.
 """
 
-import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from sdk.types import MAX_NAME, Instance, Service
@@ -16,7 +15,9 @@ from .statement import Statement
 MAX_SERVICES: Final = 20_000
 """Most entries one origin may tell; about 1 MB."""
 MAX_BODY: Final = 3 << 20
-"""Most bytes of entries one origin may tell, so that they fit into one message on a link (4 MiB)."""
+"""Most bytes of packed entries one origin may tell."""
+MAX_ALL_SERVICES: Final = 250_000
+"""Most entries of all origins together; some 150 MB if no two are alike."""
 MAX_LABELS: Final = 32
 """Most labels of an entry."""
 MAX_PROTOCOLS: Final = 8
@@ -41,6 +42,8 @@ class ServiceEntry:
     """Share of calls it is good for: the number of instances that can be called. With 0 it is listed only."""
     labels: tuple[tuple[str, str], ...]
     """The service's metadata, sorted by key."""
+    packed: bytes = field(default=b"", compare=False, repr=False)
+    """The entry as it travels, with what a newer node may have added; empty until it does."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -49,18 +52,13 @@ class ServiceEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceMap(Statement):
-    """A node's word about everything it offers. The entries themselves travel beside it."""
+class ServiceRoot(Statement):
+    """A node's word about everything it offers. The entries themselves travel beside it, whole or as a change."""
 
     count: int
     """How many entries there are."""
     root: bytes
-    """Hash over all of them."""
-
-
-def root_of(body: bytes) -> bytes:
-    """The hash that stands for the packed entries: SHA-256."""
-    return hashlib.sha256(body).digest()
+    """Hash over all of them (see servicemap.py)."""
 
 
 def is_callable(instance: Instance) -> bool:
@@ -93,8 +91,12 @@ def entry_of(service: Service) -> ServiceEntry | None:
 
 
 def by_name(entries: Iterable[ServiceEntry]) -> dict[str, tuple[ServiceEntry, ...]]:
-    """The entries of each service, in the order given."""
+    """The entries of each service, by version."""
     found: dict[str, list[ServiceEntry]] = {}
     for entry in entries:
         found.setdefault(entry.service, []).append(entry)
-    return {name: tuple(group) for name, group in found.items()}
+    return {name: tuple(sorted(group, key=_version)) for name, group in found.items()}
+
+
+def _version(entry: ServiceEntry) -> str:
+    return entry.version

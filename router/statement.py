@@ -42,8 +42,6 @@ class Signed(NamedTuple):
     statement: bytes
     """Packed; what was signed."""
     signature: bytes
-    body: bytes = b""
-    """For services: the packed entries that the statement's root is the hash of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +51,9 @@ class Statement:
     network: str
     """Name of the network it was made for."""
     origin: bytes
-    """Node id of who says it."""
+    """Node id of who says it: the hash of the public key, and not sent beside it."""
     public: bytes
-    """The origin's public key; the node id is its hash."""
+    """The origin's public key."""
     epoch: int
     """See `Version`."""
     seq: int

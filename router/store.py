@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from .linkstate import MAX_EDGES, LinkState
-from .services import MAX_BODY, MAX_SERVICES, ServiceMap, root_of
+from .services import MAX_SERVICES, ServiceRoot
 from .statement import Signed, Statement, Version, to_sign
 
 MAX_ORIGINS: Final = 1000
@@ -30,12 +30,12 @@ class Refusal(enum.StrEnum):
     """Older than what is known: late, or replayed."""
     OTHER_NETWORK = "other_network"
     """Made for a network of another name."""
-    WRONG_ID = "wrong_id"
-    """Its origin is not the hash of its key."""
     BAD_SIGNATURE = "bad_signature"
     """Not signed by its origin, or changed since."""
     BAD_ROOT = "bad_root"
     """The entries that came with it are not those it speaks of."""
+    GAP = "gap"
+    """A change to a state that is not known here: what lies between is asked for."""
     TOO_MANY_ORIGINS = "too_many_origins"
     TOO_MANY_EDGES = "too_many_edges"
     TOO_MANY_SERVICES = "too_many_services"
@@ -52,9 +52,8 @@ class Kept(NamedTuple, Generic[S]):
 class Store(Generic[S]):
     """The newest statement of each origin."""
 
-    def __init__(self, *, network: str, node_id: Callable[[bytes], bytes], verify: Verify) -> None:
+    def __init__(self, *, network: str, verify: Verify) -> None:
         self._network = network
-        self._node_id = node_id
         self._verify = verify
         self._kept: dict[bytes, Kept[S]] = {}
 
@@ -90,14 +89,10 @@ class Store(Generic[S]):
             return Refusal.TOO_MANY_ORIGINS
         if isinstance(statement, LinkState) and len(statement.links) > MAX_EDGES:
             return Refusal.TOO_MANY_EDGES
-        if isinstance(statement, ServiceMap) and (statement.count > MAX_SERVICES or len(signed.body) > MAX_BODY):
+        if isinstance(statement, ServiceRoot) and statement.count > MAX_SERVICES:
             return Refusal.TOO_MANY_SERVICES
-        if self._node_id(statement.public) != statement.origin:
-            return Refusal.WRONG_ID
         if not self._verify(statement.public, signed.signature, to_sign(signed.statement)):
             return Refusal.BAD_SIGNATURE
-        if isinstance(statement, ServiceMap) and root_of(signed.body) != statement.root:
-            return Refusal.BAD_ROOT
         return None
 
     def keep(self, statement: S, signed: Signed) -> None:

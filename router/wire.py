@@ -1,82 +1,136 @@
 """Gossip messages and statements as bytes: msgpack arrays, in which what a newer node appends is skipped.
 
-    message    [1, [[statement, signature, body], ...]]                   statements told
-               [2, [[kind, origin, epoch, seq, mark], ...]]               digest: what the sender knows
-               [3, [[kind, origin], ...]]                                 pull: what the sender asks for
-    statement  [1, network, origin, public, epoch, seq, name, [address, ...], [[neighbour, cost], ...], transit]
-               [2, network, origin, public, epoch, seq, count, root]      its body is [entry, ...]
-    entry      [service, version, [protocol, ...], instances, weight, [[key, value], ...]]
+    message    [1, [[statement, signature], ...]]                          link states told
+               [2, statement, signature, base epoch, base seq, more,
+                [name gone, ...], [entry, ...]]                            services told
+               [3, root of link states, root of services]                  compare: what the sender knows, in two hashes
+               [4, flags, [[kind, origin, epoch, seq, mark], ...]]         versions: the same by origin
+               [5, [[kind, origin, epoch, seq], ...]]                      pull: what is asked for, and what is there
+    statement  [1, network, public, epoch, seq, born, name, [address, ...],
+                [[neighbour, delay, loss, price], ...], transit, radius]
+               [2, network, public, epoch, seq, count, root]
+    entry      [service, version, [protocol, ...], instances, weight, [key, value, ...]], packed on its own
 
 Messages and statements of an unknown kind are no error: a newer node may have more to say.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
 from sdk.errors import RemoteProtocolError
 
-from .linkstate import MAX_COST, LinkState
-from .services import MAX_INSTANCES, MAX_LABELS, MAX_PROTOCOLS, ServiceEntry, ServiceMap, is_tellable
+from .linkstate import MAX_COST, MAX_RADIUS, LinkState, LinkTerms
+from .servicemap import Point
+from .services import MAX_INSTANCES, MAX_LABELS, MAX_PROTOCOLS, ServiceEntry, ServiceRoot, is_tellable
 from .statement import ID_SIZE, MARK_SIZE, PUBLIC_SIZE, Kind, Signed, Version
 
-MAX_MESSAGE: Final = 4 << 20
-"""Longest message, in bytes: what a link puts together from its pieces."""
+MAX_MESSAGE: Final = 256 << 10
+"""Longest message, in bytes. Own messages are shorter (see neighbour.py) but for the longest single entries."""
 MAX_ADDRESSES: Final = 16
 """Most addresses of a node."""
+MAX_ENTRY: Final = 96 << 10
+"""Longest packed entry, in bytes: 32 labels of 255 characters each way fit."""
 
 _MAX_ARRAY: Final = 4096
-"""Longest array but the entries; above all bounds that are counted rather than punished."""
-_MAX_ENTRIES: Final = 65536
-"""The same for entries."""
+"""Longest array; above all bounds that are counted rather than punished."""
 _MAX_NUMBER: Final = 1 << 63
 _MAX_SIGNATURE: Final = 64
-_ROOT_SIZE: Final = 32
+ROOT_SIZE: Final = 32
 
-_STATEMENTS: Final = 1
-_DIGEST: Final = 2
-_PULL: Final = 3
+_LINK_STATES: Final = 1
+_SERVICES: Final = 2
+_COMPARE: Final = 3
+_VERSIONS: Final = 4
+_PULL: Final = 5
+
+_ASK: Final = 1  # the flag that a list of one kind is complete is the bit of that kind's number
 
 _KINDS: Final = {int(kind): kind for kind in Kind}
 
 _pack = msgpack.Packer(autoreset=True).pack
 
+NodeId = Callable[[bytes], bytes]
+"""public key -> id of the node."""
 
-class Statements(NamedTuple):
-    """Something is told, for the first time or once more."""
+
+class LinkStates(NamedTuple):
+    """Nodes speak of themselves and their links."""
 
     items: tuple[Signed, ...]
 
 
-class Digest(NamedTuple):
-    """Everything the sender knows, by version."""
+class Services(NamedTuple):
+    """A node's services, or a change of them."""
 
+    signed: Signed
+    base: Point
+    """The state that this is a change to; (0, 0) when it is all there is."""
+    more: bool
+    """Whether the next message goes on with the same."""
+    gone: tuple[str, ...]
+    """Names of services that are offered no more."""
+    entries: tuple[bytes, ...]
+    """Packed entries: all versions of each service named."""
+
+
+class Compare(NamedTuple):
+    """Everything the sender knows that the receiver should know too, in two hashes."""
+
+    link_states: bytes
+    services: bytes
+
+
+class Versions(NamedTuple):
+    """What the sender knows, by origin."""
+
+    complete: frozenset[Kind]
+    """Of which kinds this is all that the receiver should know too."""
+    ask: bool
+    """Whether the receiver is to answer in kind."""
     versions: tuple[tuple[Kind, bytes, Version], ...]
 
 
 class Pull(NamedTuple):
-    """The sender asks for the newest statements of this kind and origin."""
+    """The sender asks for the newest of these, and says which state it has."""
 
-    keys: tuple[tuple[Kind, bytes], ...]
+    wanted: tuple[tuple[Kind, bytes, Point], ...]
 
 
-def pack_statements(items: Iterable[Signed]) -> bytes:
-    """A message that tells."""
-    packed: bytes = _pack((_STATEMENTS, tuple(items)))
+Message = LinkStates | Services | Compare | Versions | Pull
+
+
+def pack_link_states(items: Iterable[Signed]) -> bytes:
+    """A message that tells link states."""
+    packed: bytes = _pack((_LINK_STATES, tuple(items)))
     return packed
 
 
-def pack_digest(versions: Iterable[tuple[Kind, bytes, Version]]) -> bytes:
+def pack_services(services: Services) -> bytes:
+    """A message that tells services, or a part of them."""
+    (statement, signature), base, more, gone, entries = services
+    packed: bytes = _pack((_SERVICES, statement, signature, *base, more, gone, entries))
+    return packed
+
+
+def pack_compare(compare: Compare) -> bytes:
+    """A message that compares everything."""
+    packed: bytes = _pack((_COMPARE, *compare))
+    return packed
+
+
+def pack_versions(versions: Versions) -> bytes:
     """A message that says what is known."""
-    packed: bytes = _pack((_DIGEST, [(kind, origin, *version) for kind, origin, version in versions]))
+    flags = sum(1 << kind for kind in versions.complete) + _ASK * versions.ask
+    packed: bytes = _pack((_VERSIONS, flags, [(kind, origin, *version) for kind, origin, version in versions.versions]))
     return packed
 
 
-def pack_pull(keys: Iterable[tuple[Kind, bytes]]) -> bytes:
+def pack_pull(wanted: Iterable[tuple[Kind, bytes, Point]]) -> bytes:
     """A message that asks."""
-    packed: bytes = _pack((_PULL, tuple(keys)))
+    packed: bytes = _pack((_PULL, [(kind, origin, *point) for kind, origin, point in wanted]))
     return packed
 
 
@@ -84,34 +138,24 @@ def pack_link_state(state: LinkState) -> bytes:
     """The statement of a link state."""
     packed: bytes = _pack(
         (
-            Kind.LINK_STATE, state.network, state.origin, state.public, state.epoch, state.seq,
-            state.name, state.addresses, state.links, state.transit,
+            Kind.LINK_STATE, state.network, state.public, state.epoch, state.seq, state.born, state.name,
+            state.addresses, [(neighbour, *terms) for neighbour, terms in state.links], state.transit, state.radius,
         )
     )  # fmt: skip
     return packed
 
 
-def pack_service_map(services: ServiceMap) -> bytes:
-    """The statement of a service map."""
-    packed: bytes = _pack(
-        (
-            Kind.SERVICES, services.network, services.origin, services.public, services.epoch, services.seq,
-            services.count, services.root,
-        )
-    )  # fmt: skip
+def pack_service_root(root: ServiceRoot) -> bytes:
+    """The statement that goes with services."""
+    packed: bytes = _pack((Kind.SERVICES, root.network, root.public, root.epoch, root.seq, root.count, root.root))
     return packed
 
 
 def pack_entry(entry: ServiceEntry) -> bytes:
-    """One entry of a body."""
-    packed: bytes = _pack((entry.service, entry.version, entry.protocols, entry.instances, entry.weight, entry.labels))
+    """One entry."""
+    labels = [text for pair in entry.labels for text in pair]
+    packed: bytes = _pack((entry.service, entry.version, entry.protocols, entry.instances, entry.weight, labels))
     return packed
-
-
-def pack_body(packed_entries: Sequence[bytes]) -> bytes:
-    """The body of a service map."""
-    header: bytes = msgpack.Packer().pack_array_header(len(packed_entries))
-    return header + b"".join(packed_entries)
 
 
 def mark_of(statement: bytes) -> bytes:
@@ -119,67 +163,90 @@ def mark_of(statement: bytes) -> bytes:
     return hashlib.sha256(statement).digest()[:MARK_SIZE]
 
 
-def parse_message_untrusted(message: bytes) -> Statements | Digest | Pull | None:
-    """Reads a message, not yet the statements in it; None when its kind is unknown."""
+def parse_message_untrusted(message: bytes) -> Message | None:
+    """Reads a message, not yet the statements and entries in it; None when its kind is unknown."""
     if len(message) > MAX_MESSAGE:
         raise RemoteProtocolError(f"gossip message is longer than {MAX_MESSAGE} bytes")
-    kind, items = _items(_unpack(message, "message"), 2, "message")
-    if type(kind) is not int:
+    fields = _array(_unpack(message, "message"), "message")
+    if not fields or type(fields[0]) is not int:
         raise RemoteProtocolError("gossip message has no kind")
-    if kind == _STATEMENTS:
-        return Statements(tuple(_signed(item) for item in _array(items, "statements")))
-    if kind == _DIGEST:
-        return Digest(tuple(entry for item in _array(items, "digest") if (entry := _digest_entry(item)) is not None))
+    kind = fields[0]
+    if kind == _LINK_STATES:
+        return LinkStates(tuple(_signed(*_items(item, 2, "item")) for item in _array(_items(fields, 2)[1], "items")))
+    if kind == _SERVICES:
+        _, statement, signature, epoch, seq, more, gone, entries = _items(fields, 8)
+        return Services(
+            _signed(statement, signature),
+            (_number(epoch, 0, _MAX_NUMBER, "epoch"), _number(seq, 0, _MAX_NUMBER, "seq")),
+            _flag(more, "more"),
+            _texts(gone, _MAX_ARRAY, "names"),
+            tuple(map(_entry_bytes, _array(entries, "entries"))),
+        )
+    if kind == _COMPARE:
+        _, link_states, services = _items(fields, 3)
+        return Compare(_bytes(link_states, ROOT_SIZE, "root"), _bytes(services, ROOT_SIZE, "root"))
+    if kind == _VERSIONS:
+        _, flags, items = _items(fields, 3)
+        _number(flags, 0, 255, "flags")
+        complete = frozenset(kind for kind in Kind if flags & 1 << kind)
+        versions = (_version(item) for item in _array(items, "versions"))
+        return Versions(complete, bool(flags & _ASK), tuple(each for each in versions if each is not None))
     if kind == _PULL:
-        return Pull(tuple(key for item in _array(items, "pull") if (key := _key(item)) is not None))
+        wanted = (_want(item) for item in _array(_items(fields, 2)[1], "pull"))
+        return Pull(tuple(each for each in wanted if each is not None))
     return None
 
 
-def parse_statement_untrusted(signed: Signed) -> LinkState | ServiceMap | None:
+def parse_statement_untrusted(signed: Signed, node_id: NodeId) -> LinkState | ServiceRoot | None:
     """Reads a statement, of which nothing is verified yet; None when its kind is unknown."""
     fields = _array(_unpack(signed.statement, "statement"), "statement")
     kind = _KINDS.get(fields[0]) if fields and type(fields[0]) is int else None
     if kind is None:
         return None
-    _, network, origin, public, epoch, seq = _items(fields, 6, "statement")
+    _, network, public, epoch, seq = _items(fields, 5)
     _text(network, "network")
-    _bytes(origin, ID_SIZE, "origin")
     _bytes(public, PUBLIC_SIZE, "public key")
     _number(epoch, 0, _MAX_NUMBER, "epoch")
     _number(seq, 0, _MAX_NUMBER, "seq")
-    mark = mark_of(signed.statement)
+    mark, origin = mark_of(signed.statement), node_id(public)
     if kind is Kind.LINK_STATE:
-        name, addresses, links, transit = _items(fields[6:], 4, "link state")
-        if type(transit) is not bool:
-            raise RemoteProtocolError("transit of a link state is neither true nor false")
-        if signed.body:
-            raise RemoteProtocolError("a link state has a body")
+        born, name, addresses, links, transit, radius = _items(fields[5:], 6)
         return LinkState(
             network=network, origin=origin, public=public, epoch=epoch, seq=seq, mark=mark,
-            name=_text(name, "name"), addresses=_texts(addresses, MAX_ADDRESSES, "addresses"),
-            links=_links(links, origin), transit=transit,
+            born=_number(born, 0, _MAX_NUMBER, "born"), name=_text(name, "name"),
+            addresses=_texts(addresses, MAX_ADDRESSES, "addresses"), links=_links(links, origin),
+            transit=_flag(transit, "transit"), radius=_number(radius, 0, MAX_RADIUS, "radius"),
         )  # fmt: skip
-    count, root = _items(fields[6:], 2, "service map")
-    return ServiceMap(
+    count, root = _items(fields[5:], 2)
+    return ServiceRoot(
         network=network, origin=origin, public=public, epoch=epoch, seq=seq, mark=mark,
-        count=_number(count, 0, _MAX_NUMBER, "count"), root=_bytes(root, _ROOT_SIZE, "root"),
+        count=_number(count, 0, _MAX_NUMBER, "count"), root=_bytes(root, ROOT_SIZE, "root"),
     )  # fmt: skip
 
 
-def parse_entries_untrusted(body: bytes, count: int) -> tuple[ServiceEntry, ...]:
-    """Reads the body of a service map that says it has so many entries."""
-    entries = tuple(map(_entry, _array(_unpack(body, "services", _MAX_ENTRIES), "services")))
-    if len(entries) != count:
-        raise RemoteProtocolError(f"gossip speaks of {count} services and brings {len(entries)}")
-    if len({entry.key for entry in entries}) != count:
-        raise RemoteProtocolError("gossip brings one service twice")
-    return entries
+def parse_entry_untrusted(packed: bytes) -> ServiceEntry:
+    """Reads one packed entry."""
+    service, version, protocols, instances, weight, labels = _items(_unpack(packed, "service"), 6)
+    if not service:
+        raise RemoteProtocolError("gossip service has no name")
+    texts = _texts(labels, 2 * MAX_LABELS, "labels")
+    if len(texts) % 2:
+        raise RemoteProtocolError("gossip label has no value")
+    return ServiceEntry(
+        service=_text(service, "service"),
+        version=_text(version, "version"),
+        protocols=_texts(protocols, MAX_PROTOCOLS, "protocols"),
+        instances=_number(instances, 0, MAX_INSTANCES, "instances"),
+        weight=_number(weight, 0, MAX_INSTANCES, "weight"),
+        labels=tuple(zip(texts[::2], texts[1::2], strict=True)),
+        packed=packed,
+    )
 
 
-def _unpack(data: bytes, what: str, max_array: int = _MAX_ARRAY) -> Any:
+def _unpack(data: bytes, what: str) -> Any:
     try:
         # There are no maps and no extensions in gossip; without these bounds, small objects could take much memory.
-        return msgpack.unpackb(data, use_list=False, max_array_len=max_array, max_map_len=0, max_ext_len=0)
+        return msgpack.unpackb(data, use_list=False, max_array_len=_MAX_ARRAY, max_map_len=0, max_ext_len=0)
     except Exception as error:
         raise RemoteProtocolError(f"gossip {what} cannot be read: {type(error).__name__}") from None
 
@@ -190,7 +257,7 @@ def _array(data: Any, what: str) -> tuple[Any, ...]:
     return data
 
 
-def _items(data: Any, count: int, what: str) -> tuple[Any, ...]:
+def _items(data: Any, count: int, what: str = "message") -> tuple[Any, ...]:
     """The first so many items."""
     array = _array(data, what)
     if len(array) < count:
@@ -225,24 +292,36 @@ def _number(data: Any, least: int, most: int, what: str) -> int:
     return data
 
 
-def _signed(data: Any) -> Signed:
-    statement, signature, body = _items(data, 3, "told statement")
-    if type(statement) is not bytes or type(signature) is not bytes or type(body) is not bytes:
+def _flag(data: Any, what: str) -> bool:
+    if type(data) is not bool:
+        raise RemoteProtocolError(f"gossip {what} is neither true nor false")
+    return data
+
+
+def _signed(statement: Any, signature: Any) -> Signed:
+    if type(statement) is not bytes or type(signature) is not bytes:
         raise RemoteProtocolError("gossip told statement is not made of bytes")
     if len(signature) > _MAX_SIGNATURE:
         raise RemoteProtocolError("gossip signature is too long")
-    return Signed(statement, signature, body)
+    return Signed(statement, signature)
 
 
-def _key(data: Any) -> tuple[Kind, bytes] | None:
-    number, origin = _items(data, 2, "key")
+def _entry_bytes(data: Any) -> bytes:
+    if type(data) is not bytes or len(data) > MAX_ENTRY:
+        raise RemoteProtocolError("gossip entry is not made of bytes, or too long")
+    return data
+
+
+def _want(data: Any) -> tuple[Kind, bytes, Point] | None:
+    number, origin, epoch, seq = _items(data, 4, "pull")
     kind = _KINDS.get(_number(number, 0, _MAX_NUMBER, "kind"))
     _bytes(origin, ID_SIZE, "origin")
-    return None if kind is None else (kind, origin)
+    point = _number(epoch, 0, _MAX_NUMBER, "epoch"), _number(seq, 0, _MAX_NUMBER, "seq")
+    return None if kind is None else (kind, origin, point)
 
 
-def _digest_entry(data: Any) -> tuple[Kind, bytes, Version] | None:
-    number, origin, epoch, seq, mark = _items(data, 5, "digest entry")
+def _version(data: Any) -> tuple[Kind, bytes, Version] | None:
+    number, origin, epoch, seq, mark = _items(data, 5, "version")
     kind = _KINDS.get(_number(number, 0, _MAX_NUMBER, "kind"))
     _bytes(origin, ID_SIZE, "origin")
     version = Version(
@@ -253,34 +332,12 @@ def _digest_entry(data: Any) -> tuple[Kind, bytes, Version] | None:
     return None if kind is None else (kind, origin, version)
 
 
-def _links(data: Any, origin: bytes) -> tuple[tuple[bytes, int], ...]:
-    links: dict[bytes, int] = {}
+def _links(data: Any, origin: bytes) -> tuple[tuple[bytes, LinkTerms], ...]:
+    links: dict[bytes, LinkTerms] = {}
     for item in _array(data, "links"):
-        neighbour, cost = _items(item, 2, "link")
+        neighbour, *terms = _items(item, 4, "link")
         _bytes(neighbour, ID_SIZE, "neighbour")
         if neighbour == origin or neighbour in links:
             raise RemoteProtocolError("gossip links name a node twice")
-        links[neighbour] = _number(cost, 1, MAX_COST, "cost")
+        links[neighbour] = LinkTerms(*(_number(part, 0, MAX_COST, "cost") for part in terms))
     return tuple(links.items())
-
-
-def _entry(data: Any) -> ServiceEntry:
-    service, version, protocols, instances, weight, labels = _items(data, 6, "service")
-    if not service:
-        raise RemoteProtocolError("gossip service has no name")
-    pairs = _array(labels, "labels")
-    if len(pairs) > MAX_LABELS:
-        raise RemoteProtocolError(f"gossip labels are more than {MAX_LABELS}")
-    return ServiceEntry(
-        service=_text(service, "service"),
-        version=_text(version, "version"),
-        protocols=_texts(protocols, MAX_PROTOCOLS, "protocols"),
-        instances=_number(instances, 0, MAX_INSTANCES, "instances"),
-        weight=_number(weight, 0, MAX_INSTANCES, "weight"),
-        labels=tuple(map(_label, pairs)),
-    )
-
-
-def _label(data: Any) -> tuple[str, str]:
-    key, value = _items(data, 2, "label")
-    return _text(key, "label"), _text(value, "label")

@@ -14,10 +14,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from router.gossip import Gossip
+from router.linkstate import MAX_RADIUS, LinkTerms
 from router.services import ServiceEntry
 from router.statement import Signed
 from router.table import RoutingTable
-from router.wire import Statements, parse_message_untrusted
+from router.wire import LinkStates, Services, parse_message_untrusted
 
 NETWORK = "test"
 DELAY = 0.005
@@ -63,18 +64,32 @@ class RealKey(Key):
 
 
 def gossip(
-    key: Key, name: str = "", *, epoch: int = 1, network: str = NETWORK, wake: Callable[[], None] = lambda: None
+    key: Key,
+    name: str = "",
+    *,
+    epoch: int = 1,
+    network: str = NETWORK,
+    wake: Callable[[], None] = lambda: None,
+    transit: bool = True,
+    radius: int = MAX_RADIUS,
 ) -> Gossip:
     return Gossip(
         me=key.id, public=key.public, name=name, network=network, addresses=[f"tcp://{name}:8085"], epoch=epoch,
         sign=key.sign, verify=key.verify, node_id=node_id, random=Random(len(name)), wake=wake,
+        transit=transit, radius=radius,
     )  # fmt: skip
 
 
 def told_by(machine: Gossip, now: float = 0.0) -> list[Signed]:
     """The statements it is about to send."""
-    parsed = [parse_message_untrusted(message) for _, message in machine.messages_to_send(now)]
-    return [signed for message in parsed if isinstance(message, Statements) for signed in message.items]
+    told: list[Signed] = []
+    for _, message in machine.messages_to_send(now):
+        content = parse_message_untrusted(message)
+        if isinstance(content, LinkStates):
+            told += content.items
+        elif isinstance(content, Services):
+            told.append(content.signed)
+    return told
 
 
 def entry(service: str, version: str = "latest", *, instances: int = 1) -> ServiceEntry:
@@ -120,10 +135,12 @@ class Network:
     def __getitem__(self, name: str) -> Node:
         return self.nodes[name]
 
-    def start(self, name: str, *, epoch: int = 1) -> Node:
+    def start(self, name: str, *, epoch: int = 1, transit: bool = True, radius: int = MAX_RADIUS) -> Node:
         """A node starts, perhaps once more; its links do not come back by themselves."""
         key = self._key(name)
-        machine = gossip(key, name, epoch=epoch, wake=lambda: self._woken(name))
+        machine = gossip(
+            key, name, epoch=epoch, wake=lambda: self._woken(name), transit=transit, radius=radius
+        )
         self._names[key.id] = name
         self.nodes[name] = Node(name, key, machine, RoutingTable(gossip=machine, format_id=lambda id: self._names[id]))
         return self.nodes[name]
@@ -139,8 +156,8 @@ class Network:
     def link(self, link: str, cost: int = 1) -> None:
         self._links[link] = next(self._number)
         a, b = list(link)
-        self[a].gossip.link_up(self[b].key.id, cost, self.now)
-        self[b].gossip.link_up(self[a].key.id, cost, self.now)
+        self[a].gossip.link_up(self[b].key.id, LinkTerms(price=cost - 1), self.now)
+        self[b].gossip.link_up(self[a].key.id, LinkTerms(price=cost - 1), self.now)
 
     def cut(self, link: str) -> None:
         del self._links[link]
