@@ -10,6 +10,7 @@ import trio
 
 from proxy.switch import Switch
 from router.gossip import Gossip
+from router.linkstate import LinkTerms
 from router.metric import link_cost
 from router.services import ServiceEntry
 from sdk.timers import Timers
@@ -43,7 +44,8 @@ class Neighbours:
         """A link is up; of two links to one peer the tunnel keeps one, and the later call counts."""
         self._links[link.peer] = link
         self._switch.link_up(link.peer, link.port)
-        self.gossip.link_up(link.peer, link_cost(link.round_trip.srtt or 0.0), trio.current_time())
+        terms = LinkTerms(delay=link_cost(link.round_trip.srtt or 0.0) - 1)
+        self.gossip.link_up(link.peer, terms, trio.current_time())
         self._tell()
 
     def link_down(self, link: Link, reason: str) -> None:
