@@ -138,9 +138,7 @@ class Network:
     def start(self, name: str, *, epoch: int = 1, transit: bool = True, radius: int = MAX_RADIUS) -> Node:
         """A node starts, perhaps once more; its links do not come back by themselves."""
         key = self._key(name)
-        machine = gossip(
-            key, name, epoch=epoch, wake=lambda: self._woken(name), transit=transit, radius=radius
-        )
+        machine = gossip(key, name, epoch=epoch, wake=lambda: self._woken(name), transit=transit, radius=radius)
         self._names[key.id] = name
         self.nodes[name] = Node(name, key, machine, RoutingTable(gossip=machine, format_id=lambda id: self._names[id]))
         return self.nodes[name]
