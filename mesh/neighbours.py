@@ -11,7 +11,7 @@ import trio
 from proxy.switch import Switch
 from router.gossip import Gossip
 from router.linkstate import LinkTerms
-from router.metric import link_cost
+from router.metric import delay_cost
 from router.services import ServiceEntry
 from sdk.timers import Timers
 from tunnel.link import Link
@@ -44,7 +44,7 @@ class Neighbours:
         """A link is up; of two links to one peer the tunnel keeps one, and the later call counts."""
         self._links[link.peer] = link
         self._switch.link_up(link.peer, link.port)
-        terms = LinkTerms(delay=link_cost(link.round_trip.srtt or 0.0) - 1)
+        terms = LinkTerms(delay=delay_cost(link.round_trip.srtt or 0.0))
         self.gossip.link_up(link.peer, terms, trio.current_time())
         self._tell()
 
