@@ -9,6 +9,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from typing import Final
 
+from router.policy import Policy, Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private, split_address
 from tunnel.identity import DEFAULT_TOKEN
@@ -18,6 +19,12 @@ RESOLVERS: Final = ("registry", "static")
 
 MAX_NAME: Final = 255
 """Longest name of a node or network, in characters: as long as a DNS name may be."""
+
+MAX_PRICE: Final = 10_000
+"""Highest price of a link: more than a hundred times what the worst delay and loss cost together."""
+
+EVERY_LINK: Final = "*"
+"""Stands for every link that has no price of its own."""
 
 
 class PublicAddress(BadRequest):
@@ -52,6 +59,19 @@ class NodeConfig:
     """Where programs reach this node: `host:port`. Only loopback and private peers are let in."""
     name: str = ""
     """What people call this node, beside its id."""
+    advertise_strategy: str = "all"
+    """What others are told: `all` (and `best`, at present the same) tells the services here and carries others' calls;
+    `local` tells them to direct neighbours and carries nothing; `none` tells nothing, carries nothing and only calls.
+    """
+    exports: tuple[str, ...] = ()
+    """Patterns of the services that others are told of, as `Policy` has them; none for all."""
+    imports: tuple[str, ...] = ()
+    """Likewise, of the services at other nodes that programs here may call."""
+    gateway: str = ""
+    """Name or id of the node that takes calls for services nobody is known to offer; empty for none."""
+    link_prices: tuple[tuple[str, int], ...] = ()
+    """What a link costs beside its delay and loss, from 0 to 10,000, by the peer's id, its name, the address it was
+    dialled at, or `*` for every other; the first of these that has a price counts. One is the price of a hop."""
     registry: str = ""
     """Kind of the local registry; empty for the built-in default."""
     registry_address: str = ""
@@ -64,7 +84,11 @@ class NodeConfig:
             raise BadRequest(
                 f"--resolver (MICRO_NETWORK_RESOLVER) is {self.resolver!r}; known are {', '.join(RESOLVERS)}"
             )
-        for what, name in (("--network (MICRO_NETWORK)", self.network), ("--name (MICRO_NETWORK_NAME)", self.name)):
+        for what, name in (
+            ("--network (MICRO_NETWORK)", self.network),
+            ("--name (MICRO_NETWORK_NAME)", self.name),
+            ("--gateway (MICRO_NETWORK_GATEWAY)", self.gateway),
+        ):
             if len(name) > MAX_NAME or not name.isprintable():
                 raise BadRequest(f"{what} is longer than {MAX_NAME} characters or not printable")
         if not self.network:
@@ -79,6 +103,33 @@ class NodeConfig:
         check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
         if self.default_token and is_public(host):
             raise PublicAddress(self.address)
+        self._check_routing()
+
+    def _check_routing(self) -> None:
+        if self.advertise_strategy not in list(Strategy):
+            raise BadRequest(
+                f"--advertise-strategy (MICRO_NETWORK_ADVERTISE_STRATEGY) is {self.advertise_strategy!r}; "
+                f"known are {', '.join(Strategy)}"
+            )
+        for what, patterns in (
+            ("--export (MICRO_NETWORK_EXPORT)", self.exports),
+            ("--import (MICRO_NETWORK_IMPORT)", self.imports),
+        ):
+            try:
+                Policy(exports=patterns)
+            except BadRequest as error:
+                raise BadRequest(f"{what}: {error}") from None
+        for node, price in self.link_prices:
+            if not node or not 0 <= price <= MAX_PRICE:
+                raise BadRequest(
+                    f"--link-price (MICRO_NETWORK_LINK_PRICE) has {node}={price}; it is NODE=PRICE with a price from "
+                    f"0 to {MAX_PRICE}"
+                )
+
+    @property
+    def policy(self) -> Policy:
+        """What is told, believed and carried."""
+        return Policy(strategy=Strategy(self.advertise_strategy), exports=self.exports, imports=self.imports)
 
     @property
     def default_token(self) -> bool:

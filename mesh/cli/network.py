@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 import click
 
-from sdk.errors import MicroError, NotFound, Unavailable, Unimplemented
+from sdk.errors import BadRequest, MicroError, NotFound, Unavailable, Unimplemented
 
 from . import render
-from .options import Group, output, settings
+from .options import Group, Several, output, settings
 from .run import Failure, run, run_until_signal
 from .target import client
 
@@ -24,10 +25,16 @@ ROUTE = ("service", "address", "gateway", "router", "network", "metric", "link")
 """What is shown of a route, as micro shows it; JSON has the rest."""
 
 
-def _flag(name: str, variable: str, text: str, **more: Any) -> Callable[[Any], Any]:
+def _flag(name: str, variable: str, text: str, *, keep_as: str = "", **more: Any) -> Callable[[Any], Any]:
+    names = (name, keep_as) if keep_as else (name,)
     return click.option(
-        name, envvar=variable, show_envvar=True, help=text, **{"show_default": bool(more.get("default")), **more}
+        *names, envvar=variable, show_envvar=True, help=text, **{"show_default": bool(more.get("default")), **more}
     )
+
+
+def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: str) -> Callable[[Any], Any]:
+    """A flag that may be given several times, and whose values may hold several, separated by commas."""
+    return _flag(name, variable, text, keep_as=keep_as, metavar=metavar, type=Several(), multiple=True)
 
 
 def _asks(command: Any) -> Any:
@@ -53,6 +60,32 @@ def _asks(command: Any) -> Any:
 )  # fmt: skip
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
 @_flag("--name", "MICRO_NETWORK_NAME", "What people call this node.", default="")
+@_flag(
+    "--advertise-strategy", "MICRO_NETWORK_ADVERTISE_STRATEGY", "What other nodes are told: all (best does the same at "
+    "present) tells what runs here and carries others' calls; local tells direct neighbours only and carries nothing; "
+    "none tells nothing, carries nothing and only calls.",
+    type=click.Choice(["all", "best", "local", "none"]), default="all",
+)  # fmt: skip
+@_list_flag(
+    "--export", "MICRO_NETWORK_EXPORT", "Services that others are told of, as patterns such as 'public.*', or "
+    "'!internal.*' for all but those; the last that fits decides. Repeatable, or separated by commas.",
+    keep_as="exports", metavar="PATTERN",
+)  # fmt: skip
+@_list_flag(
+    "--import", "MICRO_NETWORK_IMPORT", "Services of other nodes that can be called through this one, as patterns "
+    "likewise.",
+    keep_as="imports", metavar="PATTERN",
+)  # fmt: skip
+@_flag(
+    "--gateway", "MICRO_NETWORK_GATEWAY", "Id or name of the node that takes calls for services nobody is known to "
+    "offer.",
+    metavar="NODE", default="",
+)  # fmt: skip
+@_list_flag(
+    "--link-price", "MICRO_NETWORK_LINK_PRICE", "What the link with a node costs beside its delay and loss; the node "
+    "by id, name or the address dialled, or * for every other. Repeatable, or separated by commas.",
+    keep_as="link_prices", metavar="NODE=PRICE",
+)  # fmt: skip
 @click.pass_context
 def network(context: click.Context, /, nodes: str, web_address: str, **flags: Any) -> None:
     """Run a node of the network, or ask one that runs.
@@ -72,6 +105,9 @@ def _run_node(flags: dict[str, Any], nodes: str) -> None:
     if os.environ.get("MICRO_NETWORK_TOKEN") == "" and "token" not in values:
         # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
         values["token"] = ""
+    for several in ("exports", "imports", "link_prices"):
+        values[several] = tuple(chain.from_iterable(values[several]))
+    values["link_prices"] = tuple(map(_price, values["link_prices"]))
     config = NodeConfig(
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
         registry=settings().registry,
@@ -79,6 +115,14 @@ def _run_node(flags: dict[str, Any], nodes: str) -> None:
         **values,
     )
     run_until_signal(Node(config), lambda ready: _ready_line(config.name, ready))
+
+
+def _price(text: str) -> tuple[str, int]:
+    node, _, price = text.rpartition("=")
+    try:
+        return node.strip(), int(price)
+    except ValueError:
+        raise BadRequest(f"--link-price (MICRO_NETWORK_LINK_PRICE) has {text!r}; it is NODE=PRICE") from None
 
 
 def _ready_line(name: str, ready: Any) -> str:

@@ -147,5 +147,16 @@ class Pair(click.ParamType[tuple[str, str]]):
         return key.strip(), text
 
 
+class Several(click.ParamType[tuple[str, ...]]):
+    """Values separated by commas, in the environment as well as in one flag."""
+
+    name = "a,b"
+    envvar_list_splitter = ","
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Splits; spaces around a value and empty ones are dropped."""
+        return tuple(part.strip() for part in str(value).split(",") if part.strip())
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not in the language")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.config import NodeConfig, PublicAddress, is_public
+from router.policy import Policy, Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private
 from tunnel.identity import DEFAULT_TOKEN
@@ -33,6 +34,14 @@ def test_the_defaults_are_a_configuration_that_runs() -> None:
         ("network", "a\nb", "--network", "MICRO_NETWORK"),
         ("name", "x" * 256, "--name", "MICRO_NETWORK_NAME"),
         ("resolver", "dns", "--resolver", "MICRO_NETWORK_RESOLVER"),
+        ("advertise_strategy", "some", "--advertise-strategy", "MICRO_NETWORK_ADVERTISE_STRATEGY"),
+        ("exports", ("public.*", ""), "--export", "MICRO_NETWORK_EXPORT"),
+        ("imports", ("a\nb",), "--import", "MICRO_NETWORK_IMPORT"),
+        ("gateway", "x" * 256, "--gateway", "MICRO_NETWORK_GATEWAY"),
+        ("gateway", "a\nb", "--gateway", "MICRO_NETWORK_GATEWAY"),
+        ("link_prices", (("far", 10_001),), "--link-price", "MICRO_NETWORK_LINK_PRICE"),
+        ("link_prices", (("*", 1), ("far", -1)), "--link-price", "MICRO_NETWORK_LINK_PRICE"),
+        ("link_prices", (("", 1),), "--link-price", "MICRO_NETWORK_LINK_PRICE"),
         ("proxy_address", "here", "--proxy-address", "MICRO_PROXY_ADDRESS"),
         ("proxy_address", "mem://here", "--proxy-address", "MICRO_PROXY_ADDRESS"),
     ],
@@ -43,6 +52,12 @@ def test_a_value_that_cannot_be_used_is_refused_naming_flag_and_variable(
     with pytest.raises(BadRequest) as caught:
         dataclasses.replace(NodeConfig(), **{field: value})  # type: ignore[arg-type]
     assert f"{flag} ({variable})" in str(caught.value)
+
+
+def test_the_policy_is_what_was_configured() -> None:
+    assert NodeConfig().policy == Policy()
+    config = NodeConfig(advertise_strategy="local", exports=("public.*",), imports=("!public.*",))
+    assert config.policy == Policy(strategy=Strategy.LOCAL, exports=("public.*",), imports=("!public.*",))
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8:8085", "[2001:4860:4860::8888]:8085", "[::ffff:8.8.8.8]:8085"])

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mesh.cli.options import EVERYWHERE, Command, Group, Json, Pair, dashes, output, settings
+from mesh.cli.options import EVERYWHERE, Command, Group, Json, Pair, Several, dashes, output, settings
 
 
 @click.group(cls=Group, context_settings={"token_normalize_func": dashes})
@@ -132,3 +132,24 @@ def test_a_pair_is_split_at_its_first_equals_sign() -> None:
 def test_what_is_no_pair_is_a_usage_error(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not key=value"):
         Pair().convert(text, None, None)
+
+
+@click.command(context_settings={"token_normalize_func": dashes})
+@click.option("--take-it", type=Several(), multiple=True, envvar="TAKE_IT")
+def take(take_it: tuple[tuple[str, ...], ...]) -> None:
+    click.echo(repr([word for words in take_it for word in words]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env"),
+    [
+        (["--take-it", "a b", "--take_it", "!c.*"], {}),
+        (["--take-it", "a b, !c.*,,"], {}),
+        ([], {"TAKE_IT": "a b, !c.*,"}),
+        (["--take-it=a b,!c.*"], {"TAKE_IT": "d"}),
+    ],
+)
+def test_several_values_may_stand_in_one_flag_in_several_or_in_the_variable(
+    arguments: list[str], env: dict[str, str]
+) -> None:
+    assert CliRunner().invoke(take, arguments, env=env).output == "['a b', '!c.*']\n"
