@@ -88,8 +88,9 @@ class Node:
         self._key = NodeKey(secrets.token_bytes(32))
         self._name = config.name or format_id(self._key.id)
         self._timers = Timers()
-        self._switch = Switch(me=self._key.id, name=self._name)
-        self._neighbours = Neighbours(self._switch, self._timers)
+        self._policy = config.policy
+        self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
+        self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
         self._listener = ProxyListener(self._switch, self._timers)
         self._lag = LoopLag()
         self._presence: Presence | None = None
@@ -221,13 +222,22 @@ class Node:
             node_id=node_id,
             random=self._random,
             wake=_nobody_sleeps,
+            transit=self._policy.transit,
+            radius=self._policy.radius,
         )
 
     def _choose_by(self, table: RoutingTable, dialer: TcpDialer) -> dict[str, Port]:
         """Gives the switch its choices; returns the place for services that the node itself answers."""
         switch, balancer = self._switch, Balancer(self._random)
         egress = Egress(name=self._name, instances=table, dialer=dialer, balancer=balancer)
-        ingress = Ingress(name=self._name, routes=table, links=switch.links, egress=egress, balancer=balancer)
+        ingress = Ingress(
+            name=self._name,
+            routes=table,
+            links=switch.links,
+            egress=egress,
+            balancer=balancer,
+            gateway=self._config.gateway,
+        )
         switch.egress, switch.ingress = egress, ingress
         self._timers.watch(switch)
         return ingress.own

@@ -9,10 +9,12 @@ from trio.testing import MockClock
 from mesh.neighbours import Neighbours
 from proxy.switch import Switch
 from router.gossip import Gossip
+from router.linkstate import LinkTerms
+from router.metric import PERIOD
 from router.services import ServiceEntry
 from sdk.timers import Timers
 from tests.tunnel.bench import KEYS, NETWORK, TOKEN
-from tunnel.identity import NodeKey, network_key, node_id, verify
+from tunnel.identity import NodeKey, format_id, network_key, node_id, verify
 from tunnel.transport.memory import MemoryNetwork
 from tunnel.tunnel import Tunnel, TunnelConfig
 
@@ -26,27 +28,35 @@ def entry(service: str) -> ServiceEntry:
 class End:
     """As much of a node as it takes to gossip."""
 
-    def __init__(self, key: NodeKey, network: MemoryNetwork) -> None:
+    def __init__(
+        self,
+        key: NodeKey,
+        network: MemoryNetwork,
+        *,
+        name: str = "",
+        epoch: int = 1,
+        prices: tuple[tuple[str, int], ...] = (),
+    ) -> None:
         self.key = key
         self.timers = Timers()
         self.switch = Switch(me=key.id, name="test")
-        self.neighbours = Neighbours(self.switch, self.timers)
+        self.neighbours = Neighbours(self.switch, self.timers, prices)
         self.gossip = Gossip(
             me=key.id,
             public=key.public,
-            name="",
+            name=name,
             network=NETWORK,
             addresses=(),
-            epoch=1,
+            epoch=epoch,
             sign=key.sign,
             verify=verify,
             node_id=node_id,
             random=Random(1),
             wake=lambda: None,
         )
-        self.address = f"mem://{key.id.hex()}"
-        config = TunnelConfig(listen=(self.address,), token=TOKEN, network=NETWORK)
-        self.tunnel = Tunnel(config, key, 1, self.switch, self.neighbours, self.timers, Random(1), network=network)
+        self.address = f"mem://{key.id.hex()}.{epoch}"
+        config = TunnelConfig(listen=(self.address,), token=TOKEN, network=NETWORK, name=name)
+        self.tunnel = Tunnel(config, key, epoch, self.switch, self.neighbours, self.timers, Random(1), network=network)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -157,4 +167,72 @@ async def test_a_second_link_to_a_peer_keeps_the_edge_when_the_first_one_goes(au
         one.neighbours.link_down(other, "it is not the one in use")
         assert one.sees(two)
         assert list(one.switch.links) == [two.key.id]
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("prices", "price"),
+    [
+        ((), 0),
+        ((("*", 3),), 3),
+        (((format_id(KEYS[1].id), 7), ("far", 8), ("*", 3)), 7),
+        ((("*", 3), ("far", 8)), 8),
+        (((f"mem://{KEYS[1].id.hex()}.1", 9), ("*", 3)), 9),
+        (((f"{KEYS[1].id.hex()}.1", 9), ("*", 3)), 9),
+        ((("somebody else", 5),), 0),
+    ],
+)
+async def test_a_link_has_the_price_that_was_said_of_the_node_its_address_or_every_link(
+    autojump_clock: MockClock, prices: tuple[tuple[str, int], ...], price: int
+) -> None:
+    network = MemoryNetwork()
+    one, two = End(KEYS[0], network, prices=prices), End(KEYS[1], network, name="far")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        one.tunnel.connect(two.address)
+        await until(lambda: one.sees(two) and two.sees(one))
+        assert one.gossip.terms(one.key.id, two.key.id) == LinkTerms(price=price)
+        assert two.gossip.edges[two.key.id] == {one.key.id: 1 + price}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_link_that_became_slow_is_told_when_it_has_been_so_for_two_periods(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    one, two = End(KEYS[0], network), End(KEYS[1], network)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(one.run)
+        await nursery.start(two.run)
+        one.tunnel.connect(two.address)
+        await until(lambda: one.sees(two) and two.sees(one))
+        began = trio.current_time()
+        for _ in range(100):
+            one.tunnel.links[two.key.id].round_trip.sample(10.0)
+        await trio.sleep(PERIOD)
+        assert two.gossip.terms(one.key.id, two.key.id) == LinkTerms()
+        await until(lambda: two.gossip.terms(one.key.id, two.key.id) == LinkTerms(delay=96))
+        assert trio.current_time() - began < 3.5 * PERIOD
+        nursery.cancel_scope.cancel()
+
+
+async def test_twins_are_named_in_the_log_once(autojump_clock: MockClock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    network = MemoryNetwork()
+    middle = End(KEYS[1], network)
+    older, newer = End(KEYS[0], network, name="older"), End(KEYS[0], network, name="newer", epoch=2)
+    far = End(KEYS[2], network)
+    async with trio.open_nursery() as nursery:
+        for end in (middle, far, older, newer):
+            await nursery.start(end.run)
+        older.tunnel.connect(middle.address)
+        newer.tunnel.connect(far.address)
+        middle.tunnel.connect(far.address)
+        with trio.fail_after(120):
+            await until(lambda: older.gossip.twin is not None and newer.gossip.twin is not None)
+        await trio.sleep(60)
+        told = [message for message in caplog.messages if "the key of this one" in message]
+        assert sorted(message.partition(": ")[2] for message in told) == [
+            "newer at no address; this node, which is older, gave way and serves its own environment only",
+            "older at no address; that one is older and has to give way",
+        ]
         nursery.cancel_scope.cancel()
