@@ -15,9 +15,11 @@ LONGEST: Final = 1.0
 class Pace:
     """When a change may be told. The owner tells when `due` has come, and says so with `told`."""
 
-    __slots__ = ("_interval", "_next", "due")
+    __slots__ = ("_interval", "_longest", "_next", "due")
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest: float = LONGEST) -> None:
+        """`longest` are the seconds from one telling to the next when changes do not stop."""
+        self._longest = longest
         self._interval = SHORTEST
         self._next = -inf
         self.due = inf
@@ -29,7 +31,7 @@ class Pace:
 
     def told(self, now: float) -> None:
         """Everything there was to tell has been told now."""
-        quiet = now - self._next >= LONGEST
-        self._interval = SHORTEST if quiet else min(2 * self._interval, LONGEST)
+        quiet = now - self._next >= self._longest
+        self._interval = SHORTEST if quiet else min(2 * self._interval, self._longest)
         self._next = now + self._interval
         self.due = inf
