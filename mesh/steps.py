@@ -6,11 +6,15 @@ computation from holding up calls.
 """
 
 import math
-from typing import Never
+from typing import Final, Never
 
 import trio
 
 from sdk.timers import Timed
+
+AT_ONCE: Final = 4
+"""Steps that may be run in one turn when it is urgent. To go around a lost link, a network of a hundred nodes takes
+three, which are half a millisecond together."""
 
 
 class Steps:
@@ -34,10 +38,17 @@ class Steps:
             with trio.move_on_at(self._due):
                 await self._earlier.wait()
             self._due = -math.inf  # a poke from inside a step needs no answer: the loop looks again
-            self.run_one()
+            self._run_one()
 
-    def run_one(self) -> None:
-        """Runs one step here and now, if one is due."""
+    def hurry(self) -> None:
+        """Runs what is due here and now, up to `AT_ONCE` steps: the rest has its turn later."""
+        for _ in range(AT_ONCE):
+            if not self._run_one():
+                break
+
+    def _run_one(self) -> bool:
         now = trio.current_time()
-        if self._machine.next_timeout() <= now:
+        due = self._machine.next_timeout() <= now
+        if due:
             self._machine.handle_timeout(now)
+        return due

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import trio
 from trio.testing import MockClock
 
-from mesh.steps import Steps
+from mesh.steps import AT_ONCE, Steps
 
 
 class Work:
@@ -95,11 +95,14 @@ async def test_a_step_that_makes_the_next_one_due_need_not_poke(
     assert work.done == [began + 1, began + 2, began + 3]
 
 
-async def test_one_step_may_be_run_here_and_now(autojump_clock: MockClock) -> None:
+async def test_what_is_urgent_is_run_here_and_now_but_not_all_of_it(autojump_clock: MockClock) -> None:
     work = Work()
     steps = Steps(work)
-    steps.run_one()
+    steps.hurry()
     assert work.done == []
     work.due, work.steps = trio.current_time(), 2
-    steps.run_one()
-    assert len(work.done) == 1
+    steps.hurry()
+    assert len(work.done) == 2
+    work.due, work.steps = trio.current_time(), 1000
+    steps.hurry()
+    assert len(work.done) == 2 + AT_ONCE
