@@ -21,6 +21,7 @@ from tunnel.identity import format_id
 from tunnel.link import Link
 
 from .config import EVERY_LINK
+from .steps import Steps
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +42,11 @@ class Neighbours:
         self._measure_at = math.inf
         self._said: tuple[int, bool] | None = None
 
-    def attach(self, gossip: Gossip) -> None:
-        """Gives the links their gossip, and gossip its place among the timers."""
+    def attach(self, gossip: Gossip, steps: Steps) -> None:
+        """Gives the links their gossip, gossip its place among the timers, and `steps` are those of the routing table,
+        which follows it."""
         self.gossip = gossip
+        self._steps = steps
         self._timers.watch(self)
 
     def set_services(self, entries: Iterable[ServiceEntry]) -> None:
@@ -105,6 +108,7 @@ class Neighbours:
             if link := self._links.get(peer):
                 link.send_control(message)
         self._timers.poke(self)
+        self._steps.poke()
         if self.gossip.twin is not None:
             self._name_twin(self.gossip.twin)
 

@@ -46,6 +46,7 @@ from .neighbours import Neighbours
 from .observe import LoopLag
 from .presence import Presence
 from .seeds import NODE_SERVICE, Seeds
+from .steps import Steps
 
 GOODBYE = 0.4
 """Seconds for taking the node's record out of the registry when it is cancelled: after Ctrl-C a person is waiting."""
@@ -152,8 +153,10 @@ class Node:
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
         self._refuse_public(bound)
         gossip = self._gossip(epoch, bound)
-        table = RoutingTable(gossip=gossip, format_id=format_id)
-        self._neighbours.attach(gossip)
+        table = RoutingTable(gossip=gossip, format_id=format_id, policy=self._policy)
+        steps = Steps(table)
+        self._neighbours.attach(gossip, steps)
+        nursery.start_soon(steps.run)
         dialer = TcpDialer(self._switch, nursery)
         own = self._choose_by(table, dialer)
 
@@ -169,7 +172,7 @@ class Node:
         seeds.start()
 
         def changed(services: tuple[Service, ...]) -> None:
-            table.set_local(services)
+            table.set_local(services, trio.current_time())
             dialer.keep_only({instance.address for service in services for instance in service.instances})
             if config.resolver == "registry":
                 seeds.update(services)

@@ -64,7 +64,8 @@ class Neighbour:
         self.in_scope: frozenset[bytes] = frozenset()
         """The origins whose services it was to be told when that was last looked at."""
         self.bulk_at = inf
-        """When more of whole maps may be sent; `inf` for now."""
+        """When more of whole maps may be sent; `inf` while nothing was sent of late."""
+        self._room = 0
         self._has: dict[Key, Version] = {}
         self._bulk: deque[bytes] = deque()
         self._bulk_of: dict[bytes, Iterator[bytes]] = {}
@@ -87,8 +88,7 @@ class Neighbour:
     def wants(self, key: Key, point: Point) -> None:
         """It asks for something and says which state of it it has."""
         self._has.pop(key, None)
-        if point > (0, 0):
-            self.knows(key, Version(*point, b""))
+        self.knows(key, Version(*point, b""))  # having nothing is known as well: it gets all there is
         (self.link_states if key[0] is Kind.LINK_STATE else self.maps)[key[1]] = None
 
     def lacks(self, key: Key, version: Version) -> bool:
@@ -159,15 +159,14 @@ class Neighbour:
 
     def _parts(self, now: float) -> Iterator[bytes]:
         if self._bulk and self.bulk_at == inf:
-            room = BURST
-            while self._bulk and room > 0:
-                part = next(self._bulk_of[self._bulk[0]], None)
-                if part is None:
-                    del self._bulk_of[self._bulk.popleft()]
-                else:
-                    room -= len(part)
-                    yield part
-            self.bulk_at = now + BURST_EVERY
+            self._room, self.bulk_at = BURST, now + BURST_EVERY
+        while self._bulk and self._room > 0:
+            part = next(self._bulk_of[self._bulk[0]], None)
+            if part is None:
+                del self._bulk_of[self._bulk.popleft()]
+            else:
+                self._room -= len(part)
+                yield part
 
     def _versions(self, known: Database, peer: bytes) -> Iterator[bytes]:
         offers, self.offers = self.offers, {}

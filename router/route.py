@@ -8,8 +8,15 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from sdk.errors import BadRequest
+
+from .linkstate import MAX_COST
+from .policy import Strategy
+
 MAX_HOPS: Final = 3
 """Most links between a call's first node and the service. Topology goes further, routes do not."""
+MAX_METRIC: Final = MAX_HOPS * MAX_COST
+"""Highest metric of a route."""
 
 
 class Link(enum.StrEnum):
@@ -48,10 +55,19 @@ class Route:
     hops: int
     """Number of links on the way; 0 for a local route."""
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What there is one of: all but `metric` and `hops`."""
+        return (
+            self.service, self.version, self.protocol, self.labels, self.address, self.gateway, self.network,
+            self.router, self.link,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which routes are asked for: each field that is not None must be equal."""
+    """Which routes are asked for: each field that is not None must be equal. Raises `BadRequest` for a strategy that is
+    none."""
 
     service: str | None = None
     """Name of the service."""
@@ -65,9 +81,16 @@ class Query:
     """Name of the network."""
     link: str | None = None
     """`local` or `network`."""
+    strategy: str | None = None
+    """Which of them: `all`, which is the same as None; `best`, the cheapest of each service; `local`, those of this
+    environment; `none`, none at all."""
+
+    def __post_init__(self) -> None:
+        if self.strategy not in (None, *Strategy):
+            raise BadRequest(f"{self.strategy!r} is no strategy; there are {', '.join(Strategy)}")
 
     def matches(self, route: Route) -> bool:
-        """Whether the route is one of those asked for."""
+        """Whether the route is one of those asked for; of `best` whether it may be."""
         return (
             (self.service is None or self.service == route.service)
             and (self.address is None or self.address == route.address)
@@ -75,4 +98,6 @@ class Query:
             and (self.router is None or self.router == route.router)
             and (self.network is None or self.network == route.network)
             and (self.link is None or self.link == route.link)
+            and (self.strategy != Strategy.LOCAL or route.link is Link.LOCAL)
+            and self.strategy != Strategy.NONE
         )

@@ -1,43 +1,32 @@
 """The routing table: what this environment offers, what can be reached beyond it, and which way.
 
-It keeps nothing that gossip knows. Its answers are worked out when first asked for after a change, so that a burst of
-changes costs one computation: paths once per change of topology, the origins of a service once per change of anything.
+It keeps an index of who offers what (`offers`), the ways to all nodes (`choice`) and routes put in by hand (`applied`).
+What calls are routed by is worked out when first asked for after a change that touches it; routes as people see them
+are made on demand. A machine: its steps are those of the choice of ways.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from math import inf
+from typing import Final
 
+from sdk.errors import BadRequest
 from sdk.types import Instance, Service
 
+from .applied import Applied
+from .candidates import Candidate, Standing, remote_candidates, summary
+from .choice import Choice, Way
 from .gossip import Gossip
-from .paths import Path, shortest_paths
+from .offers import Entries, Offer, Offers, OriginRoute
+from .policy import Policy
 from .route import Link, Query, Route
 from .services import ServiceEntry, entry_of, is_callable
+from .watch import Watch, Watches
 
 NODE_SERVICES: Final = frozenset(
     {"go.micro.network", "go.micro.tunnel", "go.micro.proxy", "go.micro.router", "go.micro.registry"}
 )
 """What every node has of its own: never told to others, and not believed of them."""
-
-
-class OriginRoute(NamedTuple):
-    """A node that offers a service, and the way to it: what a call is routed by."""
-
-    origin: bytes
-    """Its id."""
-    path: tuple[bytes, ...]
-    """Ids of the nodes to pass, the next one first, the origin last."""
-    path_bytes: bytes
-    """The same, joined."""
-    cost: int
-    """Sum of the costs of the links on the path."""
-    weight: int
-    """Share of calls it is good for, at least 1: its instances that can be called."""
-    instances: int
-    """Its instances."""
-    protocols: tuple[str, ...]
-    """What they speak, sorted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,37 +46,116 @@ class GraphNode:
 
 
 class RoutingTable:
-    """Local services as they are set, and remote ones as gossip knows them."""
+    """Local services as they are set, remote ones as gossip tells of them, and routes put in by hand."""
 
-    def __init__(self, *, gossip: Gossip, format_id: Callable[[bytes], str]) -> None:
-        """`format_id` turns a node id into the text that people see."""
+    def __init__(
+        self,
+        *,
+        gossip: Gossip,
+        format_id: Callable[[bytes], str],
+        policy: Policy = Policy(),  # noqa: B008 - frozen
+    ) -> None:
+        """`format_id` turns a node id into the text that people see; `policy` says what is exported and imported."""
         self.local_entries: tuple[ServiceEntry, ...] = ()
         """What others may be told of the local services."""
         self._gossip = gossip
         self._format_id = format_id
+        self._policy = policy
         self._local: tuple[Service, ...] = ()
         self._local_instances: dict[str, tuple[Instance, ...]] = {}
-        self._local_revision = 0
-        self._origins: dict[str, tuple[OriginRoute, ...]] = {}
-        self._origins_revision = -1
-        self._paths: Mapping[bytes, Path] = {}
-        self._paths_topology = -1
+        self._local_changed = 0.0
+        self._offers = Offers()
+        self._choice = Choice(gossip.me)
+        self._ways_changed = 0
+        self._seen: dict[bytes, Way] = {}
+        self._nodes: tuple[tuple[int, int], dict[str, OriginRoute | None]] = ((-1, -1), {})
+        self._applied = Applied()
+        self._watches = Watches()
+        gossip.listen(self)
+        for origin, view in gossip.origins.items():
+            self.services_changed(origin, view.services, 0.0)
+        self.topology_changed(0.0)
 
     @property
     def revision(self) -> int:
         """Rises with every change of what the table answers."""
-        return self._local_revision + self._gossip.revision
+        return self._watches.revision
 
-    def set_local(self, services: Iterable[Service]) -> None:
+    def set_local(self, services: Iterable[Service], now: float) -> None:
         """These are all the services of this environment from now on. `local_entries` follows, for gossip to tell."""
+        before = list(self._local_routes()) if self._watches.listening else []
         self._local = tuple(sorted(services, key=lambda service: (service.name, service.version)))
         found: dict[str, list[Instance]] = {}
         for service in self._local:
             found.setdefault(service.name, []).extend(filter(is_callable, service.instances))
         self._local_instances = {name: tuple(instances) for name, instances in found.items() if instances}
-        told = (entry_of(service) for service in self._local if service.name not in NODE_SERVICES)
+        told = (
+            entry_of(service)
+            for service in self._local
+            if service.name not in NODE_SERVICES and self._policy.exported(service.name)
+        )
         self.local_entries = tuple(entry for entry in told if entry is not None)
-        self._local_revision += 1
+        self._local_changed = now
+        self._watches.revision += 1
+        if self._watches.listening:
+            self._watches.replace(before, self._local_routes())
+
+    def apply(self, route: Route, now: float, *, ttl: float | None = None) -> None:
+        """Puts a route in by hand, for `ttl` seconds or until it is taken out. It is listed and watched; calls are not
+        routed by it. Raises `TooManyRequests` when there are too many."""
+        before = self._applied.put(route, inf if ttl is None else now + ttl)
+        self._watches.replace(before, [route])
+
+    def withdraw(self, route: Route, now: float) -> bool:
+        """Takes out a route that was put in by hand, the same in all but metric and hops. Whether there was one."""
+        before = self._applied.remove(route)
+        self._watches.replace(before, [])
+        return bool(before)
+
+    # What gossip tells.
+
+    def services_changed(self, origin: bytes, names: Collection[str], now: float) -> None:
+        """See `router.gossip.Listener`."""
+        view = self._gossip.origins.get(origin)
+        if origin == self._gossip.me:
+            return
+        self._watches.revision += 1
+        way = self._choice.ways.get(origin) if self._watches.listening else None
+        for name in names:
+            if name in NODE_SERVICES or not self._policy.imported(name):
+                continue
+            entries = view.services.get(name, ()) if view else ()
+            before = self._offers.put(name, origin, entries, now)
+            if way is not None:
+                self._watches.replace(self._routes_to(origin, way, before), self._routes_to(origin, way, entries))
+
+    def topology_changed(self, now: float) -> None:
+        """See `router.gossip.Listener`."""
+        self._watches.revision += 1
+        closed = frozenset(origin for origin, view in self._gossip.origins.items() if not view.transit)
+        self._choice.topology_changed(self._gossip.edges, closed, now)
+
+    # The machine's verbs.
+
+    def next_timeout(self) -> float:
+        """When the next step is due; `-inf` for at once."""
+        return min(self._choice.next_timeout(), self._applied.due())
+
+    def handle_timeout(self, now: float) -> None:
+        """Does one step."""
+        for route in self._applied.expire(now):
+            self._watches.replace([route], [])
+        changed = self._choice.handle_timeout(now)
+        if changed:
+            self._ways_changed += 1
+            self._watches.revision += 1
+        for origin in changed:
+            self._way_changed(origin)
+
+    def settle(self, now: float) -> None:
+        """Does all steps that the newest topology takes."""
+        while not self._choice.settled:
+            self.handle_timeout(max(now, self._choice.next_timeout()))
 
     # For calls.
 
@@ -96,11 +164,27 @@ class RoutingTable:
 
         Called once per call: after the first time since a change it is one look-up.
         """
-        if self._origins_revision != self._gossip.revision:
-            self._origins_revision = self._gossip.revision
-            self._origins = {}
-        # Only what is found is kept, so callers who make up names do not fill the memory.
-        return self._origins.get(service) or self._find(service)
+        offer = self._offers.get(service)
+        if offer is None:
+            return ()
+        if offer.found_at != self._ways_changed:
+            offer.found_at, offer.found = self._ways_changed, self._find(offer)
+        return offer.found
+
+    def way_to(self, node: str) -> OriginRoute | None:
+        """The way to another node, by its id as text or by its name; of several with one name the cheapest."""
+        at = (self._gossip.revision, self._ways_changed)
+        if self._nodes[0] != at:
+            self._nodes = (at, {})
+        found = self._nodes[1]
+        if node not in found:
+            ways = [
+                _origin_route(origin, self._choice.ways[origin], ())
+                for origin, view in self._gossip.origins.items()
+                if origin in self._choice.ways and node in (view.name, self._format_id(origin))
+            ]
+            found[node] = min(ways, key=lambda way: (way.cost, way.origin), default=None)
+        return found[node]
 
     def local_instances(self, service: str) -> tuple[Instance, ...]:
         """The instances of this environment that can be called."""
@@ -108,34 +192,60 @@ class RoutingTable:
 
     def unreachable_origins(self, service: str) -> tuple[str, ...]:
         """Names of the nodes that offer this service but are out of reach, or more than three links away."""
-        if service in NODE_SERVICES:
+        offer = self._offers.get(service)
+        if offer is None:
             return ()
-        paths = self._current_paths()
+        origins = self._gossip.origins
         return tuple(
-            view.name or self._format_id(origin)
-            for origin, view in self._gossip.origins.items()
-            if origin != self._gossip.me and origin not in paths and service in view.services
+            (origins[origin].name if origin in origins else "") or self._format_id(origin)
+            for origin in offer.origins
+            if origin not in self._choice.ways
         )
 
-    # For people.
+    # For people, and programs that route by themselves.
 
     def services(self) -> list[str]:
         """Names of all services, of this environment and within three links, sorted."""
         names = {service.name for service in self._local if service.instances}
-        names.update(entry.service for _, _, entry in self._remote())
+        names.update(route.service for route in self._applied)
+        ways = self._choice.ways
+        names.update(name for name, offer in self._offers.items() if any(origin in ways for origin in offer.origins))
         return sorted(names)
 
     def routes(self, query: Query) -> list[Route]:
         """The routes asked for, sorted by service, version, metric and address."""
-        rows = (
-            route
-            for routes in (self._local_routes(), self._remote_routes())
-            for route in routes
-            if query.matches(route)
+        rows = sorted(
+            filter(query.matches, self._all_routes(query.service)),
+            key=lambda row: (row.service, row.version, row.metric, row.router, row.address, row.protocol),
         )
-        return sorted(
-            rows, key=lambda row: (row.service, row.version, row.metric, row.router, row.address, row.protocol)
+        return _best(rows) if query.strategy == "best" else rows
+
+    def watch(self, query: Query, wake: Callable[[], None]) -> Watch:
+        """Follows the routes asked for, from the present revision on; `wake` is called when there is something to take.
+
+        Raises `BadRequest` for the strategy `best`: which route is the best of its service is no property of the route.
+        """
+        if query.strategy == "best":
+            raise BadRequest("the best routes cannot be watched: a route does not say whether it is the best")
+        return self._watches.add(query, wake)
+
+    def candidates(self, service: str) -> list[Candidate]:
+        """Everybody who offers a service, this node first, then others by cost, then those that cannot be called."""
+        offer = self._offers.get(service)
+        changed = offer.changed if offer else 0.0
+        others = remote_candidates(service, self._gossip, self._policy, self._choice.ways.get, changed, self._format_id)
+        entries = [entry for each in self._local if each.name == service and (entry := entry_of(each)) is not None]
+        if not entries:
+            return others
+        me = self._gossip.me
+        here = Candidate(
+            router=self._format_id(me),
+            name=self._gossip.origins[me].name,
+            standing=Standing.LOCAL if any(entry.weight for entry in entries) else Standing.NOT_CALLABLE,
+            **summary(entries),
+            changed=self._local_changed,
         )
+        return [here, *others]
 
     def graph(self) -> dict[str, GraphNode]:
         """All nodes that can be reached, by id: this one first, then from near to far."""
@@ -153,43 +263,41 @@ class RoutingTable:
             )
         return nodes
 
-    def _current_paths(self) -> Mapping[bytes, Path]:
-        if self._paths_topology != self._gossip.topology:
-            self._paths_topology = self._gossip.topology
-            closed = {origin for origin, view in self._gossip.origins.items() if not view.transit}
-            self._paths = shortest_paths(self._gossip.me, self._gossip.edges, closed)
-        return self._paths
+    def _way_changed(self, origin: bytes) -> None:
+        """Tells who watches, unless nobody can take more."""
+        before, way = self._seen.pop(origin, None), self._choice.ways.get(origin)
+        if way is not None:
+            self._seen[origin] = way
+        if not self._watches.listening or (before and way and before.path == way.path):
+            return
+        view = self._gossip.origins.get(origin)
+        for name in view.services if view else ():
+            offer = self._offers.get(name)
+            entries = offer.origins.get(origin, ()) if offer else ()
+            self._watches.replace(self._routes_to(origin, before, entries), self._routes_to(origin, way, entries))
+            if not self._watches.listening:
+                return
 
-    def _find(self, service: str) -> tuple[OriginRoute, ...]:
-        if service in NODE_SERVICES:
-            return ()
-        found: list[OriginRoute] = []
-        for origin, path in self._current_paths().items():
-            entries = [entry for entry in self._gossip.origins[origin].services.get(service, ()) if entry.weight]
-            if entries:
-                found.append(
-                    OriginRoute(
-                        origin=origin,
-                        path=path.nodes,
-                        path_bytes=b"".join(path.nodes),
-                        cost=path.cost,
-                        weight=sum(entry.weight for entry in entries),
-                        instances=sum(entry.instances for entry in entries),
-                        protocols=tuple(sorted({protocol for entry in entries for protocol in entry.protocols})),
-                    )
-                )
-        if not found:
-            return ()
+    def _find(self, offer: Offer) -> tuple[OriginRoute, ...]:
+        ways = self._choice.ways
+        found = [
+            _origin_route(origin, ways[origin], callable_entries)
+            for origin, entries in offer.origins.items()
+            if origin in ways and (callable_entries := tuple(entry for entry in entries if entry.weight))
+        ]
         found.sort(key=lambda route: (route.cost, route.origin))
-        self._origins[service] = tuple(found)
-        return self._origins[service]
+        return tuple(found)
 
-    def _remote(self) -> Iterator[tuple[bytes, Path, ServiceEntry]]:
-        for origin, path in self._current_paths().items():
-            for name, entries in self._gossip.origins[origin].services.items():
-                if name not in NODE_SERVICES:
-                    for entry in entries:
-                        yield origin, path, entry
+    def _all_routes(self, service: str | None) -> Iterator[Route]:
+        yield from (route for route in self._local_routes() if service in (None, route.service))
+        yield from self._applied
+        if service is None:
+            for offer in self._offers.values():
+                for origin, entries in offer.origins.items():
+                    yield from self._routes_to(origin, self._choice.ways.get(origin), entries)
+        elif (one := self._offers.get(service)) is not None:
+            for origin, entries in one.origins.items():
+                yield from self._routes_to(origin, self._choice.ways.get(origin), entries)
 
     def _local_routes(self) -> Iterator[Route]:
         router = self._format_id(self._gossip.me)
@@ -209,20 +317,46 @@ class RoutingTable:
                     hops=0,
                 )
 
-    def _remote_routes(self) -> Iterator[Route]:
-        text = self._format_id
-        for origin, path, entry in self._remote():
+    def _routes_to(self, origin: bytes, way: Way | None, entries: Entries) -> Iterator[Route]:
+        if way is None:
+            return
+        router, gateway = self._format_id(origin), self._format_id(way.path.nodes[0])
+        for entry in entries:
             for protocol in entry.protocols:
                 yield Route(
                     service=entry.service,
                     version=entry.version,
                     protocol=protocol,
                     labels=entry.labels,
-                    address=text(origin),
-                    gateway=text(path.nodes[0]),
-                    network=self._gossip.origins[origin].network,
-                    router=text(origin),
+                    address=router,
+                    gateway=gateway,
+                    network=self._gossip.network,
+                    router=router,
                     link=Link.NETWORK,
-                    metric=path.cost,
-                    hops=len(path.nodes),
+                    metric=way.path.cost,
+                    hops=len(way.path.nodes),
                 )
+
+
+def _origin_route(origin: bytes, way: Way, entries: Entries) -> OriginRoute:
+    spare = way.spare.nodes if way.spare else ()
+    return OriginRoute(
+        origin=origin,
+        path=way.path.nodes,
+        path_bytes=b"".join(way.path.nodes),
+        cost=way.path.cost,
+        spare=spare,
+        spare_bytes=b"".join(spare),
+        weight=sum(entry.weight for entry in entries),
+        instances=sum(entry.instances for entry in entries),
+        protocols=tuple(sorted({protocol for entry in entries for protocol in entry.protocols})),
+    )
+
+
+def _best(rows: Iterable[Route]) -> list[Route]:
+    """The cheapest routes of each service, in the order given."""
+    rows = list(rows)
+    least: dict[str, int] = {}
+    for row in rows:
+        least[row.service] = min(row.metric, least.get(row.service, row.metric))
+    return [row for row in rows if row.metric == least[row.service]]

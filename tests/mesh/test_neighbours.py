@@ -7,11 +7,13 @@ import trio
 from trio.testing import MockClock
 
 from mesh.neighbours import Neighbours
+from mesh.steps import Steps
 from proxy.switch import Switch
 from router.gossip import Gossip
 from router.linkstate import LinkTerms
 from router.metric import PERIOD
 from router.services import ServiceEntry
+from router.table import RoutingTable
 from sdk.timers import Timers
 from tests.tunnel.bench import KEYS, NETWORK, TOKEN
 from tunnel.identity import NodeKey, format_id, network_key, node_id, verify
@@ -62,7 +64,8 @@ class End:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.timers.run)
             await nursery.start(self.tunnel.run)
-            self.neighbours.attach(self.gossip)
+            self.table = RoutingTable(gossip=self.gossip, format_id=bytes.hex)
+            self.neighbours.attach(self.gossip, Steps(self.table))
             task_status.started()
 
     def knows(self, other: "End") -> list[str]:

@@ -109,6 +109,9 @@ class Node:
     def sees(self, service: str) -> bool:
         return bool(self.table.origins_of(service))
 
+    def next_timeout(self) -> float:
+        return min(self.gossip.next_timeout(), self.table.next_timeout())
+
 
 class Network:
     """Nodes by their names, and the links between them."""
@@ -171,7 +174,7 @@ class Network:
         until = self.now + seconds
         while True:
             self._send()
-            due = min((node.gossip.next_timeout() for node in self.nodes.values()), default=until)
+            due = min((node.next_timeout() for node in self.nodes.values()), default=until)
             at = min(due, self._arrivals[0][0] if self._arrivals else until)
             if at > until:
                 break
@@ -185,10 +188,14 @@ class Network:
         self.now = until
 
     def _handle(self) -> bool:
-        due = [node for node in self.nodes.values() if node.gossip.next_timeout() <= self.now]
+        due = [node for node in self.nodes.values() if node.next_timeout() <= self.now]
         for node in due:
-            node.gossip.handle_timeout(self.now)
-            assert node.gossip.next_timeout() > self.now, "a timeout that was handled is due again"
+            if node.gossip.next_timeout() <= self.now:
+                node.gossip.handle_timeout(self.now)
+                assert node.gossip.next_timeout() > self.now, "a timeout that was handled is due again"
+            node.table.settle(self.now)
+            if node.table.next_timeout() <= self.now:
+                node.table.handle_timeout(self.now)
         return bool(due)
 
     def _woken(self, name: str) -> None:
