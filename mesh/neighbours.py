@@ -43,8 +43,8 @@ class Neighbours:
         self._said: tuple[int, bool] | None = None
 
     def attach(self, gossip: Gossip, steps: Steps) -> None:
-        """Gives the links their gossip, gossip its place among the timers, and `steps` are those of the routing table,
-        which follows it."""
+        """Gives the links their gossip, and gossip its place among the timers. `steps` are those of the routing table,
+        which has something to do whenever gossip has news."""
         self.gossip = gossip
         self._steps = steps
         self._timers.watch(self)
@@ -73,6 +73,7 @@ class Neighbours:
         del self._links[link.peer], self._metrics[link.peer]
         self._switch.link_down(link.peer, link.port)
         self.gossip.link_down(link.peer, trio.current_time())
+        self._steps.hurry()  # calls that were on this link are tried again in this very turn
         self._tell()
 
     def control(self, link: Link, message: bytes) -> None:

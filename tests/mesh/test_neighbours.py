@@ -56,6 +56,7 @@ class End:
             random=Random(1),
             wake=lambda: None,
         )
+        self.table = RoutingTable(gossip=self.gossip, format_id=format_id)
         self.address = f"mem://{key.id.hex()}.{epoch}"
         config = TunnelConfig(listen=(self.address,), token=TOKEN, network=NETWORK, name=name)
         self.tunnel = Tunnel(config, key, epoch, self.switch, self.neighbours, self.timers, Random(1), network=network)
@@ -64,8 +65,9 @@ class End:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.timers.run)
             await nursery.start(self.tunnel.run)
-            self.table = RoutingTable(gossip=self.gossip, format_id=bytes.hex)
-            self.neighbours.attach(self.gossip, Steps(self.table))
+            steps = Steps(self.table)
+            nursery.start_soon(steps.run)
+            self.neighbours.attach(self.gossip, steps)
             task_status.started()
 
     def knows(self, other: "End") -> list[str]:
@@ -170,6 +172,28 @@ async def test_a_second_link_to_a_peer_keeps_the_edge_when_the_first_one_goes(au
         one.neighbours.link_down(other, "it is not the one in use")
         assert one.sees(two)
         assert list(one.switch.links) == [two.key.id]
+        nursery.cancel_scope.cancel()
+
+
+async def test_another_way_is_known_in_the_turn_in_which_a_link_is_lost(autojump_clock: MockClock) -> None:
+    network = MemoryNetwork()
+    one, two, three = (End(key, network) for key in KEYS)
+    async with trio.open_nursery() as nursery:
+        for end in (one, two, three):
+            await nursery.start(end.run)
+        one.tunnel.connect(two.address)
+        one.tunnel.connect(three.address)
+        two.tunnel.connect(three.address)
+        direct, around = (two.key.id,), (three.key.id, two.key.id)
+
+        def path() -> tuple[bytes, ...]:
+            way = one.table.way_to(format_id(two.key.id))
+            return way.path if way else ()
+
+        await until(lambda: path() == direct and two.sees(three) and one.sees(three))
+        await trio.sleep(1)
+        one.tunnel.links[two.key.id].port.connection_lost("it broke")
+        assert path() == around
         nursery.cancel_scope.cancel()
 
 
