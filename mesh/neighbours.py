@@ -40,7 +40,7 @@ class Neighbours:
         self._links: dict[bytes, Link] = {}
         self._metrics: dict[bytes, LinkMetric] = {}
         self._measure_at = math.inf
-        self._said: tuple[int, bool] | None = None
+        self._named: int | None = None
 
     def attach(self, gossip: Gossip, steps: Steps) -> None:
         """Gives the links their gossip, and gossip its place among the timers. `steps` are those of the routing table,
@@ -93,8 +93,7 @@ class Neighbours:
         """Does what is due, and tells what comes of it."""
         if now >= self._measure_at:
             self._measure(now)
-        if now >= self.gossip.next_timeout():
-            self.gossip.handle_timeout(now)
+        self.gossip.handle_timeout(now)
         self._tell()
 
     def _measure(self, now: float) -> None:
@@ -114,18 +113,19 @@ class Neighbours:
             self._name_twin(self.gossip.twin)
 
     def _name_twin(self, twin: Twin) -> None:
-        """Says once that another node runs with this one's key, and which of the two gave way: the older."""
+        """Says once that another node runs with this one's key, and which of the two gives way: the older."""
+        if self._named == twin.born:
+            return
+        self._named = twin.born
         older = self.gossip.origins[self.gossip.me].born < twin.born
-        if older is twin.withdrawn and self._said != (twin.born, older):  # an older one is about to give way
-            self._said = twin.born, older
-            _log.error(
-                "another node runs with the key of this one: %s at %s; %s",
-                twin.name or "without a name",
-                ", ".join(twin.addresses) or "no address",
-                "this node, which is older, gave way and serves its own environment only"
-                if older
-                else "that one is older and has to give way",
-            )
+        _log.error(
+            "another node runs with the key of this one: %s at %s; %s",
+            twin.name or "without a name",
+            ", ".join(twin.addresses) or "no address",
+            "this node, which is older, gives way and serves its own environment only"
+            if older
+            else "that one is older and has to give way",
+        )
 
 
 def price_of(link: Link, prices: Mapping[str, int]) -> int:

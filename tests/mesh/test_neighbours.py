@@ -213,7 +213,8 @@ async def test_a_link_has_the_price_that_was_said_of_the_node_its_address_or_eve
     autojump_clock: MockClock, prices: tuple[tuple[str, int], ...], price: int
 ) -> None:
     network = MemoryNetwork()
-    one, two = End(KEYS[0], network, prices=prices), End(KEYS[1], network, name="far")
+    one = End(KEYS[0], network, prices=prices)
+    two = End(KEYS[1], network, name="far", prices=((f"{KEYS[1].id.hex()}.1", 20),))  # its own address is no peer's
     async with trio.open_nursery() as nursery:
         await nursery.start(one.run)
         await nursery.start(two.run)
@@ -259,7 +260,7 @@ async def test_twins_are_named_in_the_log_once(autojump_clock: MockClock, caplog
         await trio.sleep(60)
         told = [message for message in caplog.messages if "the key of this one" in message]
         assert sorted(message.partition(": ")[2] for message in told) == [
-            "newer at no address; this node, which is older, gave way and serves its own environment only",
+            "newer at no address; this node, which is older, gives way and serves its own environment only",
             "older at no address; that one is older and has to give way",
         ]
         nursery.cancel_scope.cancel()

@@ -6,12 +6,14 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from mesh.config import PublicAddress
+from mesh.config import NodeConfig, PublicAddress
+from mesh.node import Node
 from mesh.presence import TTL
 from sdk.errors import Conflict, NotFound, Status, Unavailable
 from sdk.head import CallHead, pack_call_head
 from sdk.pool import Pool
 from sdk.rawsocket import bound_address, listen_tcp
+from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance
 from sdk.types import Service as Record
 from tests.mesh.network import Environment, greeter, until, world
@@ -189,6 +191,12 @@ async def test_a_node_that_is_drained_before_it_has_started_has_nothing_to_do() 
         running = await a.start()
         await running.kill()
         await running.node.drain()
+
+
+@pytest.mark.parametrize(("strategy", "carries"), [("all", True), ("best", True), ("local", False), ("none", False)])
+def test_who_does_not_carry_refuses_what_others_send_all_the_same(strategy: str, carries: bool) -> None:
+    node = Node(NodeConfig(advertise_strategy=strategy), registry=MemoryRegistry("a"))
+    assert node._switch._transit is carries
 
 
 async def test_nodes_of_one_registry_find_each_other_and_part_when_one_leaves(fast_clock: MockClock) -> None:
