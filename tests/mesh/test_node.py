@@ -1,6 +1,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import trio
@@ -17,7 +18,7 @@ from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance
 from sdk.types import Service as Record
 from tests.mesh.network import Environment, greeter, until, world
-from tunnel.identity import DEFAULT_TOKEN
+from tunnel.identity import DEFAULT_TOKEN, NodeKey
 
 
 async def knows(place: Environment, *names: str) -> bool:
@@ -197,6 +198,37 @@ async def test_a_node_that_is_drained_before_it_has_started_has_nothing_to_do() 
 def test_who_does_not_carry_refuses_what_others_send_all_the_same(strategy: str, carries: bool) -> None:
     node = Node(NodeConfig(advertise_strategy=strategy), registry=MemoryRegistry("a"))
     assert node._switch._transit is carries
+
+
+async def test_of_two_nodes_with_one_key_the_older_gives_way_and_serves_its_own_environment_on(
+    fast_clock: MockClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world() as all_:
+        older, middle, far, newer = [await all_.open(name) for name in ("older", "middle", "far", "newer")]
+        await middle.start()
+        await far.start(nodes=("mem://middle",))
+        key = NodeKey(b"k" * 32)
+        monkeypatch.setattr("mesh.node.NodeKey", lambda seed: key)
+        await older.start(nodes=("mem://middle",))
+        started = datetime.now(UTC)
+        while datetime.now(UTC) - started < timedelta(milliseconds=2):
+            pass  # a later start has a later epoch, which counts milliseconds
+        await newer.start(nodes=("mem://far",))
+        await older.serve(greeter(older, "of.older"))
+        await newer.serve(greeter(newer, "of.newer"))
+
+        async def told() -> bool:
+            return sum("the key of this one" in message for message in caplog.messages) == 2
+
+        await until(told, within=90)
+        await trio.sleep(15)
+        assert await told()
+        assert await older.services() == ["of.older"]
+        assert await middle.services() == await far.services() == ["of.newer"]
+        for place, service in ((older, "of.older"), (middle, "of.newer")):
+            async with place.client() as client:
+                reply = await client.call(service, "Greeter.Hello", {"name": "John"})
+                assert reply == {"msg": f"Hello John from {service.removeprefix('of.')}"}
 
 
 async def test_nodes_of_one_registry_find_each_other_and_part_when_one_leaves(fast_clock: MockClock) -> None:
