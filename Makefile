@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers lint format bench upgrade clean
+.PHONY: help demo test test-peers simulate lint format bench upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,10 @@ test-peers: $(INSTALLED)  ## what needs real servers or network namespaces; as r
 	fi
 	@$(BIN)/python -m pytest -q -m peers; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "No test needs a peer yet: nothing was tested."; else exit $$status; fi
+
+SEEDS ?= 1000
+simulate: $(INSTALLED)  ## SEEDS=1000, or SEEDS=200-299: networks in trouble, each the same for the same seed
+	@$(BIN)/python -m tests.simulate $(SEEDS)
 
 lint: $(INSTALLED)  ## ruff, mypy and the import contracts
 	@$(BIN)/ruff check

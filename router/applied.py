@@ -36,7 +36,7 @@ class Applied:
 
     def due(self) -> float:
         """When the next one ends."""
-        return min((ends for _, ends in self._routes.values()), default=inf)
+        return min(ends for _, ends in self._routes.values()) if self._routes else inf
 
     def expire(self, now: float) -> list[Route]:
         """Takes out all whose time is over, which are the answer."""

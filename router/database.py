@@ -5,7 +5,7 @@ has been verified, or is verified here: the database never holds what its origin
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -101,11 +101,19 @@ class Database:
             return False
         return self._around(node).get(origin, MAX_RADIUS + 1) <= view.radius
 
-    def shared(self, peer: bytes) -> Iterator[bytes]:
+    def in_scope(self, node: bytes) -> dict[bytes, None]:
+        """The origins whose services are known here and are to be told to this node."""
+        around, origins = self._around(node), self.origins
+        return {
+            origin: None
+            for origin in self._maps
+            if origin in around and origin in origins and around[origin] <= origins[origin].radius
+        }
+
+    def shared(self, peer: bytes) -> list[bytes]:
         """The origins whose services both this node and that one are told, as far as they are known here."""
-        for origin in sorted(self._maps):
-            if self.is_for(origin, peer) and self.is_for(origin, self._me):
-                yield origin
+        mine = self.in_scope(self._me)
+        return sorted(origin for origin in self.in_scope(peer) if origin in mine)
 
     def _around(self, node: bytes) -> dict[bytes, int]:
         if self._scopes[0] != self.topology:
@@ -209,10 +217,6 @@ class Database:
     ) -> Collection[str]:
         """Keeps what this node itself offers, which needs no proof. Answers with the names that differ."""
         return self._keep_map(root, signed, services, names)
-
-    def mapped(self) -> Iterable[bytes]:
-        """The origins whose services are known, whatever their distance."""
-        return self._maps
 
     def _keep_map(
         self, root: ServiceRoot, signed: Signed, services: ServiceMap, names: Collection[str]

@@ -249,9 +249,9 @@ class Gossip:
 
     def messages_to_send(self, now: float) -> list[tuple[bytes, bytes]]:
         """All there is to send now, as (neighbour, message), in order for each neighbour."""
-        self._awake = False
-        if self._twins.withdrawn:
+        if not self._awake or self._twins.withdrawn:
             return []
+        self._awake = False
         return [
             (peer, message)
             for peer, neighbour in self._peers.items()
@@ -496,8 +496,8 @@ class Gossip:
         self._topology = self._known.topology
         self._sweep_at = min(self._sweep_at, now + SWEEP_AFTER)
         for id, peer in self._peers.items():
-            in_scope = frozenset(origin for origin in self._known.mapped() if self._known.is_for(origin, id))
-            new = [origin for origin in self._known.mapped() if origin in in_scope and origin not in peer.in_scope]
+            in_scope = self._known.in_scope(id)
+            new = [origin for origin in in_scope if origin not in peer.in_scope]
             peer.in_scope = in_scope
             if new:
                 peer.offers |= dict.fromkeys(new)

@@ -61,7 +61,7 @@ class Neighbour:
         """… and asked for its own."""
         self.pulls: dict[Key, Point] = {}
         """What it is asked for, and what this node has of it."""
-        self.in_scope: frozenset[bytes] = frozenset()
+        self.in_scope: dict[bytes, None] = {}
         """The origins whose services it was to be told when that was last looked at."""
         self.bulk_at = inf
         """When more of whole maps may be sent; `inf` while nothing was sent of late."""

@@ -72,10 +72,11 @@ def gossip(
     wake: Callable[[], None] = lambda: None,
     transit: bool = True,
     radius: int = MAX_RADIUS,
+    random: Random | None = None,
 ) -> Gossip:
     return Gossip(
         me=key.id, public=key.public, name=name, network=network, addresses=[f"tcp://{name}:8085"], epoch=epoch,
-        sign=key.sign, verify=key.verify, node_id=node_id, random=Random(len(name)), wake=wake,
+        sign=key.sign, verify=key.verify, node_id=node_id, random=random or Random(len(name)), wake=wake,
         transit=transit, radius=radius,
     )  # fmt: skip
 

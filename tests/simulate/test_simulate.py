@@ -1,0 +1,52 @@
+"""Seeded runs of a whole network of machines, and that the runs can be trusted."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.simulate.story import run
+
+SEEDS = 200
+"""Runs at each `make test`, of about half a second each; `make simulate SEEDS=…` runs as many as asked."""
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_network_in_trouble_comes_to_agree(seed: int) -> None:
+    assert run(seed).answered
+
+
+def test_a_seed_reproduces_a_run_exactly_in_every_process() -> None:
+    """Of two processes whose hashes are seeded differently: iterating over a set would show."""
+    program = "from tests.simulate.story import run; print(run(1000, nodes=12).fingerprint)"
+    prints = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(prints) == 1
+
+
+def test_two_seeds_are_two_runs() -> None:
+    assert run(1000, nodes=8).fingerprint != run(1005, nodes=8).fingerprint
+
+
+def test_the_command_says_which_seed_failed_and_how_to_run_it_again() -> None:
+    broken = (
+        "import tests.simulate.__main__ as command, tests.simulate.story as story, sys\n"
+        "story.Story._check_node = lambda *_: 1 / 0\n"
+        "sys.argv = ['simulate', '3-4', '--nodes', '6']\n"
+        "sys.exit(command.main())"
+    )
+    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "seed 3 failed: ZeroDivisionError" in done.stdout
+    assert "python -m tests.simulate 4-4 --trace" in done.stdout
+    assert "failed: 3, 4" in done.stdout
+    good = [sys.executable, "-m", "tests.simulate", "2-3", "--nodes", "6"]
+    done = subprocess.run(good, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "2 seeds" in done.stdout
