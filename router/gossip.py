@@ -344,10 +344,9 @@ class Gossip:
         return told
 
     def _jump(self, now: float) -> None:
-        epoch, seq = self._twins.jump(now)
+        epoch = self._twins.jump(now)
         self.counters["jumps"] += 1
-        self._state = replace(self._state, epoch=max(self._state.epoch, epoch), seq=max(self._state.seq, seq))
-        self._services_seq = max(self._services_seq, seq)
+        self._state = replace(self._state, epoch=max(self._state.epoch, epoch))
         self._tell_links(now)
         self._tell_services(now)
         self._settle(now)
@@ -365,7 +364,7 @@ class Gossip:
         if refusal is not None:
             self.counters[refusal.value] += 1
         elif state.origin == self.me:
-            self._twins.met(state.epoch, state.seq, now, state)
+            self._twins.met(state.epoch, now, state)
         else:
             self._take_link_state(state, signed, now)
 
@@ -384,7 +383,7 @@ class Gossip:
         if refusal is not None:
             self.counters[refusal.value] += 1
         elif root.origin == self.me:
-            self._twins.met(root.epoch, root.seq, now)
+            self._twins.met(root.epoch, now)
         else:
             self._take_services(peer, root, told, partial, now)
 

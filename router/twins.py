@@ -44,7 +44,7 @@ class Twins:
         self.due = inf
         """When to jump."""
         self._born = born
-        self._above = (0, 0)
+        self._above = 0
         self._other: LinkState | None = None
         self._after = -inf
         self._jumps: deque[tuple[float, int]] = deque(maxlen=2)
@@ -54,7 +54,7 @@ class Twins:
         """Whether this node has given way to its twin."""
         return self.twin is not None and self.twin.withdrawn
 
-    def met(self, epoch: int, seq: int, now: float, state: LinkState | None = None) -> None:
+    def met(self, epoch: int, now: float, state: LinkState | None = None) -> None:
         """Others know something newer under this node's id than what it has said; `state` where that is a link state,
         which says more."""
         if state is not None and state.born != self._born:
@@ -63,11 +63,11 @@ class Twins:
                 self._found(state, now, withdrawn=True)
                 self.due = inf
                 return
-        self._above = max(self._above, (epoch, seq))
+        self._above = max(self._above, epoch)
         self.due = min(self.due, max(now, self._after))
 
-    def jump(self, now: float) -> tuple[int, int]:
-        """Answers with the state to jump above."""
+    def jump(self, now: float) -> int:
+        """Answers with the epoch to go on in, which is above all that the other life has said or still can say."""
         self.due = inf
         self._after = now + JUMP_EVERY
         other, self._other = self._other, None
@@ -76,7 +76,7 @@ class Twins:
             (first, one), (_, two) = self._jumps[0], self._jumps[-1]
             if len(self._jumps) == 2 and one == two and now - first <= TELLING:
                 self._found(other, now, withdrawn=False)
-        return self._above
+        return self._above + 1
 
     def _found(self, other: LinkState, now: float, *, withdrawn: bool) -> None:
         since = self.twin.since if self.twin else now
