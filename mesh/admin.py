@@ -4,29 +4,30 @@ Requests and answers are plain records, so any client reads them. Who may ask is
 proxy port admits this host and private networks only.
 """
 
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
 import trio
 
-from router.route import MAX_HOPS, Query, Route
+from router.candidates import Candidate
+from router.gossip import Gossip
+from router.route import MAX_HOPS, Query
 from router.table import GraphNode, RoutingTable
-from sdk.errors import BadRequest
+from sdk.errors import BadRequest, NotFound
 from sdk.server import Server
 from tunnel.identity import NodeId, format_id
-from tunnel.link import Link
 from tunnel.tunnel import Tunnel
 
 from .config import NodeConfig, check_address
 from .local import LocalServices
 from .observe import LoopLag
+from .records import Record, connection_record, link_record, node_record, query_of, record_of, route_record
 from .seeds import NODE_SERVICE
+from .watching import Reply, tell_changes
+from .why import explain
 
 DISTRIBUTION: Final = "micro-network"
-
-Record = dict[str, Any]
 
 
 class Admin:
@@ -37,15 +38,21 @@ class Admin:
         *,
         me: NodeId,
         config: NodeConfig,
+        gossip: Gossip,
         table: RoutingTable,
         tunnel: Tunnel,
         local: LocalServices,
         lag: LoopLag,
         proxy: tuple[str, ...],
+        ejected: Callable[[Candidate], float],
     ) -> None:
-        """The parts of the node that are asked; `proxy` are the addresses its proxy port is bound to."""
+        """The parts of the node that are asked; `proxy` are the addresses its proxy port is bound to, `ejected` the
+        seconds for which a node is not called because it has failed."""
+        self._id = me
         self._me = format_id(me)
         self._config = config
+        self._gossip = gossip
+        self._ejected = ejected
         self._table = table
         self._tunnel = tunnel
         self._local = local
@@ -58,17 +65,39 @@ class Admin:
         self.server.add("Network.Services", self.services)
         self.server.add("Network.Graph", self.graph)
         self.server.add("Network.Connections", self.connections)
+        self.server.add("Network.Links", self.links)
+        self.server.add("Network.Why", self.why)
+        self.server.add("Network.Watch", self.watch)
         self.server.add("Network.Connect", self.connect)
         self.server.add("Network.Status", self.status)
 
     async def nodes(self, request: Any) -> Record:
         """All nodes that can be reached, this one first: `{"nodes": [{id, address, name}]}`."""
-        return {"nodes": [_node(node) for node in self._table.graph().values()]}
+        return {"nodes": [node_record(node) for node in self._table.graph().values()]}
 
     async def routes(self, request: Any) -> Record:
         """The routes this node knows: `{"routes": [...]}`; the request's keys (service, address, gateway, router,
-        network, link) narrow it."""
-        return {"routes": [_route(route) for route in self._table.routes(_query(request))]}
+        network, link, strategy) narrow it."""
+        return {"routes": [route_record(route) for route in self._table.routes(query_of(request, "Network.Routes"))]}
+
+    async def watch(self, request: Any, stream: Reply) -> None:
+        """The routes, and then their changes: `{"change", "revision", "route"}`; the request's keys narrow it."""
+        await tell_changes(self._table, query_of(request, "Network.Watch"), stream)
+
+    async def why(self, request: Any) -> Record:
+        """Who offers `service`, and why calls go there or not: `{"service", "candidates": [...], "gateway"}`.
+
+        Raises `NotFound` where nobody does and no gateway takes such calls.
+        """
+        service = record_of(request, NODE_SERVICE).get("service")
+        if not isinstance(service, str) or not service:
+            raise BadRequest('Network.Why takes {"service": "name"}')
+        candidates = self._table.candidates(service)
+        gateway = "" if candidates else self._config.gateway
+        if not candidates and not gateway:
+            raise NotFound(f"nobody offers {service!r} here or within three links; see `micro network services`")
+        found = explain(candidates, now=trio.current_time(), ejected=self._ejected)
+        return {"service": service, "candidates": found, "gateway": gateway}
 
     async def services(self, request: Any) -> Record:
         """The names of all services that can be called from here: `{"services": [name]}`."""
@@ -80,11 +109,17 @@ class Admin:
 
     async def connections(self, request: Any) -> Record:
         """The links of this node: `{"connections": [{node, address, name, transport, delay_ms, state}]}`."""
-        return {"connections": [_connection(link) for link in self._tunnel.links.values()]}
+        return {"connections": [connection_record(link) for link in self._tunnel.links.values()]}
+
+    async def links(self, request: Any) -> Record:
+        """The same links with all that is known of them: `{"links": [...]}`, see `records.link_record`."""
+        now = trio.current_time()
+        links = self._tunnel.links.items()
+        return {"links": [link_record(link, self._gossip.terms(self._id, peer), now) for peer, link in links]}
 
     async def connect(self, request: Any) -> Record:
         """Dials the node at `address` from now on, as if it had been named at the start."""
-        address = _record(request).get("address")
+        address = record_of(request, NODE_SERVICE).get("address")
         if not isinstance(address, str):
             raise BadRequest('Network.Connect takes {"address": "host:port"}')
         check_address(address, "address")
@@ -93,7 +128,7 @@ class Admin:
 
     async def status(self, request: Any) -> Record:
         """How this node is."""
-        registry = self._local.status
+        registry, twin = self._local.status, self._gossip.twin
         return {
             "id": self._me,
             "name": self._config.name,
@@ -101,7 +136,7 @@ class Admin:
             "version": version(DISTRIBUTION),
             "addresses": list(self._tunnel.bound),
             "proxy": list(self._proxy),
-            "links": [_connection(link) for link in self._tunnel.links.values()],
+            "links": [connection_record(link) for link in self._tunnel.links.values()],
             "seeds": [
                 {
                     "address": seed.address,
@@ -111,8 +146,21 @@ class Admin:
                 }
                 for seed in self._tunnel.seeds()
             ],
+            "strategy": self._config.advertise_strategy,
+            "gateway": self._config.gateway,
+            "twin": None
+            if twin is None
+            else {
+                "name": twin.name,
+                "addresses": list(twin.addresses),
+                "this_node_gave_way": twin.withdrawn,
+            },
             "services": len(self._table.services()),
             "routes": len(self._table.routes(Query())),
+            "revision": self._table.revision,
+            "nodes": len(self._gossip.reachable),
+            "link_state_root": self._gossip.link_state_root.hex()[:16],
+            "gossip": dict(sorted(self._gossip.counters.items())),
             "registry": {"state": registry.state.value, "error": registry.error},
             "uptime_s": round(trio.current_time() - self._started, 1),
             "loop_lag_ms": round(self._lag.worst * 1000, 1),
@@ -124,7 +172,7 @@ def tree(nodes: Mapping[str, GraphNode], root: str) -> Record:
 
     So the tree grows with the number of links, and not with that of ways through them.
     """
-    top: Record = {"node": _node(nodes[root]), "peers": []}
+    top: Record = {"node": node_record(nodes[root]), "peers": []}
     shown: set[frozenset[str]] = set()
     opened = {root}
     layer = [(root, top)]
@@ -135,62 +183,10 @@ def tree(nodes: Mapping[str, GraphNode], root: str) -> Record:
                 if peer not in nodes or frozenset((id, peer)) in shown:
                     continue
                 shown.add(frozenset((id, peer)))
-                branch: Record = {"node": _node(nodes[peer]), "peers": []}
+                branch: Record = {"node": node_record(nodes[peer]), "peers": []}
                 record["peers"].append(branch)
                 if peer not in opened:
                     opened.add(peer)
                     following.append((peer, branch))
         layer = following
     return top
-
-
-def _node(node: GraphNode) -> Record:
-    return {"id": node.id, "address": node.addresses[0] if node.addresses else "", "name": node.name}
-
-
-def _route(route: Route) -> Record:
-    return {
-        "service": route.service,
-        "version": route.version,
-        "protocol": route.protocol,
-        "address": route.address,
-        "gateway": route.gateway,
-        "router": route.router,
-        "network": route.network,
-        "metric": route.metric,
-        "link": route.link.value,
-        "hops": route.hops,
-        "labels": dict(route.labels),
-    }
-
-
-def _connection(link: Link) -> Record:
-    statistics = link.statistics()
-    return {
-        "node": format_id(link.peer),
-        "address": link.address,
-        "name": link.certificate.name,
-        "transport": link.transport,
-        "delay_ms": None if statistics.srtt is None else round(statistics.srtt * 1000, 3),
-        "state": statistics.state,
-    }
-
-
-def _query(request: Any) -> Query:
-    record = _record(request)
-    known = [field.name for field in fields(Query)]
-    for key, value in record.items():
-        if key not in known:
-            raise BadRequest(f"Network.Routes has no {key!r} to choose by; it has {', '.join(known)}")
-        if value is not None and not isinstance(value, str):
-            raise BadRequest(f"Network.Routes takes text for {key!r}")
-    return Query(**record)
-
-
-def _record(request: Any) -> Mapping[str, Any]:
-    """The request as a record; nothing at all is an empty one."""
-    if request is None:
-        return {}
-    if not isinstance(request, Mapping):
-        raise BadRequest(f"{NODE_SERVICE} takes records, such as {{}}")
-    return request

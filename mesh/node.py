@@ -23,6 +23,7 @@ from proxy.ingress import Ingress
 from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
+from router.candidates import Candidate
 from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest
@@ -34,7 +35,7 @@ from sdk.server import Server
 from sdk.timers import Timers
 from sdk.types import Instance, Service
 from sdk.wire.mux import Mux
-from tunnel.identity import NodeKey, format_id, node_id, verify
+from tunnel.identity import NodeKey, format_id, node_id, parse_id_untrusted, verify
 from tunnel.transport.memory import PROCESS, MemoryNetwork
 from tunnel.tunnel import Tunnel, TunnelConfig
 
@@ -45,6 +46,7 @@ from .local import LocalServices
 from .neighbours import Neighbours
 from .observe import LoopLag
 from .presence import Presence
+from .router_service import ROUTER_SERVICE, RouterService
 from .seeds import NODE_SERVICE, Seeds
 from .steps import Steps
 
@@ -93,6 +95,7 @@ class Node:
         self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
         self._listener = ProxyListener(self._switch, self._timers)
+        self._balancer = Balancer(self._random)
         self._lag = LoopLag()
         self._presence: Presence | None = None
         self._draining = False
@@ -183,9 +186,19 @@ class Node:
         nursery.start_soon(local.run)
         proxy = tuple(map(bound_address, listeners))
         admin = Admin(
-            me=self._key.id, config=config, table=table, tunnel=tunnel, local=local, lag=self._lag, proxy=proxy
+            me=self._key.id,
+            config=config,
+            gossip=gossip,
+            table=table,
+            tunnel=tunnel,
+            local=local,
+            lag=self._lag,
+            proxy=proxy,
+            ejected=self._ejected,
         )
         own[NODE_SERVICE] = self._inside(admin.server, nursery)
+        routes = RouterService(table, network=config.network, router=self.id, writable=False)
+        own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
         nursery.start_soon(self._listener.serve, listeners)
         self._presence = Presence(registry, self._record(admin.server, link, proxy))
         await nursery.start(self._presence.run)
@@ -231,7 +244,7 @@ class Node:
 
     def _choose_by(self, table: RoutingTable, dialer: TcpDialer) -> dict[str, Port]:
         """Gives the switch its choices; returns the place for services that the node itself answers."""
-        switch, balancer = self._switch, Balancer(self._random)
+        switch, balancer = self._switch, self._balancer
         egress = Egress(name=self._name, instances=table, dialer=dialer, balancer=balancer)
         ingress = Ingress(
             name=self._name,
@@ -263,6 +276,11 @@ class Node:
         }
         instance = Instance(id=f"{NODE_SERVICE}-{self.id}", address=local_address(proxy), metadata=metadata)
         return Service(name=NODE_SERVICE, endpoints=server.endpoints, instances=(instance,))
+
+    def _ejected(self, candidate: Candidate) -> float:
+        """For how many seconds a node is not called because it has failed."""
+        load, now = self._balancer.load(parse_id_untrusted(candidate.router)), trio.current_time()
+        return max(load.ejected_until - now, 0.0) if load.ejected(now) else 0.0
 
     def _refuse_public(self, bound: tuple[str, ...]) -> None:
         """A name may turn out to be a public address only when it is bound."""

@@ -11,6 +11,7 @@ from .call import call, stream
 from .network import network
 from .options import Group, dashes
 from .registry import deregister, get, list_, register
+from .router import router
 from .run import exit_status
 
 
@@ -19,7 +20,7 @@ def micro() -> None:
     """Call services wherever they run, and run the nodes of the network that carries the calls."""
 
 
-for command in (network, call, stream, list_, get, register, deregister):
+for command in (network, router, call, stream, list_, get, register, deregister):
     micro.add_command(command)
 
 

@@ -1,28 +1,17 @@
 """`micro network`: runs a node; its subcommands ask one that runs."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
 import click
 
-from sdk.errors import BadRequest, MicroError, NotFound, Unavailable, Unimplemented
+from sdk.errors import BadRequest
 
-from . import render
-from .options import Group, Several, output, settings
-from .run import Failure, run, run_until_signal
-from .target import client
-
-FORMS = ("table", "json")
-
-NODE = "go.micro.network"
-"""The service that every node offers about itself."""
-
-_ADVICE = "Start one with `micro network`, or say where one is with MICRO_PROXY_ADDRESS=host:port or --registry-address"
-
-ROUTE = ("service", "address", "gateway", "router", "network", "metric", "link")
-"""What is shown of a route, as micro shows it; JSON has the rest."""
+from .ask import COMMANDS
+from .options import Group, Several, settings
+from .run import run_until_signal
 
 
 def _flag(name: str, variable: str, text: str, *, keep_as: str = "", **more: Any) -> Callable[[Any], Any]:
@@ -35,10 +24,6 @@ def _flag(name: str, variable: str, text: str, *, keep_as: str = "", **more: Any
 def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: str) -> Callable[[Any], Any]:
     """A flag that may be given several times, and whose values may hold several, separated by commas."""
     return _flag(name, variable, text, keep_as=keep_as, metavar=metavar, type=Several(), multiple=True)
-
-
-def _asks(command: Any) -> Any:
-    return click.option("--proxy-address", metavar="HOST:PORT", help="The node to ask.")(command)
 
 
 @click.group(cls=Group, invoke_without_command=True)
@@ -130,97 +115,5 @@ def _ready_line(name: str, ready: Any) -> str:
     return " ".join([*words, f"link={','.join(ready.link)}", f"proxy={','.join(ready.proxy)}"])
 
 
-def _query(command: Any) -> Any:
-    for name in reversed(("service", "address", "gateway", "router", "network", "link")):
-        command = click.option(f"--{name}", default="", help=f"Only routes with this {name}.")(command)
-    return command
-
-
-@network.command()
-@_asks
-def nodes(proxy_address: str | None) -> None:
-    """List the nodes of the network."""
-    reply = _ask(proxy_address, "Network.Nodes")
-    _show(reply, lambda: render.table(("ID", "ADDRESS"), _rows(reply, "nodes", ("id", "address"))))
-
-
-@network.command()
-@_query
-@_asks
-def routes(proxy_address: str | None, **query: str) -> None:
-    """List the routes the node knows."""
-    reply = _ask(proxy_address, "Network.Routes", {name: value for name, value in query.items() if value})
-    _show(reply, lambda: render.table([name.upper() for name in ROUTE], _rows(reply, "routes", ROUTE)))
-
-
-@network.command()
-@_asks
-def services(proxy_address: str | None) -> None:
-    """List the services that can be called through the node."""
-    reply = _ask(proxy_address, "Network.Services")
-    _show(reply, lambda: "\n".join(render.printable(name) for name in reply["services"]))
-
-
-@network.command()
-@_asks
-def graph(proxy_address: str | None) -> None:
-    """Show who is linked to whom, seen from the node: peers indented below their node, three links deep."""
-    reply = _ask(proxy_address, "Network.Graph")
-    _show(reply, lambda: render.tree(reply["root"]))
-
-
-@network.command()
-@_asks
-def connections(proxy_address: str | None) -> None:
-    """List the nodes this one is linked to."""
-    reply = _ask(proxy_address, "Network.Connections")
-    _show(reply, lambda: render.table(("NODE", "ADDRESS"), _rows(reply, "connections", ("node", "address"))))
-
-
-@network.command()
-@click.argument("address")
-@_asks
-def connect(proxy_address: str | None, address: str) -> None:
-    """Let the node link to the one at ADDRESS."""
-    reply = _ask(proxy_address, "Network.Connect", {"address": address})
-    _show(reply, lambda: "ok")
-
-
-@network.command()
-@_asks
-def status(proxy_address: str | None) -> None:
-    """Show how the node is: links, seeds, registry."""
-    reply = _ask(proxy_address, "Network.Status")
-    _show(reply, lambda: render.pairs(reply))
-
-
-def _ask(proxy_address: str | None, endpoint: str, request: dict[str, str] | None = None) -> dict[str, Any]:
-    """Calls the node's own service; says what to do when there is none."""
-    group = click.get_current_context().parent
-    assert group is not None
-    address = proxy_address or group.params["proxy_address"]
-
-    async def call() -> Any:
-        async with client(address) as caller:
-            return await caller.call(NODE, endpoint, request or {}, idempotent=endpoint != "Network.Connect")
-
-    try:
-        reply: dict[str, Any] = run(call)
-    except MicroError as error:
-        if isinstance(error, Unimplemented) or not isinstance(error, NotFound | Unavailable):
-            raise Failure(f"error asking the node: {error}") from None
-        advice = (
-            "" if "`micro network`" in error.detail else f". {_ADVICE}"
-        )  # a client without its proxy says it itself
-        raise Failure(f"error: no node answers: {error}{advice}") from None
-    return reply
-
-
-def _show(reply: dict[str, Any], text: Callable[[], str]) -> None:
-    lines = render.to_json(reply) if output(FORMS) == "json" else text()
-    if lines:
-        click.echo(lines)
-
-
-def _rows(reply: dict[str, Any], what: str, columns: Sequence[str]) -> list[list[object]]:
-    return [[record[column] for column in columns] for record in reply[what]]
+for subcommand in COMMANDS:
+    network.add_command(subcommand)

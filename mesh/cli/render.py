@@ -50,6 +50,15 @@ def pairs(record: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def size(count: float) -> str:
+    """Bytes in the unit that fits: 999 B, 1.0 kB, 2.5 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
 def metadata(record: Mapping[str, Any]) -> str:
     """Labels on one line."""
     return ",".join(f"{key}={value}" for key, value in sorted(record.items()))

@@ -1,0 +1,33 @@
+"""`micro router`: the routing table as a service of its own."""
+
+from typing import Any
+
+import click
+
+from .options import Command, settings
+from .run import run_until_signal
+
+
+@click.command(cls=Command)
+@click.option(
+    "--address", envvar="MICRO_ROUTER_ADDRESS", show_envvar=True, default=":8084", show_default=True,
+    help="Where programs reach it; this host and private networks only.",
+)  # fmt: skip
+@click.option(
+    "--network", envvar="MICRO_NETWORK", show_envvar=True, default="go.micro", show_default=True,
+    help="The network's name, which stands in the routes.",
+)  # fmt: skip
+def router(**flags: str) -> None:
+    """Run the routing table of this environment, for programs that want routes and not the proxy.
+
+    It offers go.micro.router: Router.Lookup, Router.Watch, Table.Query, and Table.Create, Table.Update and Table.Delete
+    for routes that are put in by hand. Every node offers the first three as well.
+    """
+    from mesh.standalone import Router, RouterConfig
+
+    config = RouterConfig(registry=settings().registry, registry_address=settings().registry_address, **flags)
+    run_until_signal(Router(config), _ready_line)
+
+
+def _ready_line(ready: Any) -> str:
+    return f"ready micro router id={ready.id} address={','.join(ready.address)}"

@@ -1,0 +1,172 @@
+"""`micro router`: the routing table of an environment as a service of its own, without links and without a proxy.
+
+For programs that want to know routes and go there themselves. It follows the registry, takes routes that are put in by
+hand, and registers as `go.micro.router`, so that whoever looks in the registry finds it.
+"""
+
+import secrets
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+
+import trio
+
+from proxy.inner import inner_pair
+from proxy.listener import ProxyListener
+from proxy.switch import Switch, Target
+from router.gossip import Gossip
+from router.table import RoutingTable
+from sdk.errors import BadRequest, NotFound
+from sdk.head import CallHead
+from sdk.port import Port
+from sdk.rawsocket import bound_address, listen_tcp
+from sdk.registry import Registry, open_registry
+from sdk.timers import Timers
+from sdk.types import Instance, Service
+from sdk.wire.mux import Mux
+from tunnel.identity import NodeKey, format_id, node_id, verify
+
+from .addresses import local_address
+from .config import MAX_NAME, check_address
+from .local import LocalServices
+from .presence import Presence
+from .router_service import ROUTER_SERVICE, RouterService
+from .steps import Steps
+
+GOODBYE = 0.4
+"""Seconds for taking the record out of the registry."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterConfig:
+    """What the router is told before it starts. Raises `BadRequest` naming flag and variable of what cannot be used."""
+
+    address: str = ":8084"
+    """Where programs reach it: `host:port`. Only loopback and private peers are let in."""
+    network: str = "go.micro"
+    """The network's name, which stands in its routes."""
+    registry: str = ""
+    """Kind of the local registry; empty for the built-in default."""
+    registry_address: str = ""
+    """Where that registry is; empty for its default."""
+
+    def __post_init__(self) -> None:
+        check_address(self.address, "--address (MICRO_ROUTER_ADDRESS)", bind=True)
+        if not 0 < len(self.network) <= MAX_NAME or not self.network.isprintable():
+            raise BadRequest(f"--network (MICRO_NETWORK) is empty, longer than {MAX_NAME} characters or not printable")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterReady:
+    """What the router says when it has started."""
+
+    id: str
+    """Its id as text, which stands in its routes."""
+    address: tuple[str, ...]
+    """Addresses it is bound to."""
+
+
+class Router:
+    """The routing table of one environment. `run` it once."""
+
+    def __init__(self, config: RouterConfig, *, registry: Registry | None = None) -> None:
+        """`registry` takes the place of the one in the configuration."""
+        self._config = config
+        self._registry = registry or open_registry(config.registry, config.registry_address)
+        self._key = NodeKey(secrets.token_bytes(32))
+        self._timers = Timers()
+        self._switch = Switch(me=self._key.id, name=ROUTER_SERVICE)
+        self._listener = ProxyListener(self._switch, self._timers)
+        self._presence: Presence | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[RouterReady] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled. Raises `Conflict` when the port is taken, `Unavailable` when the registry cannot be
+        opened."""
+        async with AsyncExitStack() as stack:
+            registry = await stack.enter_async_context(self._registry)
+            listeners = await listen_tcp(self._config.address)
+            for listener in listeners:
+                stack.push_async_callback(listener.aclose)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            nursery.start_soon(self._timers.run)
+            ready = await self._start(registry, nursery, listeners)
+            try:
+                task_status.started(ready)
+                await trio.sleep_forever()
+            finally:
+                with trio.move_on_after(GOODBYE, shield=True):
+                    await self.drain()
+
+    async def drain(self) -> None:
+        """Takes the record out of the registry and tells callers to open nothing new. Watches go on."""
+        self._listener.go_away()
+        if self._presence is not None:
+            presence, self._presence = self._presence, None
+            await presence.withdraw()
+
+    async def _start(
+        self, registry: Registry, nursery: trio.Nursery, listeners: list[trio.SocketListener]
+    ) -> RouterReady:
+        id = format_id(self._key.id)
+        table = RoutingTable(gossip=self._alone(), format_id=format_id)
+        steps = Steps(table)
+        nursery.start_soon(steps.run)
+        service = RouterService(table, network=self._config.network, router=id, writable=True, changed=steps.poke)
+        server = service.server
+        mux = Mux(on_open=lambda stream, opened: server.accept(stream, opened, nursery))
+        near, far = inner_pair(self._switch, mux, name=server.name, clock=trio.current_time)
+        mux.attach(far)
+        self._switch.ingress = self._switch.egress = _Only(near)
+        self._timers.watch(self._switch)
+
+        def changed(services: tuple[Service, ...]) -> None:
+            table.set_local(services, trio.current_time())
+
+        nursery.start_soon(LocalServices(registry, random=Random(), changed=changed).run)
+        nursery.start_soon(partial(self._listener.serve, listeners))
+        bound = tuple(map(bound_address, listeners))
+        instance = Instance(
+            id=f"{ROUTER_SERVICE}-{id}", address=local_address(bound), metadata={"protocol": "grpc", "native": "1"}
+        )
+        record = Service(name=ROUTER_SERVICE, endpoints=server.endpoints, instances=(instance,))
+        self._presence = Presence(registry, record)
+        await nursery.start(self._presence.run)
+        return RouterReady(id=id, address=bound)
+
+    def _alone(self) -> Gossip:
+        """What a node knows that has no neighbours."""
+        return Gossip(
+            me=self._key.id,
+            public=self._key.public,
+            name="",
+            network=self._config.network,
+            addresses=(),
+            epoch=int(datetime.now(UTC).timestamp() * 1000),
+            sign=self._key.sign,
+            verify=verify,
+            node_id=node_id,
+            random=Random(),
+            wake=lambda: None,
+        )
+
+
+class _Only:
+    """Sends every call to the one service there is."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+
+    def choose(self, head: CallHead, now: float) -> Target:
+        """Raises `NotFound` for any other service."""
+        if head.service != ROUTER_SERVICE:
+            raise NotFound(f"this is the routing table, which calls nobody: {head.service!r} is to be called at a node")
+        return Target(self._port, b"", None)
+
+    def extend(self, head: CallHead, hops: int, now: float) -> Target:
+        """Nobody's gateway either."""
+        return self.choose(head, now)
+
+    def failed_edge(self, edge: bytes, now: float) -> None:
+        """There are no links."""
