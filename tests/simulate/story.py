@@ -83,7 +83,7 @@ class Story:
         elif kind == "pause" and name in net.nodes and not net.nodes[name].paused:
             node = net.nodes[name]
             node.pause()
-            self.engine.after(random.uniform(0.5, 12), f"resume {name}", lambda: node.resume() if node.paused else None)
+            self.engine.after(random.uniform(0.5, 12), f"resume {name}", lambda: self._resume(node))
         elif kind == "delay":
             net.lines[random.choice(net.pairs)].delay = random.choice((0.0005, 0.01, 0.06, 0.15))
         elif kind == "loss":
@@ -105,8 +105,12 @@ class Story:
             line.loss = 0.0
             line.heal()
         for node in list(self.net.nodes.values()):
-            if node.paused:
-                node.resume()
+            self._resume(node)
+
+    def _resume(self, node: SimNode) -> None:
+        if node.paused:
+            node.resume()
+            self.net.disturbed = self.engine.now
 
     def _call_something(self) -> None:
         self.net.call(self.random.choice(self.net.names), self.random.choice(SERVICES))

@@ -126,7 +126,7 @@ def test_connections_are_the_nodes_at_the_other_end_of_a_link(line: dict[str, Pl
 
 
 def test_the_status_says_who_the_node_is_and_how_its_seeds_are(line: dict[str, Place]) -> None:
-    status = dict(row.split(maxsplit=1) for row in line["a"].prints("network", "status").splitlines())
+    status = dict((row.split(maxsplit=1) + [""])[:2] for row in line["a"].prints("network", "status").splitlines())
     assert (status["id"], status["name"]) == (ids(line)["a"], "a")
     assert status["seeds"].startswith(f"address={line['b'].node.address('link')} state=linked")
     assert json.loads(line["a"].prints("network", "status", "--output", "json"))["network"] == "go.micro"
@@ -155,7 +155,7 @@ def test_a_node_that_is_named_is_asked(line: dict[str, Place], env: dict[str, st
         (("network", "status", "--proxy_address", proxy), wrong),
     ):
         done = run("micro", *arguments, env=variables)
-        assert "name         b\n" in done.stdout, done
+        assert "name             b\n" in done.stdout, done
 
 
 @pytest.mark.parametrize("variables", [{}, {"MICRO_PROXY": "go.micro.network"}, {"MICRO_PROXY_ADDRESS": "127.0.0.1:1"}])
