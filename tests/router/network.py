@@ -7,18 +7,28 @@ import hashlib
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from router.gossip import Gossip
-from router.linkstate import MAX_RADIUS, LinkTerms
-from router.services import ServiceEntry
-from router.statement import Signed
+from router.linkstate import MAX_RADIUS, LinkState, LinkTerms
+from router.servicemap import ServiceMap
+from router.services import ServiceEntry, ServiceRoot, by_name
+from router.statement import Signed, to_sign
 from router.table import RoutingTable
-from router.wire import LinkStates, Services, parse_message_untrusted
+from router.wire import (
+    LinkStates,
+    Services,
+    pack_entry,
+    pack_link_state,
+    pack_link_states,
+    pack_service_root,
+    pack_services,
+    parse_message_untrusted,
+)
 
 NETWORK = "test"
 DELAY = 0.005
@@ -91,6 +101,58 @@ def told_by(machine: Gossip, now: float = 0.0) -> list[Signed]:
         elif isinstance(content, Services):
             told.append(content.signed)
     return told
+
+
+def said_by(machine: Gossip, now: float = 0.0) -> list[bytes]:
+    """The messages it is about to send, to whomever."""
+    return [message for _, message in machine.messages_to_send(now)]
+
+
+def links_message(
+    key: Key,
+    *others: Key,
+    epoch: int = 1,
+    seq: int = 1,
+    born: int = 1,
+    network: str = NETWORK,
+    transit: bool = True,
+    radius: int = MAX_RADIUS,
+    signer: Key | None = None,
+) -> bytes:
+    """What the owner of a key tells of its links."""
+    packed = pack_link_state(
+        LinkState(
+            network=network, origin=key.id, public=key.public, epoch=epoch, seq=seq, born=born, name="", addresses=(),
+            links=tuple((other.id, LinkTerms()) for other in others), transit=transit, radius=radius,
+        )
+    )  # fmt: skip
+    return pack_link_states([Signed(packed, (signer or key).sign(to_sign(packed)))])
+
+
+def signed_root(key: Key, whole: ServiceMap, *, epoch: int = 1, seq: int = 1, network: str = NETWORK) -> Signed:
+    """What the owner of a key signs of its services."""
+    packed = pack_service_root(
+        ServiceRoot(
+            network=network, origin=key.id, public=key.public, epoch=epoch, seq=seq, count=whole.count, root=whole.root
+        )
+    )
+    return Signed(packed, key.sign(to_sign(packed)))
+
+
+def map_of(*entries: ServiceEntry) -> ServiceMap:
+    """A map with these entries."""
+    whole = ServiceMap()
+    whole.update(by_name(replace(each, packed=pack_entry(each)) for each in entries), (0, 0))
+    return whole
+
+
+def services_message(key: Key, *names: str, epoch: int = 1, seq: int = 1, network: str = NETWORK) -> bytes:
+    """All that the owner of a key offers, in one message."""
+    whole = map_of(*(entry(name) for name in names))
+    entries = tuple(each.packed for each in whole)
+    return pack_services(
+        Services(signed_root(key, whole, epoch=epoch, seq=seq, network=network), (0, 0), False, (), entries)
+    )
 
 
 def entry(service: str, version: str = "latest", *, instances: int = 1) -> ServiceEntry:

@@ -1,14 +1,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.linkstate import LinkState, edges_of, reachable
+from router.linkstate import MAX_COST, LinkState, LinkTerms, distances, edges_of, reachable
 
 
 def state(name: str, **links: int) -> LinkState:
-    told = tuple((other.encode(), cost) for other, cost in links.items())
+    told = tuple((other.encode(), LinkTerms(price=cost - 1)) for other, cost in links.items())
     return LinkState(
-        network="n", origin=name.encode(), public=b"", epoch=1, seq=1, name=name, addresses=(), links=told, transit=True
-    )
+        network="n", origin=name.encode(), public=b"", epoch=1, seq=1, born=1, name=name, addresses=(), links=told,
+        transit=True, radius=3,
+    )  # fmt: skip
 
 
 def test_an_edge_that_only_one_end_reports_does_not_count() -> None:
@@ -42,3 +43,16 @@ def test_reachable_is_who_is_joined_by_any_number_of_links_from_near_to_far() ->
     assert b"".join(reachable(b"b", edges_of(parted))) == b"bacde"
     assert b"".join(reachable(b"h", edges_of(parted))) == b"hg"
     assert b"".join(reachable(b"x", edges_of(parted))) == b"x"
+
+
+def test_distances_are_counted_in_links_as_far_as_asked() -> None:
+    names = "abcdef"
+    line = [state(b, **{a: 50, c: 1}) for a, b, c in zip("_" + names, names, names[1:] + "_", strict=False)]
+    assert distances(b"b", edges_of(line), 2) == {b"b": 0, b"a": 1, b"c": 1, b"d": 2}
+    assert distances(b"x", edges_of(line), 3) == {b"x": 0}
+
+
+def test_a_link_costs_one_and_the_sum_of_its_terms() -> None:
+    assert LinkTerms().cost == 1
+    assert LinkTerms(delay=12, loss=24, price=5).cost == 42
+    assert LinkTerms(price=MAX_COST).cost == MAX_COST

@@ -7,8 +7,9 @@ from router.metric import FAR, MOST, NEAR, STEPS, LinkMetric, delay_cost, loss_c
 
 
 @pytest.mark.parametrize(
-    ("delay", "cost"), [(0.0, 0), (NEAR, 0), (0.02, 0), (0.025, 12), (0.065, 48), (FAR - 1e-9, 84), (FAR, MOST), (9.0, MOST)]
-)  # fmt: skip
+    ("delay", "cost"),
+    [(0, 0), (NEAR, 0), (0.02, 0), (0.025, 12), (0.065, 48), (FAR - 1e-9, 84), (FAR, MOST), (9, MOST)],
+)
 def test_a_delay_adds_up_to_96_in_steps_of_12(delay: float, cost: int) -> None:
     assert delay_cost(delay) == cost
 

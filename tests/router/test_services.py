@@ -55,4 +55,4 @@ def test_only_go_micros_own_wire_cannot_be_called() -> None:
 
 def test_versions_of_one_name_stand_together() -> None:
     one, two, other = entry("x", "1"), entry("x", "2"), entry("y")
-    assert by_name([one, other, two]) == {"x": (one, two), "y": (other,)}
+    assert by_name([two, other, one]) == {"x": (one, two), "y": (other,)}, "in the order of the versions"
