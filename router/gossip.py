@@ -134,6 +134,7 @@ class Gossip:
         self._shared: dict[bytes, ServiceEntry] = {}
         self._tell_links(0.0)
         self._tell_services(0.0)
+        self._topology = self._known.topology
 
     # What is known.
 
@@ -281,6 +282,8 @@ class Gossip:
         if now >= self._sweep_at:
             self._sweep_at, gone = self._known.sweep(now)
             for origin, names in gone:
+                for peer in self._peers.values():
+                    peer.forgets(origin)
                 self._changed(origin, names, now)
             self._settle(now)
 

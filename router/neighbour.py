@@ -85,6 +85,11 @@ class Neighbour:
             self._has.pop(key, None)
             self.knows(key, version)
 
+    def forgets(self, origin: bytes) -> None:
+        """This node has forgotten an origin, and so, at about the same time, does the neighbour."""
+        for kind in Kind:
+            self._has.pop((kind, origin), None)
+
     def wants(self, key: Key, point: Point) -> None:
         """It asks for something and says which state of it it has."""
         self._has.pop(key, None)

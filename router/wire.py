@@ -203,21 +203,21 @@ def parse_statement_untrusted(signed: Signed, node_id: NodeId) -> LinkState | Se
     kind = _KINDS.get(fields[0]) if fields and type(fields[0]) is int else None
     if kind is None:
         return None
-    _, network, public, epoch, seq = _items(fields, 5)
+    _, network, public, epoch, seq = _items(fields, 5, "statement")
     _text(network, "network")
     _bytes(public, PUBLIC_SIZE, "public key")
     _number(epoch, 0, _MAX_NUMBER, "epoch")
     _number(seq, 0, _MAX_NUMBER, "seq")
     mark, origin = mark_of(signed.statement), node_id(public)
     if kind is Kind.LINK_STATE:
-        born, name, addresses, links, transit, radius = _items(fields[5:], 6)
+        born, name, addresses, links, transit, radius = _items(fields[5:], 6, "link state")
         return LinkState(
             network=network, origin=origin, public=public, epoch=epoch, seq=seq, mark=mark,
             born=_number(born, 0, _MAX_NUMBER, "born"), name=_text(name, "name"),
             addresses=_texts(addresses, MAX_ADDRESSES, "addresses"), links=_links(links, origin),
             transit=_flag(transit, "transit"), radius=_number(radius, 0, MAX_RADIUS, "radius"),
         )  # fmt: skip
-    count, root = _items(fields[5:], 2)
+    count, root = _items(fields[5:], 2, "root of services")
     return ServiceRoot(
         network=network, origin=origin, public=public, epoch=epoch, seq=seq, mark=mark,
         count=_number(count, 0, _MAX_NUMBER, "count"), root=_bytes(root, ROOT_SIZE, "root"),
@@ -226,7 +226,7 @@ def parse_statement_untrusted(signed: Signed, node_id: NodeId) -> LinkState | Se
 
 def parse_entry_untrusted(packed: bytes) -> ServiceEntry:
     """Reads one packed entry."""
-    service, version, protocols, instances, weight, labels = _items(_unpack(packed, "service"), 6)
+    service, version, protocols, instances, weight, labels = _items(_unpack(packed, "service"), 6, "service")
     if not service:
         raise RemoteProtocolError("gossip service has no name")
     texts = _texts(labels, 2 * MAX_LABELS, "labels")
