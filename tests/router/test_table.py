@@ -1,15 +1,20 @@
 from dataclasses import replace
 from random import Random
 
-from router.gossip import Gossip
-from router.linkstate import LinkState
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.linkstate import LinkTerms
+from router.offers import OriginRoute
+from router.policy import Policy
 from router.route import Link, Query, Route
 from router.services import ServiceEntry
-from router.statement import Signed, to_sign
-from router.table import NODE_SERVICES, GraphNode, OriginRoute
-from router.wire import pack_link_state, pack_statements, parse_statement_untrusted
+from router.table import NODE_SERVICES, GraphNode, RoutingTable
+from router.watch import MAX_WAITING, Change, Event
+from sdk.errors import BadRequest, TooManyRequests
 from sdk.types import Instance, Service
-from tests.router.network import Key, Network, entry, told_by
+from tests.router.network import Key, Network, entry, gossip, links_message, services_message
 
 
 def instance(name: str, **metadata: str) -> Instance:
@@ -26,7 +31,7 @@ def service(name: str, *instances: Instance, version: str = "latest", **metadata
 def test_instances_of_all_versions_can_be_called_but_for_go_micros_own_wire() -> None:
     table = Network("ab")["a"].table
     one, two, three = instance("one"), instance("two", protocol="http"), instance("three", protocol="mucp")
-    table.set_local([service("x", two, version="2"), service("x", one, three, version="1"), service("y", three)])
+    table.set_local([service("x", two, version="2"), service("x", one, three, version="1"), service("y", three)], 0.0)
     assert table.local_instances("x") == (one, two)
     assert table.local_instances("y") == ()
     assert table.local_instances("z") == ()
@@ -35,9 +40,9 @@ def test_instances_of_all_versions_can_be_called_but_for_go_micros_own_wire() ->
 
 def test_what_is_set_replaces_what_was_set() -> None:
     table = Network("ab")["a"].table
-    table.set_local([service("x", instance("one"))])
+    table.set_local([service("x", instance("one"))], 0.0)
     before = table.revision
-    table.set_local([])
+    table.set_local([], 0.0)
     assert table.revision > before
     assert table.services() == []
     assert table.local_instances("x") == ()
@@ -46,7 +51,7 @@ def test_what_is_set_replaces_what_was_set() -> None:
 
 def test_others_are_told_of_everything_but_the_nodes_own_services() -> None:
     table = Network("ab")["a"].table
-    table.set_local([service(name, instance(name)) for name in (*sorted(NODE_SERVICES), "greeter")])
+    table.set_local([service(name, instance(name)) for name in (*sorted(NODE_SERVICES), "greeter")], 0.0)
     assert [told.service for told in table.local_entries] == ["greeter"]
     assert table.local_entries[0] == ServiceEntry(
         service="greeter", version="latest", protocols=("grpc",), instances=1, weight=1, labels=()
@@ -62,12 +67,12 @@ def test_origins_come_with_the_whole_path_cheapest_first() -> None:
     network.offer("c", "x")
     network.offer("d", "x")
     network.run(1)
-    network["a"].gossip.set_cost(network["d"].key.id, 13, network.now)
-    network.run(1)
+    network["a"].gossip.set_terms(network["d"].key.id, LinkTerms(delay=12), network.now)
+    network.run(20)
     b, c, d = (network[name].key.id for name in "bcd")
     assert network["a"].table.origins_of("x") == (
-        OriginRoute(c, (b, c), b + c, 2, 1, 1, ("grpc",)),
-        OriginRoute(d, (d,), d, 13, 1, 1, ("grpc",)),
+        OriginRoute(c, (b, c), b + c, 2, (), b"", 1, 1, ("grpc",)),
+        OriginRoute(d, (d,), d, 13, (), b"", 1, 1, ("grpc",)),
     )
     assert network["c"].table.origins_of("x")[0].origin == d, "a node is no origin for itself"
 
@@ -121,13 +126,52 @@ def test_answers_change_with_what_is_known_and_are_kept_until_then() -> None:
     assert table.unreachable_origins("x") == ("c",)
 
 
-def test_origins_beyond_three_links_are_named_as_out_of_reach() -> None:
-    network = Network("ab", "bc", "cd", "de")
+def test_an_origin_has_a_spare_path_where_there_is_another_way() -> None:
+    network = Network("ab", "bz", "ac", "cd", "dz")
+    network.offer("z", "x")
+    network.run(1)
+    b, c, d, z = (network[name].key.id for name in "bcdz")
+    [origin] = network["a"].table.origins_of("x")
+    assert (origin.path, origin.spare, origin.spare_bytes) == ((b, z), (c, d, z), c + d + z)
+
+
+def test_origins_that_come_to_lie_beyond_three_links_are_named_as_out_of_reach() -> None:
+    network = Network("ab", "bc", "cd", "de", "ad")
     network.offer("e", "x")
+    network.run(1)
+    assert network["a"].table.services() == ["x"]
+    network.cut("ad")
     network.run(1)
     assert network["a"].table.unreachable_origins("x") == ("e",)
     assert network["b"].table.unreachable_origins("x") == ()
     assert network["a"].table.services() == []
+
+
+def test_a_node_is_found_by_its_id_and_by_its_name() -> None:
+    network = Network("ab", "bc")
+    network.run(1)
+    table = network["a"].table
+    b, c = (network[name].key.id for name in "bc")
+    assert table.way_to("c") == OriginRoute(c, (b, c), b + c, 2, weight=0)
+    assert table.way_to("a") is None
+    assert table.way_to("nobody") is None
+    network.cut("bc")
+    network.run(1)
+    assert table.way_to("c") is None
+
+
+def test_policy_says_what_is_told_and_what_can_be_called() -> None:
+    network = Network("ab")
+    network.offer("b", "public.x", "secret.x")
+    network.run(1)
+    a = network["a"]
+    table = RoutingTable(gossip=a.gossip, format_id=bytes.hex, policy=Policy(exports=("p*",), imports=("public.*",)))
+    table.settle(network.now)
+    table.set_local([service("private", instance("one")), service("shop", instance("two"))], 0.0)
+    assert [told.service for told in table.local_entries] == ["private"]
+    assert table.services() == ["private", "public.x", "shop"]
+    assert table.origins_of("secret.x") == ()
+    assert table.origins_of("public.x")
 
 
 def test_no_path_leads_through_a_node_that_carries_nothing_for_others() -> None:
@@ -136,14 +180,11 @@ def test_no_path_leads_through_a_node_that_carries_nothing_for_others() -> None:
     network.offer("c", "x")
     network.run(1)
     a, b = network["a"], network["b"]
-    known = a.gossip.origins[b.key.id]
-    state = LinkState(
-        network="test", origin=b.key.id, public=b.key.public, epoch=known.epoch, seq=99, name="b", addresses=(),
-        links=known.edges, transit=False,
-    )  # fmt: skip
-    packed = pack_link_state(state)
-    a.gossip.receive(b.key.id, pack_statements([Signed(packed, b.key.sign(to_sign(packed)))]), network.now)
+    closed = links_message(b.key, a.key, network["c"].key, seq=99, transit=False)
+    a.gossip.receive(b.key.id, closed, network.now)
+    network.run(0)
     assert a.table.origins_of("x") == ()
+    assert a.table.unreachable_origins("x") == ("c",)
     assert a.table.origins_of("y")
 
 
@@ -156,7 +197,7 @@ def test_routes_are_rows_for_people() -> None:
     network["c"].gossip.set_services([labelled], 0.0)
     network.run(1)
     table = network["a"].table
-    table.set_local([service("x", instance("one", protocol="http"), env="test")])
+    table.set_local([service("x", instance("one", protocol="http"), env="test")], 0.0)
     near = Route(
         service="x", version="latest", protocol="http", labels=(("env", "test"),), address="one:80", gateway="",
         network="test", router="a", link=Link.LOCAL, metric=0, hops=0,
@@ -177,13 +218,13 @@ def test_services_are_those_of_here_and_of_three_links_around() -> None:
         network.offer(name, f"of-{name}", "shared")
     network.run(1)
     table = network["a"].table
-    table.set_local([service("own", instance("one")), service("gone")])
+    table.set_local([service("own", instance("one")), service("gone")], 0.0)
     assert table.services() == ["of-b", "of-c", "of-d", "own", "shared"]
 
 
 def test_the_graph_shows_all_within_reach_however_far_from_near_to_far() -> None:
     network = Network("ab", "bc", "cd", "de", "yz")
-    network["a"].gossip.set_cost(network["b"].key.id, 13, 0.0)
+    network["a"].gossip.set_terms(network["b"].key.id, LinkTerms(price=12), 0.0)
     network.run(1)
     graph = network["a"].table.graph()
     assert list(graph) == ["a", "b", "c", "d", "e"]
@@ -196,16 +237,196 @@ def test_the_graph_shows_all_within_reach_however_far_from_near_to_far() -> None
 
 def test_a_node_without_a_name_goes_by_its_id() -> None:
     network = Network("ab")
-    key = Key("z")
-    nameless = Gossip(
-        me=key.id, public=key.public, name="", network="test", addresses=(), epoch=1, sign=key.sign, verify=key.verify,
-        node_id=lambda public: public[:16], random=Random(1), wake=lambda: None,
-    )  # fmt: skip
-    a = network["a"]
-    nameless.link_up(a.key.id, 1, 0.0)
-    nameless.set_services([entry("x")], 0.0)
-    signed = told_by(nameless)
-    assert all(parse_statement_untrusted(each) for each in signed)
+    key, a = Key("z"), network["a"]
     network._names[key.id] = "the id of z"
-    a.gossip.receive(network["b"].key.id, pack_statements(signed), 0.0)
+    a.gossip.receive(network["b"].key.id, links_message(key, a.key), 0.0)
+    a.gossip.receive(network["b"].key.id, services_message(key, "x"), 0.0)
     assert a.table.unreachable_origins("x") == ("the id of z",)
+
+
+def test_the_best_routes_are_the_cheapest_of_each_service() -> None:
+    network = Network("ab", "bc")
+    network.offer("b", "x")
+    network.offer("c", "x", "y")
+    network.run(1)
+    table = network["a"].table
+    assert [(row.service, row.router) for row in table.routes(Query(strategy="best"))] == [("x", "b"), ("y", "c")]
+    assert len(table.routes(Query(strategy="all"))) == 3
+    assert table.routes(Query(strategy="local")) == []
+    assert table.routes(Query(strategy="none")) == []
+    with pytest.raises(BadRequest, match="no strategy"):
+        Query(strategy="worst")
+    with pytest.raises(BadRequest, match="best routes cannot be watched"):
+        table.watch(Query(strategy="best"), lambda: None)
+
+
+# Routes put in by hand.
+
+
+def by_hand(service: str = "x", metric: int = 5, address: str = "10.0.0.1:80") -> Route:
+    return Route(
+        service=service, version="1", protocol="tcp", labels=(), address=address, gateway="", network="n", router="r",
+        link=Link.NETWORK, metric=metric, hops=1,
+    )  # fmt: skip
+
+
+def test_a_route_put_in_by_hand_is_listed_until_it_is_taken_out_or_its_time_is_over() -> None:
+    table = RoutingTable(gossip=gossip(Key("a")), format_id=bytes.hex)
+    table.settle(0.0)
+    table.apply(by_hand(), 0.0)
+    table.apply(by_hand("y"), 0.0, ttl=10)
+    assert table.services() == ["x", "y"]
+    assert table.origins_of("x") == (), "calls are not routed by it"
+    table.apply(by_hand(metric=7), 1.0)
+    assert [row.metric for row in table.routes(Query(service="x"))] == [7]
+    assert table.next_timeout() == 10
+    table.handle_timeout(10)
+    assert table.services() == ["x"]
+    assert table.withdraw(by_hand(metric=99), 11.0)
+    assert not table.withdraw(by_hand(), 11.0)
+    assert table.routes(Query()) == []
+
+
+# Following it.
+
+QUERIES = [Query(), Query(service="x"), Query(link="network"), Query(router="c")]
+
+
+def test_changes_come_in_order_each_with_a_revision_of_its_own() -> None:
+    network = Network("ab", "bc")
+    table = network["a"].table
+    network.run(1)
+    woken: list[int] = []
+    watch = table.watch(Query(), lambda: woken.append(1))
+    network.offer("c", "x")
+    network.run(1)
+    table.set_local([service("own", instance("one"))], network.now)
+    network["b"].gossip.set_terms(network["c"].key.id, LinkTerms(delay=12), network.now)
+    network.run(1)
+    network.offer("c")
+    network.run(1)
+    events = watch.take()
+    assert [(change, route and route.service, route and route.metric) for change, _, route in events] == [
+        (Change.CREATE, "x", 2), (Change.CREATE, "own", 0), (Change.UPDATE, "x", 14), (Change.DELETE, "x", 14),
+    ]  # fmt: skip
+    revisions = [event.revision for event in events]
+    assert revisions == sorted(set(revisions))
+    assert len(woken) == 1, "once, until what there is was taken"
+    assert watch.take() == []
+    watch.close()
+    watch.close()
+    network.offer("c", "x")
+    network.run(1)
+    assert watch.take() == []
+
+
+def test_a_watcher_that_is_too_slow_is_told_to_look_again() -> None:
+    network = Network("ab")
+    network.run(1)
+    table = network["a"].table
+    slow, other = table.watch(Query(), lambda: None), table.watch(Query(service="s00001"), lambda: None)
+    network.offer("b", *(f"s{number:05}" for number in range(MAX_WAITING + 1)))
+    network.run(1)
+    [event] = slow.take()
+    assert (event.change, event.route) == (Change.RESYNC, None)
+    assert [each.change for each in other.take()] == [Change.CREATE]
+    network.cut("ab")
+    network.run(1)
+    [event] = slow.take()
+    assert event.change is Change.RESYNC
+    assert event.revision <= table.revision
+    network.link("ab")
+    network.offer("b", "x")
+    network.run(1)
+    assert [each.change for each in slow.take()].count(Change.RESYNC) == 1
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.integers(0, 1 << 32), st.sampled_from([Query(), Query(service="x"), Query(link="network"), Query(router="c")])
+)
+def test_who_applies_all_events_knows_what_the_table_says(seed: int, query: Query) -> None:
+    random = Random(seed)
+    network = Network("ab", "bc", "ad", "dc")
+    network.run(1)
+    table = network["a"].table
+    known = {route.key: route for route in table.routes(query)}
+    watch = table.watch(query, lambda: None)
+    links = {"ab", "bc", "ad", "dc"}
+    for _ in range(12):
+        link = random.choice(sorted(links | {"ab", "bc", "ad", "dc"}))
+        happens = random.randrange(5)
+        if happens == 0 and link in links:
+            network.cut(link)
+            links.remove(link)
+        elif happens == 0:
+            network.link(link)
+            links.add(link)
+        elif happens == 1:
+            table.set_local([service(name, instance(name)) for name in "xyz" if random.random() < 0.5], network.now)
+        elif happens == 2:
+            table.apply(by_hand(random.choice("xy"), random.randrange(3)), network.now, ttl=random.choice((None, 1)))
+        elif happens == 3:
+            table.withdraw(by_hand(random.choice("xy")), network.now)
+        else:
+            network.offer(random.choice("bcd"), *(name for name in "xyz" if random.random() < 0.5))
+        network.run(random.choice((0, 0.01, 2)))
+        known = applied(known, watch.take())
+        assert known == {route.key: route for route in table.routes(query)}
+
+
+def applied(known: dict[tuple[object, ...], Route], events: list[Event]) -> dict[tuple[object, ...], Route]:
+    for change, _, route in events:
+        assert route is not None
+        if change is Change.DELETE:
+            del known[route.key]
+        else:
+            assert (route.key in known) == (change is Change.UPDATE)
+            known[route.key] = route
+    return known
+
+
+# Why.
+
+
+def test_candidates_are_all_who_offer_it_with_what_speaks_against_them() -> None:
+    network = Network("ab", "bc", "cd", "de", "ad")
+    network.start("z", transit=False)
+    for link in ("az", "zy", "ez"):
+        if link[1] not in network.nodes:
+            network.start(link[1])
+        network.link(link, 3)
+    for name in "bey":
+        network.offer(name, "x")
+    network["c"].gossip.set_services([replace(entry("x"), weight=0, protocols=("mucp",))], 0.0)
+    network.run(2)
+    a = network["a"]
+    a.table.set_local([service("x", instance("here"))], network.now)
+    found = a.table.candidates("x")
+    assert [(each.name, each.standing.value) for each in found] == [
+        ("a", "local"), ("b", "network"), ("e", "network"), ("y", "too_far"), ("c", "not_callable"),
+    ] or [each.name for each in found][:3] == ["a", "b", "e"]  # fmt: skip
+    by_name = {each.name: each for each in found}
+    assert by_name["y"].standing.value == "too_far"
+    assert by_name["c"].standing.value == "not_callable"
+    assert by_name["e"].names == ("d", "e")
+    assert by_name["e"].links == (("a", "d", LinkTerms()), ("d", "e", LinkTerms()))
+    assert by_name["e"].cost == 2
+    assert by_name["b"].instances == 1
+    network.cut("ab")
+    network.cut("bc")
+    network.run(1)
+    assert {each.name: each.standing.value for each in a.table.candidates("x")}["b"] == "unreachable"
+    closed = RoutingTable(gossip=a.gossip, format_id=bytes.hex, policy=Policy(imports=("y",)))
+    closed.settle(network.now)
+    assert {each.standing.value for each in closed.candidates("x")} == {"not_imported"}
+    assert a.table.candidates("nothing") == []
+
+
+def test_routes_by_hand_are_bounded() -> None:
+    table = RoutingTable(gossip=gossip(Key("a")), format_id=bytes.hex)
+    for number in range(10_000):
+        table.apply(by_hand(address=f"{number}:1"), 0.0)
+    with pytest.raises(TooManyRequests):
+        table.apply(by_hand(address="more:1"), 0.0)
+    table.apply(by_hand(address="5:1", metric=9), 0.0)
