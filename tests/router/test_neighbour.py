@@ -43,8 +43,9 @@ def offer(known: Database, names: list[str], seq: int) -> None:
     if before is None:
         known.take_map(root, signed, whole)
     else:
+        new = {name: entries for name, entries in whole.services.items() if name not in before.services}
         gone = {name: () for name in before.services if name not in whole.services}
-        assert known.take_services(root, signed, whole.services | gone) is not None
+        assert known.take_services(root, signed, new | gone) is not None
 
 
 def said(neighbour: Neighbour, known: Database, now: float = 0.0) -> list[Message]:

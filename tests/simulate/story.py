@@ -12,8 +12,9 @@ from .node import SimNode
 KINDS = ("random", "grid", "ring", "line", "star")
 TROUBLE = 30.0
 """Virtual seconds of faults."""
-QUIET = 65.0
-"""Virtual seconds without, after the last link has come or gone: the dead are forgotten after 60."""
+QUIET = 78.0
+"""Virtual seconds without, after the last link has come or gone: the dead are forgotten after 60, and a node whose clock
+was set back may have to jump twice, which takes 10."""
 SERVICES = [f"service-{number}" for number in range(12)]
 
 
