@@ -2,7 +2,7 @@
 
 import enum
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple, Never
@@ -20,6 +20,10 @@ GROWTH: Final = 1.5
 """From one pause to the next. Doubling would soon sleep through the return of a node that was away for ten seconds."""
 STEADY: Final = 5.0
 """Seconds a link has to last before the next pause is the first one again."""
+CALLS_BACK: Final = 3
+"""Times that a node is dialled whose own link here has broken."""
+ADDRESSES_BACK: Final = 2
+"""Addresses of it that are tried: the first ones, in the order it tells them."""
 LOOK_AGAIN: Final = 60.0
 """Seconds after which an address that led to this node itself is tried again: it may belong to another by then."""
 
@@ -89,6 +93,7 @@ class Dialler:
         self._peer_gone = peer_gone
         self._random = random
         self._seeds: dict[str, Seed] = {}
+        self._calling_back: dict[NodeId, None] = {}
         self._nursery: trio.Nursery | None = None
 
     def add(self, address: str) -> None:
@@ -111,6 +116,17 @@ class Dialler:
             seed.forgotten = True
             if seed.state is not SeedState.LINKED:
                 seed.scope.cancel()
+
+    def call_back(self, peer: NodeId, addresses: Sequence[str], linked: Callable[[], bool]) -> None:
+        """Dials a few times a node that had dialled this one, until `linked` says that there is a link again.
+
+        After a long outage it may be half a minute from its own next try: whoever wakes up first need not wait for
+        that. Nothing comes of it where the node cannot be dialled, behind NAT for instance.
+        """
+        addresses = [address for address in addresses[:ADDRESSES_BACK] if address not in self._seeds]
+        if addresses and self._nursery is not None and peer not in self._calling_back:
+            self._calling_back[peer] = None
+            self._nursery.start_soon(self._call_back, peer, addresses, linked)
 
     def seeds(self) -> list[SeedStatus]:
         """All addresses, in the order they were added."""
@@ -150,6 +166,17 @@ class Dialler:
                     failures = 0
                 await trio.sleep(self._pause(failures))
                 failures += 1
+
+    async def _call_back(self, peer: NodeId, addresses: Sequence[str], linked: Callable[[], bool]) -> None:
+        try:
+            for failures in range(CALLS_BACK):
+                await trio.sleep(self._pause(failures))
+                for address in addresses:
+                    if linked():
+                        return
+                    await self._attempt(Seed(address))
+        finally:
+            del self._calling_back[peer]
 
     def _pause(self, failures: int) -> float:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * GROWTH ** min(failures, 20))

@@ -319,6 +319,8 @@ class Tunnel:
             finally:
                 port.connection_lost("an error of this node")  # where none came so far, something was raised
                 self._links.over(link)
+        if not dialled and not port.draining:
+            self._dialler.call_back(peer.id, peer.addresses, lambda: peer.id in self.links)
         return Outcome("" if peer.id in self.links else ended, peer=peer.id, lasted=trio.current_time() - since)
 
 

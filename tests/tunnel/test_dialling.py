@@ -6,6 +6,7 @@ from random import Random
 import pytest
 import trio
 import trio.lowlevel
+import trio.testing
 from trio.testing import MockClock
 
 from tunnel.dialling import LONGEST_PAUSE, Dialler, Outcome, Seed, SeedState
@@ -122,3 +123,33 @@ async def test_the_log_says_what_is_wrong_once_and_again_when_it_changes(
     assert [record.getMessage() for record in caplog.records] == [
         f"no link with there: {why}; it is tried for ever" for why in ("no", "never", "no")
     ]
+
+
+async def test_a_node_whose_own_link_has_broken_is_called_back_three_times(autojump_clock: MockClock) -> None:
+    script = Script(Outcome("no"))
+    dialler = Dialler(script.attempt, script.peer_gone, Random(1))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(dialler.run)
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(3):  # told again while it is at it, it goes on as it is
+            dialler.call_back(PEER, ("one", "two", "three"), lambda: False)
+        await trio.sleep(100)
+        assert len(script.tried) == 6, "two of its addresses, three times"
+        assert script.tried[-1] < 2
+        assert dialler.seeds() == []
+        dialler.call_back(PEER, ("one",), lambda: False)
+        await trio.sleep(100)
+        assert len(script.tried) == 9, "the next time anew"
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_is_linked_again_is_not_called_back(autojump_clock: MockClock) -> None:
+    script = Script(Outcome("no"))
+    async with running(script) as dialler:
+        await trio.sleep(0.01)
+        tried = len(script.tried)
+        dialler.call_back(PEER, ("elsewhere",), lambda: True)
+        dialler.call_back(b"q" * 16, ("there",), lambda: False)  # it is dialled for ever as it is
+        await trio.sleep(0.05)
+        assert len(script.tried) == tried
+        assert [seed.address for seed in dialler.seeds()] == ["there"]

@@ -126,7 +126,8 @@ def test_connections_are_the_nodes_at_the_other_end_of_a_link(line: dict[str, Pl
 
 
 def test_the_status_says_who_the_node_is_and_how_its_seeds_are(line: dict[str, Place]) -> None:
-    status = dict((row.split(maxsplit=1) + [""])[:2] for row in line["a"].prints("network", "status").splitlines())
+    rows = line["a"].prints("network", "status").splitlines()
+    status = {row.split()[0]: row.partition(" ")[2].strip() for row in rows}
     assert (status["id"], status["name"]) == (ids(line)["a"], "a")
     assert status["seeds"].startswith(f"address={line['b'].node.address('link')} state=linked")
     assert json.loads(line["a"].prints("network", "status", "--output", "json"))["network"] == "go.micro"

@@ -1,0 +1,76 @@
+"""The commands about routing, asked of real nodes in a line: a - b - c, with services at c."""
+
+import json
+import signal
+
+import pytest
+
+from tests.mesh.cli.conftest import Place
+from tests.processes import start, start_only
+
+
+def test_why_shows_the_path_and_what_it_costs(line: dict[str, Place]) -> None:
+    text = line["a"].prints("network", "why", "greeter")
+    assert text.startswith("greeter: 1 candidate, of which 1 takes calls")
+    assert "path      b > c, cost 2: a-b 1; b-c 1" in text
+    assert "spare     none" in text
+    reply = json.loads(line["a"].prints("network", "why", "greeter", "--output", "json"))
+    [candidate] = reply["candidates"]
+    assert (candidate["name"], candidate["chosen"], candidate["names"]) == ("c", True, ["b", "c"])
+    here = line["c"].prints("network", "why", "greeter")
+    assert "chosen: instances of this environment come first" in here
+
+
+def test_why_of_what_nobody_offers_says_so(line: dict[str, Place]) -> None:
+    done = line["a"].micro("network", "why", "nothing")
+    assert done.status == 1
+    assert done.stderr == "error: nobody offers 'nothing' here or within three links; see `micro network services`\n"
+
+
+def test_links_show_how_they_are(line: dict[str, Place]) -> None:
+    heading, *rows = [row.split() for row in line["b"].prints("network", "links").splitlines()]
+    assert heading[:5] == ["NODE", "NAME", "ADDRESS", "TRANSPORT", "STATE"]
+    assert {row[1] for row in rows} == {"a", "c"}
+    assert {(row[3], row[4], row[6]) for row in rows} == {("tcp", "up", "ms")}
+    records = json.loads(line["b"].prints("network", "links", "--output", "json"))["links"]
+    assert all(record["cost"] == 1 and record["loss"] == 0 and record["queued"] == 0 for record in records)
+    assert all(record["bytes_in"] > 0 and record["up_s"] > 0 for record in records)
+
+
+def test_the_best_routes_can_be_asked_for(line: dict[str, Place]) -> None:
+    reply = json.loads(line["a"].prints("network", "routes", "--strategy", "best", "--output", "json"))
+    assert {route["service"] for route in reply["routes"]} == {"go.micro.network", "greeter", "odd"}
+    local = line["a"].prints("network", "routes", "--strategy", "local")
+    assert "greeter" not in local
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_routes_are_followed_until_ctrl_c(line: dict[str, Place], form: str) -> None:
+    place = line["a"]
+    command = ("micro", "network", "routes", "--watch", "--service", "late", "--output", form)
+    with start_only(*command, env=place.env) as watching:
+        with start("python", "-c", LATE, env=line["c"].env) as late:
+            came = watching.wait_for("late")
+            late.stop()
+        gone = watching.wait_for("delete" if form == "json" else "- ")
+        if form == "json":
+            assert json.loads(came)["change"] == "create"
+            assert json.loads(gone)["route"]["service"] == "late"
+        else:
+            assert came.startswith("+ late")
+            assert gone.startswith("- late")
+        status, stderr = watching.stop(signal.SIGINT)
+        assert status == 130
+        assert "Traceback" not in stderr
+
+
+LATE = """
+from sdk import Service
+late = Service("late")
+
+@late.handle("Late.Do")
+async def do(request):
+    return request
+
+late.run()
+"""

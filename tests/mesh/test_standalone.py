@@ -1,0 +1,75 @@
+import pytest
+import trio
+from trio.testing import MockClock
+
+from mesh.standalone import Router, RouterConfig, RouterReady
+from sdk import Client
+from sdk.errors import BadRequest, NotFound
+from sdk.registry.memory import MemoryRegistry
+from tests.mesh.network import greeter, until, world
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"address": "nowhere"}, r"--address \(MICRO_ROUTER_ADDRESS\)"),
+        ({"network": ""}, r"--network \(MICRO_NETWORK\)"),
+        ({"network": "a\nb"}, "not printable"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(values: dict[str, str], says: str) -> None:
+    with pytest.raises(BadRequest, match=says):
+        RouterConfig(**values)
+
+
+async def test_it_follows_the_registry_is_found_there_and_calls_nobody(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        place = await all_.open("here")
+        router = Router(RouterConfig(address="127.0.0.1:0"), registry=MemoryRegistry("here"))
+        stop, ended = trio.CancelScope(), trio.Event()
+
+        async def run(*, task_status: trio.TaskStatus[RouterReady]) -> None:
+            with stop:
+                await router.run(task_status=task_status)
+            ended.set()
+
+        ready: RouterReady = await all_.nursery.start(run)
+        await place.serve(greeter(place))
+        async with Client(registry=place.registry) as client, Client(proxy=ready.address[0]) as near:
+
+            async def routes() -> list[str]:
+                found = await client.call("go.micro.router", "Router.Lookup", {"service": "greeter"})
+                return [route["router"] for route in found["routes"]]
+
+            async def known() -> bool:
+                return await routes() == [ready.id]
+
+            await until(known, within=5)
+            await client.call("go.micro.router", "Table.Create", {"service": "z", "address": "z:1", "ttl": 3})
+            listed = await client.call("go.micro.router", "Table.Query", {"service": "z"})
+            assert [route["network"] for route in listed["routes"]] == ["go.micro"]
+
+            async def gone() -> bool:
+                return not (await client.call("go.micro.router", "Table.Query", {"service": "z"}))["routes"]
+
+            await until(gone, within=5)
+            with pytest.raises(NotFound, match="calls nobody"):
+                await near.call("greeter", "Greeter.Hello", {"name": "John"})
+        stop.cancel()
+        await ended.wait()
+        assert "go.micro.router" not in {service.name for service in await place.registry.list()}
+
+
+async def test_a_node_answers_for_its_own_table_which_cannot_be_written(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a, b = await all_.line("a", "b")
+        await b.serve(greeter(b))
+        async with a.client() as client:
+
+            async def known() -> bool:
+                reply = await client.call("go.micro.router", "Router.Lookup", {"service": "greeter"})
+                return [route["hops"] for route in reply["routes"]] == [1]
+
+            await until(known, within=5)
+            with pytest.raises(NotFound, match=r"no endpoint Table\.Create"):
+                await client.call("go.micro.router", "Table.Create", {"service": "z", "address": "z:1"})
