@@ -1,0 +1,292 @@
+"""Everything that reads what came from the network is given rubbish, and messages that are almost right.
+
+Every function and method named `*_untrusted` stands in `TARGETS`; one that is missing there fails a test. Each is tried
+with bytes at random and with valid input that was cut, doubled, spliced and bent in a few places, which gets past the
+first checks. What may come out is an answer or `RemoteProtocolError`, whatever the input.
+"""
+
+import importlib
+import inspect
+import json
+import pkgutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import mesh
+import proxy
+import router
+import sdk
+import tunnel
+from router.statement import Kind, Signed, Version
+from router.wire import (
+    Compare,
+    LinkStates,
+    Services,
+    Versions,
+    pack_compare,
+    pack_entry,
+    pack_pull,
+    pack_versions,
+    parse_entry_untrusted,
+    parse_message_untrusted,
+    parse_statement_untrusted,
+)
+from sdk.codec import JSON, MSGPACK, decode_untrusted, encode
+from sdk.errors import RemoteProtocolError, TooManyRequests
+from sdk.head import (
+    CallHead,
+    ReplyHead,
+    Trailers,
+    pack_call_head,
+    pack_reply_head,
+    pack_trailers,
+    parse_call_head_untrusted,
+    parse_reply_head_untrusted,
+    parse_trailers_untrusted,
+)
+from sdk.registry.database import parse_record_untrusted
+from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
+from sdk.wire import frame
+from sdk.wire.message import MessageReader, encode_message
+from tests.router.network import Key, entry, links_message, node_id, services_message
+from tests.tunnel.bench import KEYS, certificate, handshake
+from tunnel.handshake import LinkHandshake
+from tunnel.identity import format_id, pack_certificate, parse_certificate_untrusted, parse_id_untrusted
+from tunnel.noise import Cipher
+
+PACKAGES = (sdk, router, tunnel, proxy, mesh)
+
+STATIC = b"s" * 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads, and input it takes."""
+
+    read: Callable[[bytes], object]
+    valid: Sequence[bytes]
+    raises: tuple[type[Exception], ...] = (RemoteProtocolError,)
+    """What its docstring says it may raise."""
+
+
+def untrusted() -> Iterator[str]:
+    """Every function and method that reads what came from the network, as `module:name`."""
+    for package in PACKAGES:
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            module = importlib.import_module(found.name)
+            for name, value in vars(module).items():
+                if inspect.isclass(value) and value.__module__ == found.name:
+                    yield from (f"{found.name}:{name}.{each}" for each in vars(value) if each.endswith("_untrusted"))
+                elif name.endswith("_untrusted") and getattr(value, "__module__", "") == found.name:
+                    yield f"{found.name}:{name}"
+
+
+def read_messages(data: bytes) -> list[bytes]:
+    reader = MessageReader()
+    reader.feed(data[: len(data) // 2])
+    reader.feed(data[len(data) // 2 :])
+    messages = []
+    while (message := reader.next_untrusted()) is not None:
+        messages.append(message)
+    return messages
+
+
+def conversation() -> tuple[bytes, bytes]:
+    """What each end of a handshake says when all goes well: dialler, acceptor."""
+    dialler, acceptor = handshake(KEYS[0], dialled=True), handshake(KEYS[1], dialled=False)
+    said: list[list[bytes]] = [[], []]
+    while True:
+        out = dialler.data_to_send(), acceptor.data_to_send()
+        if not any(out):
+            break
+        for words, word in zip(said, out, strict=True):
+            words.append(word)
+        acceptor.receive_data(out[0])
+        dialler.receive_data(out[1])
+    dialler.accept()
+    said[0].append(dialler.data_to_send())
+    return b"".join(said[0]), b"".join(said[1])
+
+
+def shaken(dialled: bool) -> Callable[[bytes], object]:
+    """Reads bytes as the handshake of a peer. The keys are the same each time, so that mutations reach every step."""
+
+    def read(data: bytes) -> object:
+        end: LinkHandshake = handshake(KEYS[0 if dialled else 1], dialled=dialled)
+        end.receive_data(data)
+        end.data_to_send()
+        return end.done
+
+    return read
+
+
+def read_id(data: bytes) -> bytes:
+    return parse_id_untrusted(data.decode("latin-1"))
+
+
+def read_service(data: bytes) -> Service:
+    """Anything that JSON or msgpack can say may be handed to it."""
+    try:
+        value = msgpack.unpackb(data, strict_map_key=False)
+    except Exception:
+        value = data
+    return parse_service_untrusted(value)
+
+
+def told(message: bytes) -> list[Signed]:
+    """The statements in a gossip message."""
+    content = parse_message_untrusted(message)
+    assert isinstance(content, LinkStates | Services)
+    return [content.signed] if isinstance(content, Services) else list(content.items)
+
+
+SERVICE = Service(
+    name="greeter",
+    metadata={"zone": "a"},
+    endpoints=(Endpoint(name="Greeter.Hello"),),
+    instances=(Instance(id="greeter-1", address="10.0.0.1:80", metadata={"protocol": "grpc"}),),
+)
+HEAD = pack_call_head(CallHead("greeter", "Greeter.Hello", metadata=("a", "b"), call_id=b"i" * 16))
+REPLY = pack_reply_head(ReplyHead("application/msgpack", ("a", "b"), 5, "not found", ("c", "d")))
+TRAILERS = pack_trailers(Trailers(3, "no", ("a", "b")))
+OPENS = (frame.pack_open(3, b"p" * 32, 5000, HEAD, b"body"), frame.pack_open(3, b"", 0xFFFFFFFF, HEAD, b""))
+HEADED = (frame.pack_headed(REPLY, b"body"), frame.pack_headed(b"", b""))
+LINKS_TOLD = links_message(Key("a"), Key("b"), Key("c"))
+SERVICES_TOLD = services_message(Key("a"), "greeter", "clock")
+STATEMENTS = told(LINKS_TOLD) + told(SERVICES_TOLD)
+SAID = conversation()
+BY_DIALLER = Target(shaken(dialled=False), [SAID[0]])
+BY_ACCEPTOR = Target(shaken(dialled=True), [SAID[1]])
+
+TARGETS: dict[str, Target] = {
+    "sdk.codec:decode_untrusted": Target(
+        lambda data: decode_untrusted(JSON if data[:1] == b"{" else MSGPACK, data),
+        [encode(kind, {"a": [1, 2.5, None, "y"]}) for kind in (JSON, MSGPACK)],
+    ),
+    "sdk.head:parse_call_head_untrusted": Target(parse_call_head_untrusted, [HEAD]),
+    "sdk.head:parse_reply_head_untrusted": Target(parse_reply_head_untrusted, [REPLY]),
+    "sdk.head:parse_trailers_untrusted": Target(parse_trailers_untrusted, [TRAILERS]),
+    "sdk.registry.database:parse_record_untrusted": Target(
+        lambda data: parse_record_untrusted(data.decode(errors="surrogateescape")),
+        [json.dumps(service_to_json(SERVICE)).encode()],
+    ),
+    "sdk.types:parse_service_untrusted": Target(read_service, [msgpack.packb(service_to_json(SERVICE))]),
+    "sdk.wire.frame:open_layout_untrusted": Target(frame.open_layout_untrusted, OPENS),
+    "sdk.wire.frame:split_open_untrusted": Target(frame.split_open_untrusted, OPENS),
+    "sdk.wire.frame:split_headed_untrusted": Target(frame.split_headed_untrusted, HEADED),
+    "sdk.wire.frame:body_size_untrusted": Target(
+        lambda data: frame.body_size_untrusted(frame.DATA, frame.TRAILERS, data), HEADED
+    ),
+    "sdk.wire.frame:parse_u32_untrusted": Target(frame.parse_u32_untrusted, [frame.pack_u32(65536)]),
+    "sdk.wire.frame:parse_reset_untrusted": Target(
+        frame.parse_reset_untrusted, [frame.pack_reset(frame.Reset(14, frame.Fate.NOT_REACHED, "gone", b"e" * 32))]
+    ),
+    "sdk.wire.frame:parse_hello_untrusted": Target(
+        frame.parse_hello_untrusted, [frame.pack_hello(frame.Hello(1, "node", 10_000))]
+    ),
+    "sdk.wire.message:MessageReader.next_untrusted": Target(
+        read_messages,
+        [encode_message(b"one") + encode_message(b"") + encode_message(b"three" * 9)],
+        (RemoteProtocolError, TooManyRequests),
+    ),
+    "router.wire:parse_message_untrusted": Target(
+        parse_message_untrusted,
+        [
+            LINKS_TOLD,
+            SERVICES_TOLD,
+            pack_compare(Compare(bytes(32), b"r" * 32)),
+            pack_versions(Versions(frozenset(Kind), True, ((Kind.SERVICES, b"o" * 16, Version(1, 2, b"m" * 8)),))),
+            pack_pull([(Kind.LINK_STATE, b"o" * 16, (3, 4))]),
+        ],
+    ),
+    "router.wire:parse_statement_untrusted": Target(
+        lambda data: parse_statement_untrusted(Signed(data, b""), node_id),
+        [signed.statement for signed in STATEMENTS],
+    ),
+    "router.wire:parse_entry_untrusted": Target(parse_entry_untrusted, [pack_entry(entry("greeter"))]),
+    "tunnel.handshake:LinkHandshake._read_preface_untrusted": BY_DIALLER,
+    "tunnel.handshake:LinkHandshake._read_untrusted": BY_DIALLER,
+    "tunnel.handshake:LinkHandshake._read_third_untrusted": BY_DIALLER,
+    "tunnel.handshake:LinkHandshake._meet_untrusted": BY_ACCEPTOR,
+    "tunnel.handshake:LinkHandshake._open_untrusted": BY_ACCEPTOR,
+    "tunnel.noise:Handshake.read_message_untrusted": BY_DIALLER,
+    "tunnel.noise:_Symmetric.open_untrusted": BY_ACCEPTOR,
+    "tunnel.noise:Cipher.open_untrusted": Target(
+        lambda data: Cipher(b"k" * 32).open_untrusted(data), [Cipher(b"k" * 32).seal(b"record")]
+    ),
+    "tunnel.identity:parse_id_untrusted": Target(read_id, [format_id(b"0123456789abcdef").encode()]),
+    "tunnel.identity:parse_certificate_untrusted": Target(
+        lambda data: parse_certificate_untrusted(data, STATIC),
+        [pack_certificate(KEYS[0], certificate(KEYS[0], name="anna", addresses=("a:1",)), STATIC)],
+    ),
+}
+
+AWKWARD = (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8,
+           b"\xd3\x80" + b"\0" * 7, b"\xcb\x7f\xf0" + b"\0" * 6, b"\xa1\xff", b"\xc0", b"\x90", b"\x80", b"\x91" * 600,
+           b"\xd6\xff\0\0\0\0", b"\0" * 64, b"[" * 600, b'{"a":' * 300)  # fmt: skip
+"""Nesting without end, lengths beyond all memory, numbers out of range, text that is none."""
+
+
+@st.composite
+def bent(draw: st.DrawFn, valid: Sequence[bytes]) -> bytes:
+    """A valid input after a few accidents."""
+    data = bytearray(draw(st.sampled_from(valid)))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(data)))
+        until = min(len(data), at + draw(st.integers(1, 40)))
+        accident = draw(st.integers(0, 5))
+        if accident == 0 and at < len(data):
+            data[at] ^= draw(st.integers(1, 255))
+        elif accident == 1:
+            del data[at:until]
+        elif accident == 2:
+            data[at:at] = data[at:until]
+        elif accident == 3:
+            data[at:at] = draw(st.binary(max_size=20))
+        elif accident == 4:
+            data[at : at + draw(st.integers(0, 9))] = draw(st.sampled_from(AWKWARD))
+        else:
+            del data[at:]
+    return bytes(data)
+
+
+def check(target: Target, data: bytes) -> None:
+    try:
+        target.read(data)
+    except target.raises:
+        pass
+
+
+def test_nothing_that_reads_the_network_is_left_out() -> None:
+    found = set(untrusted())
+    assert found == set(TARGETS), f"not tried: {found - set(TARGETS)}; gone: {set(TARGETS) - found}"
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_valid_input_is_read(name: str) -> None:
+    for data in TARGETS[name].valid:
+        TARGETS[name].read(data)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(choice=st.data())
+def test_rubbish_and_near_misses_raise_nothing_but_what_is_documented(name: str, choice: Any) -> None:
+    target = TARGETS[name]
+    check(target, choice.draw(st.one_of(bent(target.valid), bent(target.valid), st.binary(max_size=300))))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("data", AWKWARD, ids=range(len(AWKWARD)))
+def test_what_is_known_to_be_awkward_does_so_neither(name: str, data: bytes) -> None:
+    target = TARGETS[name]
+    for sample in (b"", *target.valid):
+        for at in {0, 1, 2, len(sample) // 2, len(sample)}:
+            check(target, sample[:at] + data + sample[at:])
+            check(target, sample[:at] + data)
