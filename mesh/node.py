@@ -8,17 +8,19 @@ Everything runs in one nursery. A node ends by being cancelled; `drain` before t
 
 import logging
 import secrets
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
+from typing import Protocol
 
 import trio
 
 from proxy.balance import Balancer
 from proxy.dialer import TcpDialer
-from proxy.egress import Egress
+from proxy.egress import Dialer, Egress
 from proxy.ingress import Ingress
 from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
@@ -28,7 +30,7 @@ from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest
 from sdk.netaddress import split_address
-from sdk.port import Port
+from sdk.port import Port, Sink
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import Registry, open_registry
 from sdk.server import Server
@@ -71,6 +73,13 @@ class Ready:
     """Addresses its proxy port is bound to."""
 
 
+class Instances(Dialer, Protocol):
+    """Connections to the instances of this environment."""
+
+    def keep_only(self, addresses: set[str]) -> None:
+        """These are all instances there are: connections to others may be closed."""
+
+
 class Node:
     """One node of a network. `run` it once."""
 
@@ -81,9 +90,10 @@ class Node:
         registry: Registry | None = None,
         memory: MemoryNetwork = PROCESS,
         random: Random | None = None,
+        instances: Callable[[Sink, trio.Nursery], Instances] = TcpDialer,
     ) -> None:
-        """`registry` takes the place of the one in the configuration, `memory` is where `mem://` addresses are, and
-        `random` decides jitter and balancing."""
+        """`registry` takes the place of the one in the configuration, `memory` is where `mem://` addresses are,
+        `random` decides jitter and balancing, and `instances` makes what connects to instances."""
         self._config = config
         self._registry = registry or open_registry(config.registry, config.registry_address)
         self._memory = memory
@@ -97,8 +107,24 @@ class Node:
         self._listener = ProxyListener(self._switch, self._timers)
         self._balancer = Balancer(self._random)
         self._lag = LoopLag()
+        self._instances = instances
         self._presence: Presence | None = None
         self._draining = False
+
+    @property
+    def table(self) -> RoutingTable:
+        """What can be called from here, once the node has started."""
+        return self._table
+
+    @property
+    def gossip(self) -> Gossip:
+        """What is known of the network, once the node has started."""
+        return self._neighbours.gossip
+
+    def attach(self, program: Mux, name: str) -> None:
+        """Lets a program of this process call through the node as if it had connected to the proxy port."""
+        _, far = inner_pair(self._switch, program, name=name, clock=trio.current_time)
+        program.attach(far)
 
     @property
     def id(self) -> str:
@@ -160,7 +186,8 @@ class Node:
         steps = Steps(table)
         self._neighbours.attach(gossip, steps)
         nursery.start_soon(steps.run)
-        dialer = TcpDialer(self._switch, nursery)
+        self._table = table
+        dialer = self._instances(self._switch, nursery)
         own = self._choose_by(table, dialer)
 
         link = config.advertise or local_address(bound)
@@ -242,7 +269,7 @@ class Node:
             radius=self._policy.radius,
         )
 
-    def _choose_by(self, table: RoutingTable, dialer: TcpDialer) -> dict[str, Port]:
+    def _choose_by(self, table: RoutingTable, dialer: Instances) -> dict[str, Port]:
         """Gives the switch its choices; returns the place for services that the node itself answers."""
         switch, balancer = self._switch, self._balancer
         egress = Egress(name=self._name, instances=table, dialer=dialer, balancer=balancer)

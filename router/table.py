@@ -81,6 +81,11 @@ class RoutingTable:
         """Rises with every change of what the table answers."""
         return self._watches.revision
 
+    @property
+    def settled(self) -> bool:
+        """Whether all paths are chosen for the newest topology."""
+        return self._choice.settled
+
     def set_local(self, services: Iterable[Service], now: float) -> None:
         """These are all the services of this environment from now on. `local_entries` follows, for gossip to tell."""
         before = list(self._local_routes()) if self._watches.listening else []

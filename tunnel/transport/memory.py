@@ -11,14 +11,55 @@ CHUNKS: Final = 64
 """Writes that may wait to be read; then the writer waits, as it would for a full socket."""
 
 
+Piece = tuple[float, bytes]
+"""When it arrives, and what."""
+
+
+class MemoryLine:
+    """What lies between two names: all that is sent over it comes late by its delay, and not at all while it is cut.
+
+    A cut is silent, as when a cable breaks: what was sent waits, and arrives when the line is healed.
+    """
+
+    def __init__(self) -> None:
+        self.delay = 0.0
+        """Seconds from one end to the other."""
+        self._whole = trio.Event()
+        self._whole.set()
+
+    @property
+    def cut(self) -> bool:
+        """Whether nothing gets through."""
+        return not self._whole.is_set()
+
+    def sever(self) -> None:
+        """Cuts it; again it does nothing."""
+        if self._whole.is_set():
+            self._whole = trio.Event()
+
+    def heal(self) -> None:
+        """Makes it whole; again it does nothing."""
+        self._whole.set()
+
+    async def wait_whole(self) -> None:
+        """Waits until it is whole."""
+        await self._whole.wait()
+
+
 class MemoryStream(trio.abc.Stream):
     """One end of a pair of streams."""
 
     def __init__(
-        self, send: trio.MemorySendChannel[bytes], receive: trio.MemoryReceiveChannel[bytes], *, peer: str
+        self,
+        send: trio.MemorySendChannel[Piece],
+        receive: trio.MemoryReceiveChannel[Piece],
+        line: MemoryLine,
+        *,
+        peer: str,
     ) -> None:
         self._send = send
         self._receive = receive
+        self._line = line
         self._rest = b""
         self.peer = peer
         """What a person calls the other end."""
@@ -28,16 +69,20 @@ class MemoryStream(trio.abc.Stream):
         """What has arrived; `b""` when the other end has closed."""
         while not self._rest:
             try:
-                self._rest = await self._receive.receive()
+                at, data = await self._receive.receive()
             except trio.EndOfChannel:
+                await self._line.wait_whole()
                 return b""
+            await trio.sleep_until(at)
+            await self._line.wait_whole()
+            self._rest = data
         size = max_bytes or len(self._rest)
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Sends everything; raises `trio.BrokenResourceError` when the other end has closed."""
-        await self._send.send(bytes(data))
+        await self._send.send((trio.current_time() + self._line.delay, bytes(data)))
 
     async def wait_send_all_might_not_block(self) -> None:
         """It is not known before trying."""
@@ -50,11 +95,12 @@ class MemoryStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-def memory_pair(name: str) -> tuple[MemoryStream, MemoryStream]:
+def memory_pair(name: str, line: MemoryLine | None = None) -> tuple[MemoryStream, MemoryStream]:
     """Two connected streams: the end of who dialled `name`, and the end of who listens there."""
-    there, here = trio.open_memory_channel[bytes](CHUNKS), trio.open_memory_channel[bytes](CHUNKS)
-    dialled = MemoryStream(there[0], here[1], peer=f"mem://{name}")
-    return dialled, MemoryStream(here[0], there[1], peer=f"a dialler of mem://{name}")
+    line = line or MemoryLine()
+    there, here = trio.open_memory_channel[Piece](CHUNKS), trio.open_memory_channel[Piece](CHUNKS)
+    dialled = MemoryStream(there[0], here[1], line, peer=f"mem://{name}")
+    return dialled, MemoryStream(here[0], there[1], line, peer=f"a dialler of mem://{name}")
 
 
 class MemoryListener(trio.abc.Listener[MemoryStream]):
@@ -86,6 +132,18 @@ class MemoryNetwork:
 
     def __init__(self) -> None:
         self._listeners: dict[str, MemoryListener] = {}
+        self._lines: dict[frozenset[str], MemoryLine] = {}
+        self._me = ""
+
+    def seen_from(self, name: str) -> "MemoryNetwork":
+        """The same network for somebody who listens under this name: what is dialled through it goes over `line`s."""
+        view = MemoryNetwork()
+        view._listeners, view._lines, view._me = self._listeners, self._lines, name
+        return view
+
+    def line(self, one: str, other: str) -> MemoryLine:
+        """What lies between two names."""
+        return self._lines.setdefault(frozenset((one, other)), MemoryLine())
 
     def listen(self, name: str) -> MemoryListener:
         """Takes a name; raises `Conflict` when it is taken."""
@@ -100,11 +158,13 @@ class MemoryNetwork:
             del self._listeners[listener.name]
 
     async def dial(self, name: str) -> MemoryStream:
-        """Connects to a name; raises `Unavailable` when nobody listens there."""
+        """Connects to a name; raises `Unavailable` when nobody listens there. While the line is cut it waits."""
         await trio.lowlevel.checkpoint()
+        line = self.line(self._me, name) if self._me else MemoryLine()
+        await line.wait_whole()
         if name not in self._listeners:
             raise Unavailable(f"cannot connect to mem://{name}: nobody listens there")
-        mine, theirs = memory_pair(name)
+        mine, theirs = memory_pair(name, line)
         self._listeners[name].offer(theirs)
         return mine
 

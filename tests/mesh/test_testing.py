@@ -1,0 +1,134 @@
+"""The bench that tests stand on, tried itself: it must say so when a network does not agree."""
+
+import textwrap
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+import mesh.testing
+from mesh.testing import Network
+from sdk.errors import BadRequest, MicroError, NotFound, Timeout, Unavailable
+
+
+async def hello(request: dict[str, str]) -> dict[str, str]:
+    return {"msg": f"Hello {request['name']}"}
+
+
+async def line(net: Network, *names: str) -> None:
+    for before, name in zip(("", *names), names, strict=False):
+        await net.node(name, nodes=[before] if before else [])
+
+
+async def test_the_example_in_the_documentation_works(autojump_clock: MockClock) -> None:
+    documented = mesh.testing.__doc__ or ""
+    example = documented[documented.index("    async def") : documented.index("`autojump_clock`")]
+    scope: dict[str, Any] = {"Network": Network, "hello": hello}
+    exec(textwrap.dedent(example), scope)
+    await scope["test_greeter_is_found_two_clouds_away"](autojump_clock)
+
+
+async def test_a_cut_line_is_silent_and_calls_work_again_when_it_is_healed(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await line(net, "a", "b")
+        await net.offer("b", "greeter", {"Greeter.Hello": hello})
+        await net.converged()
+        net.cut("a", "b")
+        with pytest.raises((Timeout, Unavailable)):
+            await net.call("a", "greeter", "Greeter.Hello", {"name": "John"})
+        assert await net.converged() < 10
+        with pytest.raises(Unavailable, match="offered at b"):
+            await net.call("a", "greeter", "Greeter.Hello", {"name": "John"})
+        net.heal("a", "b")
+        await net.converged()
+        assert await net.call("a", "greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
+
+
+async def test_a_killed_node_is_gone_and_a_restarted_one_is_another(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await line(net, "a", "b", "c")
+        await net.offer("c", "greeter", {"Greeter.Hello": hello})
+        await net.converged()
+        before = net.running()["b"].id
+        await net.kill("b")
+        assert set(net.running()) == {"a", "c"}
+        with pytest.raises(BadRequest, match="'b' does not run"):
+            await net.call("b", "greeter", "Greeter.Hello", {"name": "John"})
+        await net.converged()
+        with pytest.raises(Unavailable):
+            await net.call("a", "greeter", "Greeter.Hello", {"name": "John"})
+        assert (await net.restart("b")).id != before
+        await net.converged()
+        assert await net.call("a", "greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
+
+
+async def test_what_is_withdrawn_is_gone_everywhere_and_its_errors_are_those_of_calls(
+    autojump_clock: MockClock,
+) -> None:
+    async def fails(request: Any) -> None:
+        raise NotFound("no such tea")
+
+    async with Network() as net:
+        await line(net, "a", "b")
+        await net.offer("b", "pot", {"Pot.Pour": fails})
+        await net.converged()
+        with pytest.raises(NotFound, match="no such tea"):
+            await net.call("a", "pot", "Pot.Pour")
+        await net.withdraw("b", "pot")
+        await net.converged()
+        with pytest.raises(NotFound, match="no service called 'pot'"):
+            await net.call("a", "pot", "Pot.Pour")
+
+
+async def test_a_delay_is_one_of_virtual_time(autojump_clock: MockClock) -> None:
+    async with Network(delay=0.5) as net:
+        await line(net, "a", "b")
+        await net.offer("b", "greeter", {"Greeter.Hello": hello})
+        await net.converged()
+        began = trio.current_time()
+        await net.call("a", "greeter", "Greeter.Hello", {"name": "John"})
+        assert trio.current_time() - began == pytest.approx(1.0, abs=0.01)
+        net.line("a", "b").delay = 0.001
+        await trio.sleep(1)  # what was sent before is under way still
+        began = trio.current_time()
+        await net.call("a", "greeter", "Greeter.Hello", {"name": "John"})
+        assert trio.current_time() - began < 0.1
+
+
+async def test_long_messages_pass(autojump_clock: MockClock) -> None:
+    async def size(request: bytes) -> int:
+        return len(request)
+
+    async with Network() as net:
+        await line(net, "a", "b")
+        await net.offer("b", "scales", {"Scales.Weigh": size})
+        await net.converged()
+        assert await net.call("a", "scales", "Scales.Weigh", b"x" * 500_000) == 500_000
+
+
+async def test_nodes_that_do_not_agree_are_named(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await line(net, "a", "b")
+        await net.converged()
+        net.running()["b"].gossip.link_down(net.running()["a"].gossip.me, trio.current_time())
+        with pytest.raises(AssertionError, match=r"do not agree after 3 s: [ab] "):
+            await net.converged(within=3)
+
+
+async def test_a_name_is_given_once(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await net.node("a")
+        with pytest.raises(BadRequest, match="'a' already"):
+            await net.node("a")
+
+
+async def test_two_networks_with_the_same_names_know_nothing_of_each_other(autojump_clock: MockClock) -> None:
+    async with Network() as one, Network() as other:
+        for net in (one, other):
+            await line(net, "a", "b")
+        await one.offer("b", "greeter", {"Greeter.Hello": hello})
+        await one.converged()
+        await other.converged()
+        with pytest.raises(MicroError):
+            await other.call("a", "greeter", "Greeter.Hello", {"name": "John"})
