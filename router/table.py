@@ -5,7 +5,9 @@ What calls are routed by is worked out when first asked for after a change that 
 are made on demand. A machine: its steps are those of the choice of ways.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+import itertools
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Final
@@ -27,6 +29,10 @@ NODE_SERVICES: Final = frozenset(
     {"go.micro.network", "go.micro.tunnel", "go.micro.proxy", "go.micro.router", "go.micro.registry"}
 )
 """What every node has of its own: never told to others, and not believed of them."""
+
+
+AT_ONCE: Final = 1000
+"""Services that are taken into the index in one step; some 5 ms."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,7 @@ class RoutingTable:
         self._seen: dict[bytes, Way] = {}
         self._nodes: tuple[tuple[int, int], dict[str, OriginRoute | None]] = ((-1, -1), {})
         self._applied = Applied()
+        self._waiting: deque[tuple[bytes, Iterator[str]]] = deque()
         self._watches = Watches()
         gossip.listen(self)
         for origin, view in gossip.origins.items():
@@ -82,9 +89,14 @@ class RoutingTable:
         return self._watches.revision
 
     @property
+    def ways(self) -> Mapping[bytes, Way]:
+        """The paths in use and the spare ones, by the node they lead to."""
+        return self._choice.ways
+
+    @property
     def settled(self) -> bool:
-        """Whether all paths are chosen for the newest topology."""
-        return self._choice.settled
+        """Whether all paths are chosen for the newest topology, and all services are found by their names."""
+        return self._choice.settled and not self._waiting
 
     def set_local(self, services: Iterable[Service], now: float) -> None:
         """These are all the services of this environment from now on. `local_entries` follows, for gossip to tell."""
@@ -121,18 +133,13 @@ class RoutingTable:
 
     def services_changed(self, origin: bytes, names: Collection[str], now: float) -> None:
         """See `router.gossip.Listener`."""
-        view = self._gossip.origins.get(origin)
         if origin == self._gossip.me:
             return
         self._watches.revision += 1
-        way = self._choice.ways.get(origin) if self._watches.listening else None
-        for name in names:
-            if name in NODE_SERVICES or not self._policy.imported(name):
-                continue
-            entries = view.services.get(name, ()) if view else ()
-            before = self._offers.put(name, origin, entries, now)
-            if way is not None:
-                self._watches.replace(self._routes_to(origin, way, before), self._routes_to(origin, way, entries))
+        if len(names) > AT_ONCE:
+            self._waiting.append((origin, iter(tuple(names))))
+        else:
+            self._index(origin, names, now)
 
     def topology_changed(self, now: float) -> None:
         """See `router.gossip.Listener`."""
@@ -144,10 +151,16 @@ class RoutingTable:
 
     def next_timeout(self) -> float:
         """When the next step is due; `-inf` for at once."""
-        return min(self._choice.next_timeout(), self._applied.due())
+        return -inf if self._waiting else min(self._choice.next_timeout(), self._applied.due())
 
     def handle_timeout(self, now: float) -> None:
         """Does one step."""
+        if self._waiting:
+            origin, names = self._waiting[0]
+            some = list(itertools.islice(names, AT_ONCE))
+            self._index(origin, some, now)
+            if len(some) < AT_ONCE:
+                self._waiting.popleft()
         for route in self._applied.expire(now):
             self._watches.replace([route], [])
         changed = self._choice.handle_timeout(now)
@@ -158,8 +171,8 @@ class RoutingTable:
             self._way_changed(origin)
 
     def settle(self, now: float) -> None:
-        """Does all steps that the newest topology takes."""
-        while not self._choice.settled:
+        """Does all steps that the newest topology and the newest services take."""
+        while not self.settled:
             self.handle_timeout(max(now, self._choice.next_timeout()))
 
     # For calls.
@@ -267,6 +280,18 @@ class RoutingTable:
                 links=tuple(sorted((text(neighbour), cost) for neighbour, cost in edges[origin].items())),
             )
         return nodes
+
+    def _index(self, origin: bytes, names: Collection[str], now: float) -> None:
+        """Takes what an origin offers under these names now into the index. What has not changed changes nothing."""
+        view = self._gossip.origins.get(origin)
+        way = self._choice.ways.get(origin) if self._watches.listening else None
+        for name in names:
+            if name in NODE_SERVICES or not self._policy.imported(name):
+                continue
+            entries = view.services.get(name, ()) if view else ()
+            before = self._offers.put(name, origin, entries, now)
+            if way is not None:
+                self._watches.replace(self._routes_to(origin, way, before), self._routes_to(origin, way, entries))
 
     def _way_changed(self, origin: bytes) -> None:
         """Tells who watches, unless nobody can take more."""

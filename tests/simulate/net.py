@@ -45,7 +45,8 @@ def topology(kind: str, names: list[str], choose: Engine) -> list[Pair]:
 class Net:
     """All nodes and lines of one run."""
 
-    def __init__(self, seed: int, kind: str, count: int, *, trace: bool = False) -> None:
+    def __init__(self, seed: int, kind: str, count: int, *, delay: float | None = None, trace: bool = False) -> None:
+        """With a `delay` all lines have it, and all nodes tell and carry everything; else both are rolled."""
         self.seed = seed
         self.engine = Engine(seed, trace=trace)
         self.names = [f"n{number:02}" for number in range(count)]
@@ -54,19 +55,23 @@ class Net:
         self.calls: dict[int, Call] = {}
         self.nodes: dict[str, SimNode] = {}
         """The lives that go on."""
+        self.told = 0
+        """Bytes of gossip that all nodes have told so far."""
         self.disturbed = 0.0
         """When the last link came or went."""
         random = self.engine.random
         self.pairs = topology(kind, self.names, self.engine)
-        self.lines = {pair: Line(random.choice((0.001, 0.005, 0.010, 0.040))) for pair in self.pairs}
+        delays = (0.001, 0.005, 0.010, 0.040) if delay is None else (delay,)
+        self.lines = {pair: Line(random.choice(delays)) for pair in self.pairs}
         self._dialled_by: dict[str, list[str]] = {name: [] for name in self.names}
         for one, other in self.pairs:
             self._dialled_by[one].append(other)
         self._failures: dict[Pair, int] = {}
         self._lately: dict[Pair, float] = {}
         self._lives: dict[str, int] = {}
+        odd = 0.15 if delay is None else 0.0
         self._traits = {
-            name: (True, 3) if random.random() < 0.85 else random.choice(((False, 1), (False, 0)))
+            name: (True, 3) if random.random() >= odd else random.choice(((False, 1), (False, 0)))
             for name in self.names
         }
         for name in self.names:

@@ -179,6 +179,7 @@ class SimNode:
         """After whatever happened: what gossip has to say is sent, and the table takes the steps that are due."""
         now = self._engine.now
         for peer, message in self.gossip.messages_to_send(now):
+            self._net.told += len(message)
             self.links[peer].send_control(message)
         while self.table.next_timeout() <= now:
             self.table.handle_timeout(now)

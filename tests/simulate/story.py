@@ -13,8 +13,8 @@ KINDS = ("random", "grid", "ring", "line", "star")
 TROUBLE = 30.0
 """Virtual seconds of faults."""
 QUIET = 78.0
-"""Virtual seconds without, after the last link has come or gone: the dead are forgotten after 60, and a node whose clock
-was set back may have to jump twice, which takes 10."""
+"""Virtual seconds without, after the last link has come or gone: the dead are forgotten after 60, and a node whose
+clock was set back may have to jump twice, which takes 10."""
 SERVICES = [f"service-{number}" for number in range(12)]
 
 
@@ -153,8 +153,8 @@ class Story:
                 assert mine == own, f"{name} and {other.name} differ in what {other.name} offers"
         closed = {origin for origin, other in part.items() if not other.switch._transit}
         best = shortest_paths(node.key.id, gossip.edges, closed)
-        assert set(table._choice.ways) == set(best), f"{name} has ways to others than it can reach"
-        for origin, way in table._choice.ways.items():
+        assert set(table.ways) == set(best), f"{name} has ways to others than it can reach"
+        for origin, way in table.ways.items():
             assert way.path.cost <= GAIN * best[origin].cost, f"{name} goes a bad way"
         for service in SERVICES:
             found = sorted(origin.origin for origin in table.origins_of(service))
