@@ -232,9 +232,8 @@ def main() -> None:
     parser.add_argument("--nodes", default="10,30,100")
     parser.add_argument("--services", default="100,1000,10000")
     options = parser.parse_args()
-    print(
-        "| entries in one table | CPU | memory | an entry | longest turn | a full garbage collection |\n|---|---|---|---|---|---|"
-    )
+    print("| entries in one table | CPU | memory | an entry | longest turn | a full garbage collection |")
+    print("|---|---|---|---|---|---|")
     for distinct in (False, True):
         print(one_table(10, 10_000, distinct=distinct), flush=True)
     print(

@@ -9,7 +9,6 @@ nothing that was missed stays missed, withdrawals included, since a withdrawal i
 
 import collections
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
 from math import inf
 from random import Random
 from typing import Final, NamedTuple, Protocol
@@ -17,12 +16,12 @@ from typing import Final, NamedTuple, Protocol
 from sdk.errors import BadRequest
 
 from .database import Database, OriginView
-from .linkstate import MAX_EDGES, MAX_RADIUS, Edges, LinkState, LinkTerms
+from .linkstate import MAX_RADIUS, Edges, LinkState, LinkTerms
 from .neighbour import Neighbour
-from .pace import Pace
+from .ownword import OwnWord
 from .servicemap import ServiceMap
-from .services import MAX_BODY, MAX_SERVICES, ServiceEntry, ServiceRoot, by_name, is_tellable
-from .statement import Kind, Signed, to_sign
+from .services import MAX_BODY, ServiceEntry, ServiceRoot, by_name, is_tellable
+from .statement import Kind, Signed
 from .store import MAX_ORIGINS, Refusal, Verify
 from .twins import Twin, Twins
 from .wire import (
@@ -33,9 +32,6 @@ from .wire import (
     Pull,
     Services,
     Versions,
-    pack_entry,
-    pack_link_state,
-    pack_service_root,
     parse_entry_untrusted,
     parse_message_untrusted,
     parse_statement_untrusted,
@@ -108,25 +104,19 @@ class Gossip:
         for text in (name, network, *addresses):
             if not is_tellable(text):
                 raise BadRequest(f"{text[:40]!r} cannot be told to other nodes: it is too long, or not printable")
-        self._state = LinkState(
+        state = LinkState(
             network=network, origin=me, public=public, epoch=epoch, seq=0, born=epoch, name=name, addresses=addresses,
             links=(), transit=transit, radius=radius,
         )  # fmt: skip
-        """What this node said last of itself."""
-        self._services_seq = 0
-        self._sign = sign
+        self._own = OwnWord(state, sign, self.counters)
         self._node_id = node_id
         self._random = random
         self._wake = wake
         self._awake = False
         self._listener: Listener | None = None
         self._peers: dict[bytes, Neighbour] = {}
-        self._offered: dict[tuple[str, str], ServiceEntry] = {}
-        self._told: dict[str, tuple[ServiceEntry, ...]] = {}
         self._known = Database(me=me, network=network, verify=verify)
         self._twins = Twins(epoch)
-        self._link_pace = Pace()
-        self._service_pace = Pace()
         self._topology = 0
         self._sweep_at = inf
         self._partial: dict[bytes, _Partial] = {}
@@ -195,7 +185,7 @@ class Gossip:
         self._partial.pop(peer, None)
         neighbour.compare = self.me < peer  # one of the two is enough
         self._has_output()
-        self._link_pace.changed(now)
+        self._own.links_changed(now)
         self._tell_due(now)
 
     def set_terms(self, peer: bytes, terms: LinkTerms, now: float) -> None:
@@ -203,23 +193,20 @@ class Gossip:
         neighbour = self._peers.get(peer)
         if neighbour is not None and neighbour.terms != terms:
             neighbour.terms = terms
-            self._link_pace.changed(now)
+            self._own.links_changed(now)
             self._tell_due(now)
 
     def link_down(self, peer: bytes, now: float) -> None:
         """The last link to this node is gone. Everyone is told at once. Ignored when there was none."""
         if self._peers.pop(peer, None) is not None:
             self._partial.pop(peer, None)
-            self._link_pace.changed(now, urgent=True)
+            self._own.links_changed(now, urgent=True)
             self._tell_due(now)
 
     def set_services(self, entries: Iterable[ServiceEntry], now: float) -> None:
         """This is all that the node offers from now on. What is gone is told at once, what is new within a second."""
-        wanted = {entry.key: entry for entry in entries}
-        if wanted != self._offered:
-            self._service_pace.changed(now, urgent=any(key not in wanted for key in self._offered))
-            self._offered = wanted
-            self._tell_due(now)
+        self._own.offer(entries, now)
+        self._tell_due(now)
 
     # The machine's verbs.
 
@@ -264,7 +251,7 @@ class Gossip:
         if self._twins.withdrawn:
             return inf
         of_peers = min((min(peer.compare_at, peer.bulk_at) for peer in self._peers.values()), default=inf)
-        return min(self._link_pace.due, self._service_pace.due, self._sweep_at, self._twins.due, of_peers)
+        return min(self._own.due, self._sweep_at, self._twins.due, of_peers)
 
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""
@@ -290,66 +277,29 @@ class Gossip:
     # Telling.
 
     def _tell_due(self, now: float) -> None:
-        if self._link_pace.due <= now:
-            self._link_pace.told(now)
+        if self._own.links_due(now):
             self._tell_links(now)
-        if self._service_pace.due <= now:
-            self._service_pace.told(now)
+        if self._own.services_due(now):
             self._tell_services(now)
         self._settle(now)
 
     def _tell_links(self, now: float) -> None:
-        links = sorted((peer.terms.cost, neighbour) for neighbour, peer in self._peers.items())
-        if len(links) > MAX_EDGES:
-            self.counters["links_not_told"] += len(links) - MAX_EDGES
-        told = sorted(neighbour for _, neighbour in links[:MAX_EDGES])
-        self._state = replace(
-            self._state,
-            seq=self._state.seq + 1,
-            links=tuple((neighbour, self._peers[neighbour].terms) for neighbour in told),
-        )
-        packed = pack_link_state(self._state)
-        signed = Signed(packed, self._sign(to_sign(packed)))
+        signed = self._own.links({neighbour: peer.terms for neighbour, peer in self._peers.items()})
         state = parse_statement_untrusted(signed, self._node_id)
         assert isinstance(state, LinkState)
         self._take_link_state(state, signed, now)
 
     def _tell_services(self, now: float) -> None:
-        wanted = by_name(self._tellable())
-        names = [name for name in (*self._told, *wanted) if self._told.get(name) != wanted.get(name)]
-        change = {name: wanted.get(name, ()) for name in names}
-        self._told = wanted
-        self._services_seq += 1
-        at = self._state.epoch, self._services_seq
+        change, at = self._own.change()
         services = self._known.change_own(change, at)
-        root = ServiceRoot(
-            network=self.network, origin=self.me, public=self._state.public, epoch=at[0], seq=at[1],
-            count=services.count, root=services.root,
-        )  # fmt: skip
-        packed = pack_service_root(root)
-        signed = Signed(packed, self._sign(to_sign(packed)))
-        statement = parse_statement_untrusted(signed, self._node_id)
-        assert isinstance(statement, ServiceRoot)
-        self._flood_map(self.me, self._known.keep_own(statement, signed, services, change), now)
-
-    def _tellable(self) -> list[ServiceEntry]:
-        told: list[ServiceEntry] = []
-        room = MAX_BODY
-        for key in sorted(self._offered):
-            entry = self._offered[key]
-            if not entry.packed:
-                entry = self._offered[key] = replace(entry, packed=pack_entry(entry))
-            room -= len(entry.packed)
-            if room < 0 or len(told) == MAX_SERVICES:
-                self.counters["services_not_told"] += len(self._offered) - len(told)
-                break
-            told.append(entry)
-        return told
+        signed = self._own.services(services)
+        root = parse_statement_untrusted(signed, self._node_id)
+        assert isinstance(root, ServiceRoot)
+        self._flood_map(self.me, self._known.keep_own(root, signed, services, change), now)
 
     def _jump(self, now: float) -> None:
-        epoch = self._twins.jump(now)
         self.counters["jumps"] += 1
-        self._state = replace(self._state, epoch=max(self._state.epoch, epoch))
+        self._own.jump(self._twins.jump(now))
         self._tell_links(now)
         self._tell_services(now)
         self._settle(now)
