@@ -12,10 +12,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint format bench upgrade clean
+.PHONY: help demo test test-peers simulate lint format bench bench-routing upgrade clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## three environments, a service in one, a caller in another
 	@$(BIN)/python examples/demo.py
@@ -51,6 +51,9 @@ format: $(INSTALLED)  ## rewrite the source in the house's format
 
 bench: $(INSTALLED)  ## calls per second through two nodes, beside a bare switch in the same run
 	@$(BIN)/python -m benchmarks.rpc
+
+bench-routing: $(INSTALLED)  ## how soon a network knows, and what that costs
+	@$(BIN)/python -m benchmarks.routing
 
 upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)
