@@ -5,22 +5,24 @@ to every neighbour but the one it came from (RFC 2328, 13.3), link states to all
 radius takes in. Neighbours compare one hash over what they know when a link comes up, every 30 s and soon after
 changes, and only where it differs they exchange versions and pull what they lack (as IS-IS does, ISO 10589, 7.3.15): so
 nothing that was missed stays missed, withdrawals included, since a withdrawal is a newer state like any other.
+
+The file is longer than others: what happens to the node, what it hears and what follows from both share one state.
 """
 
 import collections
 from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 from random import Random
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from sdk.errors import BadRequest
 
 from .database import Database, OriginView
+from .gathering import Gathering
 from .linkstate import MAX_RADIUS, Edges, LinkState, LinkTerms
 from .neighbour import Neighbour
 from .ownword import OwnWord
-from .servicemap import ServiceMap
-from .services import MAX_BODY, ServiceEntry, ServiceRoot, by_name, is_tellable
+from .services import ServiceEntry, ServiceRoot, is_tellable
 from .statement import Kind, Signed
 from .store import MAX_ORIGINS, Refusal, Verify
 from .twins import Twin, Twins
@@ -32,7 +34,6 @@ from .wire import (
     Pull,
     Services,
     Versions,
-    parse_entry_untrusted,
     parse_message_untrusted,
     parse_statement_untrusted,
 )
@@ -45,8 +46,6 @@ SWEEP_AFTER: Final = 1.0
 """Seconds after a change of topology at which is looked who is out of reach."""
 PATIENCE: Final = 1.0
 """Seconds for which nobody else is asked for what one neighbour was asked for."""
-SHARED: Final = 16384
-"""Entries that are kept for being shared between the origins that offer the same."""
 
 _NOTHING: Final = (0, 0)
 
@@ -59,14 +58,6 @@ class Listener(Protocol):
 
     def topology_changed(self, now: float) -> None:
         """Links, costs, transit or the nodes themselves are others."""
-
-
-class _Partial(NamedTuple):
-    """A map of which not all parts have come yet."""
-
-    root: ServiceRoot
-    signed: Signed
-    services: ServiceMap
 
 
 class Gossip:
@@ -119,9 +110,8 @@ class Gossip:
         self._twins = Twins(epoch)
         self._topology = 0
         self._sweep_at = inf
-        self._partial: dict[bytes, _Partial] = {}
+        self._gathering = Gathering()
         self._asked: dict[tuple[Kind, bytes], tuple[float, bytes]] = {}
-        self._shared: dict[bytes, ServiceEntry] = {}
         self._tell_links(0.0)
         self._tell_services(0.0)
         self._topology = self._known.topology
@@ -182,7 +172,7 @@ class Gossip:
     def link_up(self, peer: bytes, terms: LinkTerms, now: float) -> None:
         """A link to this node came up, perhaps in the place of another one."""
         neighbour = self._peers[peer] = Neighbour(terms, self._next_compare(now))
-        self._partial.pop(peer, None)
+        self._gathering.drop(peer)
         neighbour.compare = self.me < peer  # one of the two is enough
         self._has_output()
         self._own.links_changed(now)
@@ -199,7 +189,7 @@ class Gossip:
     def link_down(self, peer: bytes, now: float) -> None:
         """The last link to this node is gone. Everyone is told at once. Ignored when there was none."""
         if self._peers.pop(peer, None) is not None:
-            self._partial.pop(peer, None)
+            self._gathering.drop(peer)
             self._own.links_changed(now, urgent=True)
             self._tell_due(now)
 
@@ -326,50 +316,38 @@ class Gossip:
         if not isinstance(root, ServiceRoot):
             self.counters["unknown_statement"] += 1
             return
-        partial = self._partial.pop(peer, None)
-        if partial is not None and partial.signed != told.signed:
-            self.counters["cut_short"] += 1
-            partial = None
         refusal = self._known.refusal(root, told.signed)
         if refusal in (None, Refusal.DUPLICATE):
             self._peers[peer].knows((Kind.SERVICES, root.origin), root.version)
         if refusal is not None:
+            self._gathering.drop(peer)
             self.counters[refusal.value] += 1
         elif root.origin == self.me:
             self._twins.met(root.epoch, now)
         else:
-            self._take_services(peer, root, told, partial, now)
+            self._take_services(peer, root, told, now)
 
-    def _take_services(
-        self, peer: bytes, root: ServiceRoot, told: Services, partial: _Partial | None, now: float
-    ) -> None:
-        change = by_name(map(self._entry, told.entries))
+    def _take_services(self, peer: bytes, root: ServiceRoot, told: Services, now: float) -> None:
+        # Entries that are signed and cannot be read end this link: an honest neighbour would not have taken them.
+        change = self._gathering.entries(told.entries)
         if sum(map(len, change.values())) != len(set(told.entries)):
             self.counters[Refusal.BAD_ROOT] += 1
-            return
-        if told.base > _NOTHING:
+        elif told.base > _NOTHING:
             names = self._known.take_services(root, told.signed, {**dict.fromkeys(told.gone, ()), **change})
-            if names is None:
-                # Either it does not fit what this node has, and what is missing is asked for, or nothing fits it.
-                have = self._known.map_of(root.origin)
-                fits = have is not None and have.at == told.base
-                self.counters[Refusal.BAD_ROOT if fits else Refusal.GAP] += 1
-                self._ask(peer, (Kind.SERVICES, root.origin), now, again=fits)
+            if names is not None:
+                self._flood_map(root.origin, names, now)
                 return
+            # Either it does not fit what this node has, and what is missing is asked for, or nothing fits it.
+            have = self._known.map_of(root.origin)
+            fits = have is not None and have.at == told.base
+            self.counters[Refusal.BAD_ROOT if fits else Refusal.GAP] += 1
+            self._ask(peer, (Kind.SERVICES, root.origin), now, again=fits)
         else:
-            services = partial.services if partial else ServiceMap()
-            services.update(change, _NOTHING)
-            if services.count > root.count or services.size > MAX_BODY:
-                self.counters[Refusal.TOO_MANY_SERVICES] += 1
-                return
-            if told.more:
-                self._partial[peer] = _Partial(root, told.signed, services)
-                return
-            if (services.count, services.root) != (root.count, root.root):
-                self.counters[Refusal.BAD_ROOT] += 1
-                return
-            names = self._known.take_map(root, told.signed, services)
-        self._flood_map(root.origin, names, now)
+            found = self._gathering.add(peer, root, told, change)
+            if isinstance(found, Refusal):
+                self.counters[found.value] += 1
+            elif found is not None:
+                self._flood_map(root.origin, self._known.take_map(root, told.signed, found), now)
 
     def _hear_versions(self, peer: bytes, sender: Neighbour, versions: Versions, now: float) -> None:
         sender.said(versions)
@@ -407,15 +385,6 @@ class Gossip:
         services = self._known.map_of(key[1]) if key[0] is Kind.SERVICES and not again else None
         pulls[key] = services.at if services else _NOTHING
         self._has_output()
-
-    def _entry(self, packed: bytes) -> ServiceEntry:
-        """The entry; the same one for all origins that offer the same."""
-        entry = self._shared.get(packed)
-        if entry is None:
-            if len(self._shared) >= SHARED:
-                self._shared.clear()
-            entry = self._shared[packed] = parse_entry_untrusted(packed)
-        return entry
 
     # What follows from a change.
 

@@ -600,9 +600,9 @@ def test_a_map_that_was_cut_short_by_the_end_of_a_link_comes_over_the_next() -> 
     network = Network("ab")
     network.offer("b", *(f"service-{number:05}" for number in range(5_000)))
     network.run(0.04)
-    assert network["a"].gossip._partial
+    assert network["a"].gossip._gathering.under_way
     network.cut("ab")
-    assert not network["a"].gossip._partial
+    assert not network["a"].gossip._gathering.under_way
     network.link("ab")
     network.run(1)
     assert len(network["a"].gossip.origins[network["b"].key.id].services) == 5_000
@@ -754,7 +754,7 @@ def test_more_parts_than_were_signed_are_not_gathered() -> None:
         [packed] = [each.packed for each in map_of(entry(f"y{number}"))]
         machine.receive(Key("b").id, pack_services(Services(signed, (0, 0), True, (), (packed,))), 0.0)
     assert machine.counters["too_many_services"] == 1
-    assert len(machine._partial) <= 1
+    assert machine._gathering.under_way <= 1
 
 
 @given(st.one_of(st.binary(max_size=200), st.sampled_from(MESSAGES)), st.binary(max_size=4), st.integers(0, 400))
