@@ -24,7 +24,7 @@ from .local import LocalServices
 from .observe import LoopLag
 from .records import Record, connection_record, link_record, node_record, query_of, record_of, route_record
 from .seeds import NODE_SERVICE
-from .watching import Reply, tell_changes
+from .watching import Reply, Watching
 from .why import explain
 
 DISTRIBUTION: Final = "micro-network"
@@ -59,6 +59,8 @@ class Admin:
         self._lag = lag
         self._proxy = proxy
         self._started = trio.current_time()
+        self.watching = Watching(table)
+        """Those who follow the routes."""
         self.server = Server(NODE_SERVICE)
         self.server.add("Network.Nodes", self.nodes)
         self.server.add("Network.Routes", self.routes)
@@ -82,7 +84,7 @@ class Admin:
 
     async def watch(self, request: Any, stream: Reply) -> None:
         """The routes, and then their changes: `{"change", "revision", "route"}`; the request's keys narrow it."""
-        await tell_changes(self._table, query_of(request, "Network.Watch"), stream)
+        await self.watching.tell(query_of(request, "Network.Watch"), stream)
 
     async def why(self, request: Any) -> Record:
         """Who offers `service`, and why calls go there or not: `{"service", "candidates": [...], "gateway"}`.

@@ -51,6 +51,7 @@ from .presence import Presence
 from .router_service import ROUTER_SERVICE, RouterService
 from .seeds import NODE_SERVICE, Seeds
 from .steps import Steps
+from .watching import Watching
 
 GOODBYE = 0.4
 """Seconds for taking the node's record out of the registry when it is cancelled: after Ctrl-C a person is waiting."""
@@ -109,6 +110,7 @@ class Node:
         self._lag = LoopLag()
         self._instances = instances
         self._presence: Presence | None = None
+        self._watching: tuple[Watching, ...] = ()
         self._draining = False
 
     @property
@@ -169,6 +171,8 @@ class Node:
             return
         self._neighbours.set_services(())
         self._listener.go_away()
+        for watching in self._watching:
+            watching.end()
         await self._withdraw()
         while self._switch.statistics()["open"]:  # noqa: ASYNC110 - an event would cost every call something
             await trio.sleep(LOOK)
@@ -226,6 +230,7 @@ class Node:
         own[NODE_SERVICE] = self._inside(admin.server, nursery)
         routes = RouterService(table, network=config.network, router=self.id, writable=False)
         own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
+        self._watching = (admin.watching, routes.watching)
         nursery.start_soon(self._listener.serve, listeners)
         self._presence = Presence(registry, self._record(admin.server, link, proxy))
         await nursery.start(self._presence.run)

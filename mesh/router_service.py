@@ -16,7 +16,7 @@ from sdk.errors import BadRequest, NotFound
 from sdk.server import Server
 
 from .records import query_of, route_record
-from .watching import Reply, tell_changes
+from .watching import Reply, Watching
 
 ROUTER_SERVICE: Final = "go.micro.router"
 
@@ -41,6 +41,8 @@ class RouterService:
         self._network = network
         self._router = router
         self._changed = changed
+        self.watching = Watching(table)
+        """Those who follow the table."""
         self.server = Server(ROUTER_SERVICE)
         self.server.add("Router.Lookup", self.lookup)
         self.server.add("Router.Watch", self.watch)
@@ -57,7 +59,7 @@ class RouterService:
     async def watch(self, request: Any, stream: Reply) -> None:
         """The routes asked for, then their changes: `{"change", "revision", "route"}`, for as long as the caller
         reads."""
-        await tell_changes(self._table, query_of(request, "Router.Watch"), stream)
+        await self.watching.tell(query_of(request, "Router.Watch"), stream)
 
     async def put(self, request: Any) -> Record:
         """Puts a route into the table, in the place of one that differs in metric and hops only.

@@ -1,10 +1,14 @@
 import pytest
+import trio
 from trio.testing import MockClock
 
 from mesh.admin import tree
 from router.table import GraphNode
 from sdk.errors import BadRequest, Unimplemented
+from sdk.types import Instance, Service
 from tests.mesh.network import greeter, until, world
+
+NODE = "go.micro.network"
 
 
 def graph(*edges: str) -> dict[str, GraphNode]:
@@ -164,3 +168,65 @@ async def test_an_endpoint_that_is_not_there_is_refused_naming_those_that_are(fa
         await a.start()
         with pytest.raises(Unimplemented, match=r"Network\.Graph"):
             await a.ask("Network.Weather")
+
+
+async def test_whoever_follows_the_routes_is_told_until_the_node_drains(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a, b = await all_.line("a", "b")
+        tell, told = trio.open_memory_channel[tuple[str, str]](10)
+
+        async def follow(*, task_status: trio.TaskStatus[None]) -> None:
+            async with (
+                tell,
+                a.client() as client,
+                client.stream(NODE, "Network.Watch", {"service": "greeter"}) as stream,
+            ):
+                await stream.send_eof()
+                task_status.started()
+                async for change in stream:
+                    await tell.send((change["change"], change["route"]["link"]))
+
+        async def next_is(change: str, link: str) -> None:
+            with trio.fail_after(5):
+                assert await told.receive() == (change, link)
+
+        await all_.nursery.start(follow)
+        await b.serve(greeter(b))
+        await next_is("create", "network")
+        await a.serve(greeter(a))
+        await next_is("create", "local")
+        assert b.running is not None
+        await b.running.kill()
+        await next_is("delete", "network")
+        assert a.running is not None
+        with trio.fail_after(1):
+            await a.running.node.drain()
+            assert [left async for left in told] == [], "it ended, and well"
+
+
+async def test_a_watcher_that_reads_nothing_does_not_hold_up_a_node_that_drains(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a = await all_.open("a")
+        await a.start()
+        many = tuple(Instance(id=f"{number}", address=f"x:{number + 1}") for number in range(100))
+        await a.registry.register(Service(name="many", metadata={"about": "x" * 2000}, instances=many))
+
+        async def known() -> bool:
+            return "many" in await a.services()
+
+        await until(known, within=5)
+        async with a.client() as client, client.stream(NODE, "Network.Watch", {}) as stream:
+            await stream.send_eof()
+            await stream.receive()
+            await trio.sleep(1)
+            assert a.running is not None
+            with trio.fail_after(1):
+                await a.running.node.drain()
+
+
+async def test_the_best_routes_cannot_be_followed(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a = await all_.open("a")
+        await a.start()
+        with pytest.raises(BadRequest, match="cannot be watched"):
+            await a.ask("Network.Watch", {"strategy": "best"})

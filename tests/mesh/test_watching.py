@@ -3,7 +3,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from mesh.watching import tell_changes
+from mesh.watching import Watching
 from router.route import Query
 from router.table import RoutingTable
 from router.watch import MAX_WAITING
@@ -20,7 +20,8 @@ class Caller:
         self.reading.set()
 
     async def send(self, message: Any) -> None:
-        await self.reading.wait()
+        if not self.reading.is_set():  # as with a stream that has credit: nothing waits, nobody else runs
+            await self.reading.wait()
         self.got.append(message)
 
     def changes(self) -> list[tuple[str, str]]:
@@ -36,7 +37,7 @@ async def test_a_caller_gets_what_there_is_and_then_what_changes(autojump_clock:
     table, caller = RoutingTable(gossip=gossip(Key("a")), format_id=bytes.hex), Caller()
     table.set_local(services("x", "y"), 0.0)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell_changes, table, Query(), caller)
+        nursery.start_soon(Watching(table).tell, Query(), caller)
         await trio.sleep(1)
         assert caller.changes() == [("create", "x"), ("create", "y")]
         table.set_local(services("y", "z"), 1.0)
@@ -50,7 +51,7 @@ async def test_a_caller_gets_what_there_is_and_then_what_changes(autojump_clock:
 async def test_a_caller_that_is_too_slow_gets_everything_anew(autojump_clock: MockClock) -> None:
     table, caller = RoutingTable(gossip=gossip(Key("a")), format_id=bytes.hex), Caller()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell_changes, table, Query(), caller)
+        nursery.start_soon(Watching(table).tell, Query(), caller)
         await trio.sleep(1)
         caller.reading = trio.Event()
         table.set_local(services("first"), 1.0)
@@ -64,3 +65,34 @@ async def test_a_caller_that_is_too_slow_gets_everything_anew(autojump_clock: Mo
         await trio.sleep(1)
         assert caller.changes() == [("delete", f"s{MAX_WAITING}")]
         nursery.cancel_scope.cancel()
+
+
+async def test_who_stops_tells_nobody_any_more(autojump_clock: MockClock) -> None:
+    table, caller, slow = RoutingTable(gossip=gossip(Key("a")), format_id=bytes.hex), Caller(), Caller()
+    table.set_local(services("x"), 0.0)
+    slow.reading = trio.Event()
+    watching = Watching(table)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watching.tell, Query(), caller)
+            nursery.start_soon(watching.tell, Query(), slow)
+            await trio.sleep(1)
+            watching.end()
+        await watching.tell(Query(), slow)
+    assert caller.changes() == [("create", "x")]
+    assert slow.changes() == []
+    assert not table._watches.listening
+
+
+async def test_who_is_told_of_many_routes_lets_others_run(autojump_clock: MockClock) -> None:
+    table, caller = RoutingTable(gossip=gossip(Key("a")), format_id=bytes.hex), Caller()
+    table.set_local(services(*(f"s{number}" for number in range(50))), 0.0)
+    most = 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Watching(table).tell, Query(), caller)
+        while len(caller.got) < 50:
+            before = len(caller.got)
+            await trio.lowlevel.checkpoint()
+            most = max(most, len(caller.got) - before)
+        nursery.cancel_scope.cancel()
+    assert most < 5
