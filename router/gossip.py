@@ -308,6 +308,8 @@ class Gossip:
             self.counters[refusal.value] += 1
         elif state.origin == self.me:
             self._twins.met(state.epoch, now, state)
+            if self._twins.withdrawn:
+                self._topology = -1  # the graph is this node alone from now on: whoever listens is told
         else:
             self._take_link_state(state, signed, now)
 

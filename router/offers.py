@@ -6,6 +6,7 @@ So a call looks up one service, whatever the number of origins and services.
 from collections.abc import ItemsView, ValuesView
 from typing import NamedTuple
 
+from .choice import Way
 from .services import ServiceEntry
 
 Entries = tuple[ServiceEntry, ...]
@@ -32,6 +33,22 @@ class OriginRoute(NamedTuple):
     """Its instances."""
     protocols: tuple[str, ...] = ()
     """What they speak, sorted."""
+
+
+def origin_route(origin: bytes, way: Way, entries: Entries) -> OriginRoute:
+    """What calls to a node are routed by, for the entries of one service that can be called."""
+    spare = way.spare.nodes if way.spare else ()
+    return OriginRoute(
+        origin=origin,
+        path=way.path.nodes,
+        path_bytes=b"".join(way.path.nodes),
+        cost=way.path.cost,
+        spare=spare,
+        spare_bytes=b"".join(spare),
+        weight=sum(entry.weight for entry in entries),
+        instances=sum(entry.instances for entry in entries),
+        protocols=tuple(sorted({protocol for entry in entries for protocol in entry.protocols})),
+    )
 
 
 class Offer:

@@ -19,9 +19,10 @@ from .applied import Applied
 from .candidates import Candidate, Standing, remote_candidates, summary
 from .choice import Choice, Way
 from .gossip import Gossip
-from .offers import Entries, Offer, Offers, OriginRoute
+from .offers import Entries, Offer, Offers, OriginRoute, origin_route
 from .policy import Policy
-from .route import Link, Query, Route
+from .route import Query, Route
+from .rows import best, local_rows, remote_rows
 from .services import ServiceEntry, entry_of, is_callable
 from .watch import Watch, Watches
 
@@ -115,18 +116,20 @@ class RoutingTable:
         self._local_changed = now
         self._watches.revision += 1
         if self._watches.listening:
-            self._watches.replace(before, self._local_routes())
+            self._tell(before, self._local_routes())
 
     def apply(self, route: Route, now: float, *, ttl: float | None = None) -> None:
         """Puts a route in by hand, for `ttl` seconds or until it is taken out. It is listed and watched; calls are not
         routed by it. Raises `TooManyRequests` when there are too many."""
+        self._expire(now)
         before = self._applied.put(route, inf if ttl is None else now + ttl)
-        self._watches.replace(before, [route])
+        self._tell_applied(before, [route], route)
 
     def withdraw(self, route: Route, now: float) -> bool:
         """Takes out a route that was put in by hand, the same in all but metric and hops. Whether there was one."""
+        self._expire(now)
         before = self._applied.remove(route)
-        self._watches.replace(before, [])
+        self._tell_applied(before, [], route)
         return bool(before)
 
     # What gossip tells.
@@ -151,29 +154,42 @@ class RoutingTable:
 
     def next_timeout(self) -> float:
         """When the next step is due; `-inf` for at once."""
-        return -inf if self._waiting else min(self._choice.next_timeout(), self._applied.due())
+        return -inf if self._waiting else min(self._choice.next_timeout(), self._applied.due)
 
     def handle_timeout(self, now: float) -> None:
         """Does one step."""
+        self._take_in(now)
+        self._expire(now)
+        self._choose(now)
+
+    def settle(self, now: float) -> None:
+        """Does all steps that the newest topology and the newest services take."""
+        while self._waiting:
+            self._take_in(now)
+        while not self._choice.settled:
+            self._choose(max(now, self._choice.next_timeout()))
+
+    def _take_in(self, now: float) -> None:
+        """Indexes some of the services that wait for it."""
         if self._waiting:
             origin, names = self._waiting[0]
             some = list(itertools.islice(names, AT_ONCE))
             self._index(origin, some, now)
             if len(some) < AT_ONCE:
                 self._waiting.popleft()
+
+    def _expire(self, now: float) -> None:
         for route in self._applied.expire(now):
-            self._watches.replace([route], [])
+            self._tell_applied([route], [], route)
+
+    def _choose(self, now: float) -> None:
+        """Does one step of the choice of ways."""
         changed = self._choice.handle_timeout(now)
         if changed:
             self._ways_changed += 1
             self._watches.revision += 1
         for origin in changed:
             self._way_changed(origin)
-
-    def settle(self, now: float) -> None:
-        """Does all steps that the newest topology and the newest services take."""
-        while not self.settled:
-            self.handle_timeout(max(now, self._choice.next_timeout()))
 
     # For calls.
 
@@ -197,7 +213,7 @@ class RoutingTable:
         found = self._nodes[1]
         if node not in found:
             ways = [
-                _origin_route(origin, self._choice.ways[origin], ())
+                origin_route(origin, self._choice.ways[origin], ())
                 for origin, view in self._gossip.origins.items()
                 if origin in self._choice.ways and node in (view.name, self._format_id(origin))
             ]
@@ -236,7 +252,7 @@ class RoutingTable:
             filter(query.matches, self._all_routes(query.service)),
             key=lambda row: (row.service, row.version, row.metric, row.router, row.address, row.protocol),
         )
-        return _best(rows) if query.strategy == "best" else rows
+        return best(rows) if query.strategy == "best" else rows
 
     def watch(self, query: Query, wake: Callable[[], None]) -> Watch:
         """Follows the routes asked for, from the present revision on; `wake` is called when there is something to take.
@@ -251,7 +267,10 @@ class RoutingTable:
         """Everybody who offers a service, this node first, then others by cost, then those that cannot be called."""
         offer = self._offers.get(service)
         changed = offer.changed if offer else 0.0
-        others = remote_candidates(service, self._gossip, self._policy, self._choice.ways.get, changed, self._format_id)
+        others: list[Candidate] = []
+        if service not in NODE_SERVICES:
+            ways = self._choice.ways
+            others = remote_candidates(service, self._gossip, self._policy, ways.get, changed, self._format_id)
         entries = [entry for each in self._local if each.name == service and (entry := entry_of(each)) is not None]
         if not entries:
             return others
@@ -291,7 +310,7 @@ class RoutingTable:
             entries = view.services.get(name, ()) if view else ()
             before = self._offers.put(name, origin, entries, now)
             if way is not None:
-                self._watches.replace(self._routes_to(origin, way, before), self._routes_to(origin, way, entries))
+                self._tell(self._routes_to(origin, way, before), self._routes_to(origin, way, entries))
 
     def _way_changed(self, origin: bytes) -> None:
         """Tells who watches, unless nobody can take more."""
@@ -301,92 +320,62 @@ class RoutingTable:
         if not self._watches.listening or (before and way and before.path == way.path):
             return
         view = self._gossip.origins.get(origin)
-        for name in view.services if view else ():
+        names: Iterable[str] = view.services if view else ()
+        if any(waiting == origin for waiting, _ in self._waiting):
+            # What is indexed may be of before, and that is what watchers know.
+            names = [name for name, offer in self._offers.items() if origin in offer.origins]
+        for name in names:
             offer = self._offers.get(name)
             entries = offer.origins.get(origin, ()) if offer else ()
-            self._watches.replace(self._routes_to(origin, before, entries), self._routes_to(origin, way, entries))
+            self._tell(self._routes_to(origin, before, entries), self._routes_to(origin, way, entries))
             if not self._watches.listening:
                 return
 
     def _find(self, offer: Offer) -> tuple[OriginRoute, ...]:
         ways = self._choice.ways
         found = [
-            _origin_route(origin, ways[origin], callable_entries)
+            origin_route(origin, ways[origin], callable_entries)
             for origin, entries in offer.origins.items()
             if origin in ways and (callable_entries := tuple(entry for entry in entries if entry.weight))
         ]
         found.sort(key=lambda route: (route.cost, route.origin))
         return tuple(found)
 
-    def _all_routes(self, service: str | None) -> Iterator[Route]:
-        yield from (route for route in self._local_routes() if service in (None, route.service))
-        yield from self._applied
-        if service is None:
-            for offer in self._offers.values():
-                for origin, entries in offer.origins.items():
-                    yield from self._routes_to(origin, self._choice.ways.get(origin), entries)
-        elif (one := self._offers.get(service)) is not None:
-            for origin, entries in one.origins.items():
+    def _all_routes(self, service: str | None) -> Iterable[Route]:
+        learned = self._learned(service)
+        if not self._applied:
+            return learned
+        rows = {row.key: row for row in self._applied if service in (None, row.service)}
+        rows.update((row.key, row) for row in learned)
+        return rows.values()
+
+    def _learned(self, service: str | None) -> Iterator[Route]:
+        """All routes but those put in by hand, of one service or all."""
+        yield from self._local_routes(service)
+        one = None if service is None else self._offers.get(service)
+        for offer in self._offers.values() if service is None else filter(None, [one]):
+            for origin, entries in offer.origins.items():
                 yield from self._routes_to(origin, self._choice.ways.get(origin), entries)
 
-    def _local_routes(self) -> Iterator[Route]:
+    def _local_routes(self, service: str | None = None) -> Iterator[Route]:
         router = self._format_id(self._gossip.me)
-        for service in self._local:
-            for instance in service.instances:
-                yield Route(
-                    service=service.name,
-                    version=service.version,
-                    protocol=instance.protocol,
-                    labels=tuple(sorted(service.metadata.items())),
-                    address=instance.address,
-                    gateway="",
-                    network=self._gossip.network,
-                    router=router,
-                    link=Link.LOCAL,
-                    metric=0,
-                    hops=0,
-                )
+        for each in self._local:
+            if service in (None, each.name):
+                yield from local_rows(each, network=self._gossip.network, router=router)
 
     def _routes_to(self, origin: bytes, way: Way | None, entries: Entries) -> Iterator[Route]:
         if way is None:
-            return
+            return iter(())
         router, gateway = self._format_id(origin), self._format_id(way.path.nodes[0])
-        for entry in entries:
-            for protocol in entry.protocols:
-                yield Route(
-                    service=entry.service,
-                    version=entry.version,
-                    protocol=protocol,
-                    labels=entry.labels,
-                    address=router,
-                    gateway=gateway,
-                    network=self._gossip.network,
-                    router=router,
-                    link=Link.NETWORK,
-                    metric=way.path.cost,
-                    hops=len(way.path.nodes),
-                )
+        return remote_rows(entries, way.path, network=self._gossip.network, router=router, gateway=gateway)
 
+    def _tell(self, before: Iterable[Route], after: Iterable[Route]) -> None:
+        """Tells who watches that these routes, which the table learned, have taken the place of those."""
+        if self._applied:
+            before, after = self._applied.beneath(before, after)
+        self._watches.replace(before, after)
 
-def _origin_route(origin: bytes, way: Way, entries: Entries) -> OriginRoute:
-    spare = way.spare.nodes if way.spare else ()
-    return OriginRoute(
-        origin=origin,
-        path=way.path.nodes,
-        path_bytes=b"".join(way.path.nodes),
-        cost=way.path.cost,
-        spare=spare,
-        spare_bytes=b"".join(spare),
-        weight=sum(entry.weight for entry in entries),
-        instances=sum(entry.instances for entry in entries),
-        protocols=tuple(sorted({protocol for entry in entries for protocol in entry.protocols})),
-    )
-
-
-def _best(rows: Iterable[Route]) -> list[Route]:
-    """The cheapest routes of each service, in the order given."""
-    rows = list(rows)
-    least: dict[str, int] = {}
-    for row in rows:
-        least[row.service] = min(row.metric, least.get(row.service, row.metric))
-    return [row for row in rows if row.metric == least[row.service]]
+    def _tell_applied(self, before: Iterable[Route], after: Iterable[Route], like: Route) -> None:
+        """The same for routes put in by hand with the key of this one, unless a learned one hides them."""
+        if not self._watches.listening or all(row.key != like.key for row in self._learned(like.service)):
+            self._watches.replace(before, after)

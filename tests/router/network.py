@@ -73,6 +73,13 @@ class RealKey(Key):
         return True
 
 
+class FamilyKey(Key):
+    """Two names that differ in case only have one key."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name.lower())
+
+
 def gossip(
     key: Key,
     name: str = "",

@@ -25,16 +25,28 @@ def test_a_route_takes_the_place_of_one_that_differs_in_metric_only() -> None:
 
 def test_routes_go_when_their_time_is_over() -> None:
     applied = Applied()
-    assert applied.due() == inf
+    assert applied.due == inf
     applied.put(route("a:1"), 10.0)
     applied.put(route("b:1"), 20.0)
     applied.put(route("c:1"), inf)
-    assert applied.due() == 10.0
+    assert len(applied) == 3
+    assert applied.due == 10.0
     assert applied.expire(9.9) == []
     assert applied.expire(10.0) == [route("a:1")]
-    assert applied.due() == 20.0
+    assert applied.due == 20.0
     applied.put(route("b:1"), inf)
-    assert applied.due() == inf
+    assert applied.expire(20.0) == [], "its time was taken from it"
+    assert applied.due == inf
+    assert list(applied) == [route("c:1"), route("b:1")]
+
+
+def test_what_was_learned_hides_what_was_put_in_and_is_the_same() -> None:
+    applied = Applied()
+    applied.put(route(metric=9), inf)
+    other = route("b:1")
+    assert applied.beneath([], [route(), other]) == ([route(metric=9)], [route(), other])
+    assert applied.beneath([route(), other], []) == ([route(), other], [route(metric=9)])
+    assert applied.beneath([route(metric=1)], [route(metric=2)]) == ([route(metric=1)], [route(metric=2)])
 
 
 def test_there_is_room_for_so_many() -> None:

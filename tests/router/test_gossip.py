@@ -30,6 +30,7 @@ from router.wire import (
 from sdk.errors import BadRequest, RemoteProtocolError
 from tests.router.network import (
     DELAY,
+    FamilyKey,
     Key,
     Network,
     RealKey,
@@ -433,13 +434,6 @@ def test_a_second_jump_waits_and_is_not_forgotten() -> None:
         machine.handle_timeout(machine.next_timeout())
     assert machine.counters["jumps"] == 2
     assert machine.twin is None, "two earlier lives are no twin"
-
-
-class FamilyKey(Key):
-    """Two names that differ in case only have one key."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name.lower())
 
 
 def test_of_two_twins_the_older_gives_way_and_both_say_so() -> None:

@@ -1,4 +1,6 @@
-from router.offers import Offers
+from router.choice import Way
+from router.offers import Offers, OriginRoute, origin_route
+from router.paths import Path
 from tests.router.network import entry
 
 X1, X2 = (entry("x", "1"),), (entry("x", "1"), entry("x", "2"))
@@ -34,3 +36,12 @@ def test_what_was_found_for_calls_does_not_outlive_a_change() -> None:
     offer.found_at = 7
     offers.put("x", b"b", X1, 2.0)
     assert offer.found_at == -1
+
+
+def test_a_call_is_routed_by_both_paths_and_all_versions_together() -> None:
+    way = Way(Path((b"b", b"z"), 3), Path((b"c", b"d", b"z"), 5), 0.0)
+    assert origin_route(b"z", way, X2) == OriginRoute(
+        b"z", (b"b", b"z"), b"bz", 3, (b"c", b"d", b"z"), b"cdz", 2, 2, ("grpc",)
+    )
+    alone = origin_route(b"z", way._replace(spare=None), ())
+    assert (alone.spare, alone.spare_bytes, alone.weight) == ((), b"", 0)
