@@ -136,8 +136,11 @@ class Database:
 
     def lacks(self, kind: Kind, origin: bytes, version: Version) -> bool:
         """Whether a statement of this version would be news and there is room for it."""
-        store = self._link_states if kind is Kind.LINK_STATE else self._roots
-        return store.lacks(origin, version)
+        if kind is Kind.LINK_STATE:
+            return self._link_states.lacks(origin, version)
+        # Where there is no room for one service more, it would be asked for again and again.
+        full = self.services >= MAX_ALL_SERVICES and origin not in self._maps
+        return not full and self._roots.lacks(origin, version)
 
     def versions(self, kind: Kind, peer: bytes) -> list[tuple[Kind, bytes, Version]]:
         """All of one kind that this neighbour should know as well, in the order of the origins' ids.

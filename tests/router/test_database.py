@@ -147,6 +147,10 @@ def test_there_is_room_for_so_many_services_of_all_nodes_together() -> None:
         root = parse_statement_untrusted(signed, node_id)
         assert isinstance(root, ServiceRoot)
         assert known.refusal(root, signed) is refusal
+    assert known.lacks(Kind.SERVICES, B.id, root.version)
+    known.services = MAX_ALL_SERVICES
+    assert not known.lacks(Kind.SERVICES, B.id, root.version), "it would be asked for again and again"
+    assert known.lacks(Kind.LINK_STATE, B.id, root.version)
 
 
 def test_the_terms_of_a_link_are_those_of_its_dearer_end() -> None:
