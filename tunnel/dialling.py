@@ -137,10 +137,14 @@ class Dialler:
 
     async def run(self) -> Never:
         """Dials until cancelled."""
-        async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as nursery:
             for seed in self._seeds.values():
-                self._nursery.start_soon(self._keep_linked, seed)
-            await trio.sleep_forever()
+                nursery.start_soon(self._keep_linked, seed)
+            self._nursery = nursery
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._nursery = None  # a link that ends meanwhile calls nobody back
         raise AssertionError("sleep_forever returned")
 
     async def _keep_linked(self, seed: Seed) -> None:

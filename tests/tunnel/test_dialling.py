@@ -153,3 +153,14 @@ async def test_who_is_linked_again_is_not_called_back(autojump_clock: MockClock)
         await trio.sleep(0.05)
         assert len(script.tried) == tried
         assert [seed.address for seed in dialler.seeds()] == ["there"]
+
+
+async def test_a_dialler_that_has_ended_dials_nobody(autojump_clock: MockClock) -> None:
+    script = Script(Outcome("no"))
+    async with running(script) as dialler:
+        await trio.sleep(0.01)
+    tried = len(script.tried)
+    dialler.call_back(PEER, ("elsewhere",), lambda: False)
+    dialler.add("elsewhere too")
+    await trio.sleep(1)
+    assert len(script.tried) == tried
