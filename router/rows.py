@@ -1,51 +1,67 @@
 """The routing table as rows for people, made on demand: calls are routed by `OriginRoute`."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from sdk.types import Service
 
+from .choice import Way
 from .offers import Entries
-from .paths import Path
 from .route import Link, Route
+from .services import ServiceEntry
+
+SAMPLE: Final = (ServiceEntry(service="", version="", protocols=("",), instances=1, weight=1, labels=()),)
+"""Stands for whatever an origin may offer."""
 
 
-def local_rows(service: Service, *, network: str, router: str) -> Iterator[Route]:
-    """One for each instance of a service of this environment; `router` is this node's id as text."""
-    labels = tuple(sorted(service.metadata.items()))
-    for instance in service.instances:
-        yield Route(
-            service=service.name,
-            version=service.version,
-            protocol=instance.protocol,
-            labels=labels,
-            address=instance.address,
-            gateway="",
-            network=network,
-            router=router,
-            link=Link.LOCAL,
-            metric=0,
-            hops=0,
-        )
+class Rows:
+    """Makes the rows of one node."""
 
+    def __init__(self, *, me: bytes, network: str, format_id: Callable[[bytes], str]) -> None:
+        """`me` is the node's id, and `format_id` turns one into text."""
+        self._me = me
+        self._network = network
+        self._format_id = format_id
 
-def remote_rows(entries: Entries, path: Path, *, network: str, router: str, gateway: str) -> Iterator[Route]:
-    """One for each version and protocol that an origin offers; `router` is its id as text, `gateway` that of the first
-    node on the path."""
-    for entry in entries:
-        for protocol in entry.protocols:
-            yield Route(
-                service=entry.service,
-                version=entry.version,
-                protocol=protocol,
-                labels=entry.labels,
-                address=router,
-                gateway=gateway,
-                network=network,
-                router=router,
-                link=Link.NETWORK,
-                metric=path.cost,
-                hops=len(path.nodes),
-            )
+    def local(self, services: Iterable[Service]) -> Iterator[Route]:
+        """One for each instance of these services of this environment."""
+        for service in services:
+            labels = tuple(sorted(service.metadata.items()))
+            for instance in service.instances:
+                yield Route(
+                    service=service.name,
+                    version=service.version,
+                    protocol=instance.protocol,
+                    labels=labels,
+                    address=instance.address,
+                    gateway="",
+                    network=self._network,
+                    router=self._format_id(self._me),
+                    link=Link.LOCAL,
+                    metric=0,
+                    hops=0,
+                )
+
+    def remote(self, origin: bytes, way: Way | None, entries: Entries) -> Iterator[Route]:
+        """One for each version and protocol that an origin offers; none where no way leads there."""
+        if way is None:
+            return
+        router, gateway = self._format_id(origin), self._format_id(way.path.nodes[0])
+        for entry in entries:
+            for protocol in entry.protocols:
+                yield Route(
+                    service=entry.service,
+                    version=entry.version,
+                    protocol=protocol,
+                    labels=entry.labels,
+                    address=router,
+                    gateway=gateway,
+                    network=self._network,
+                    router=router,
+                    link=Link.NETWORK,
+                    metric=way.path.cost,
+                    hops=len(way.path.nodes),
+                )
 
 
 def best(rows: Iterable[Route]) -> list[Route]:

@@ -5,10 +5,11 @@ What calls are routed by is worked out when first asked for after a change that 
 are made on demand. A machine: its steps are those of the choice of ways.
 """
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
@@ -19,11 +20,12 @@ from .applied import Applied
 from .candidates import Candidate, Standing, remote_candidates, summary
 from .choice import Choice, Way
 from .gossip import Gossip
-from .offers import Entries, Offer, Offers, OriginRoute, origin_route
+from .offers import Offer, Offers, OriginRoute, origin_route
 from .policy import Policy
 from .route import Query, Route
-from .rows import best, local_rows, remote_rows
+from .rows import SAMPLE, Rows, best
 from .services import ServiceEntry, entry_of, is_callable
+from .store import MAX_ORIGINS
 from .watch import Watch, Watches
 
 NODE_SERVICES: Final = frozenset(
@@ -66,7 +68,8 @@ class RoutingTable:
         self.local_entries: tuple[ServiceEntry, ...] = ()
         """What others may be told of the local services."""
         self._gossip = gossip
-        self._format_id = format_id
+        self._format_id = functools.lru_cache(maxsize=2 * MAX_ORIGINS)(format_id)
+        self._rows = Rows(me=gossip.me, network=gossip.network, format_id=self._format_id)
         self._policy = policy
         self._local: tuple[Service, ...] = ()
         self._local_instances: dict[str, tuple[Instance, ...]] = {}
@@ -101,7 +104,7 @@ class RoutingTable:
 
     def set_local(self, services: Iterable[Service], now: float) -> None:
         """These are all the services of this environment from now on. `local_entries` follows, for gossip to tell."""
-        before = list(self._local_routes()) if self._watches.listening else []
+        before = list(self._rows.local(self._local)) if self._watches.listening else []
         self._local = tuple(sorted(services, key=lambda service: (service.name, service.version)))
         found: dict[str, list[Instance]] = {}
         for service in self._local:
@@ -116,7 +119,7 @@ class RoutingTable:
         self._local_changed = now
         self._watches.revision += 1
         if self._watches.listening:
-            self._tell(before, self._local_routes())
+            self._tell(before, self._rows.local(self._local))
 
     def apply(self, route: Route, now: float, *, ttl: float | None = None) -> None:
         """Puts a route in by hand, for `ttl` seconds or until it is taken out. It is listed and watched; calls are not
@@ -249,7 +252,7 @@ class RoutingTable:
     def routes(self, query: Query) -> list[Route]:
         """The routes asked for, sorted by service, version, metric and address."""
         rows = sorted(
-            filter(query.matches, self._all_routes(query.service)),
+            filter(query.matches, self._all_routes(query)),
             key=lambda row: (row.service, row.version, row.metric, row.router, row.address, row.protocol),
         )
         return best(rows) if query.strategy == "best" else rows
@@ -304,13 +307,14 @@ class RoutingTable:
         """Takes what an origin offers under these names now into the index. What has not changed changes nothing."""
         view = self._gossip.origins.get(origin)
         way = self._choice.ways.get(origin) if self._watches.listening else None
+        wanted = self._watches.wanted(self._rows.remote(origin, way, SAMPLE))
         for name in names:
             if name in NODE_SERVICES or not self._policy.imported(name):
                 continue
             entries = view.services.get(name, ()) if view else ()
             before = self._offers.put(name, origin, entries, now)
-            if way is not None:
-                self._tell(self._routes_to(origin, way, before), self._routes_to(origin, way, entries))
+            if wanted.everything or name in wanted.services:
+                self._tell(self._rows.remote(origin, way, before), self._rows.remote(origin, way, entries))
 
     def _way_changed(self, origin: bytes) -> None:
         """Tells who watches, unless nobody can take more."""
@@ -319,17 +323,25 @@ class RoutingTable:
             self._seen[origin] = way
         if not self._watches.listening or (before and way and before.path == way.path):
             return
+        samples = [*self._rows.remote(origin, before, SAMPLE), *self._rows.remote(origin, way, SAMPLE)]
+        named = self._watches.wanted(samples).services
+        for name in named:
+            self._tell_way(name, origin, before, way)
         view = self._gossip.origins.get(origin)
         names: Iterable[str] = view.services if view else ()
         if any(waiting == origin for waiting, _ in self._waiting):
             # What is indexed may be of before, and that is what watchers know.
             names = [name for name, offer in self._offers.items() if origin in offer.origins]
         for name in names:
-            offer = self._offers.get(name)
-            entries = offer.origins.get(origin, ()) if offer else ()
-            self._tell(self._routes_to(origin, before, entries), self._routes_to(origin, way, entries))
-            if not self._watches.listening:
-                return
+            if not self._watches.wanted(samples).everything:
+                break
+            if name not in named:
+                self._tell_way(name, origin, before, way)
+
+    def _tell_way(self, name: str, origin: bytes, before: Way | None, way: Way | None) -> None:
+        offer = self._offers.get(name)
+        entries = offer.origins.get(origin, ()) if offer else ()
+        self._tell(self._rows.remote(origin, before, entries), self._rows.remote(origin, way, entries))
 
     def _find(self, offer: Offer) -> tuple[OriginRoute, ...]:
         ways = self._choice.ways
@@ -341,33 +353,29 @@ class RoutingTable:
         found.sort(key=lambda route: (route.cost, route.origin))
         return tuple(found)
 
-    def _all_routes(self, service: str | None) -> Iterable[Route]:
-        learned = self._learned(service)
+    def _all_routes(self, query: Query) -> Iterable[Route]:
+        """At least those that are asked for."""
+        learned = self._learned(query)
         if not self._applied:
             return learned
-        rows = {row.key: row for row in self._applied if service in (None, row.service)}
+        rows = {row.key: row for row in self._applied if query.matches(row)}
         rows.update((row.key, row) for row in learned)
         return rows.values()
 
-    def _learned(self, service: str | None) -> Iterator[Route]:
-        """All routes but those put in by hand, of one service or all."""
-        yield from self._local_routes(service)
-        one = None if service is None else self._offers.get(service)
-        for offer in self._offers.values() if service is None else filter(None, [one]):
+    def _learned(self, query: Query) -> Iterator[Route]:
+        """The same without those put in by hand. No rows are made for origins that are not asked for."""
+        yield from self._rows.local(each for each in self._local if query.service in (None, each.name))
+        any_service = replace(query, service=None)
+        ways = {
+            origin: way
+            for origin, way in self._choice.ways.items()
+            if any(map(any_service.matches, self._rows.remote(origin, way, SAMPLE)))
+        }
+        one = None if query.service is None else self._offers.get(query.service)
+        offers: Iterable[Offer] = self._offers.values() if query.service is None else [one] if one else []
+        for offer in offers if ways else ():
             for origin, entries in offer.origins.items():
-                yield from self._routes_to(origin, self._choice.ways.get(origin), entries)
-
-    def _local_routes(self, service: str | None = None) -> Iterator[Route]:
-        router = self._format_id(self._gossip.me)
-        for each in self._local:
-            if service in (None, each.name):
-                yield from local_rows(each, network=self._gossip.network, router=router)
-
-    def _routes_to(self, origin: bytes, way: Way | None, entries: Entries) -> Iterator[Route]:
-        if way is None:
-            return iter(())
-        router, gateway = self._format_id(origin), self._format_id(way.path.nodes[0])
-        return remote_rows(entries, way.path, network=self._gossip.network, router=router, gateway=gateway)
+                yield from self._rows.remote(origin, ways.get(origin), entries)
 
     def _tell(self, before: Iterable[Route], after: Iterable[Route]) -> None:
         """Tells who watches that these routes, which the table learned, have taken the place of those."""
@@ -377,5 +385,7 @@ class RoutingTable:
 
     def _tell_applied(self, before: Iterable[Route], after: Iterable[Route], like: Route) -> None:
         """The same for routes put in by hand with the key of this one, unless a learned one hides them."""
-        if not self._watches.listening or all(row.key != like.key for row in self._learned(like.service)):
+        if not self._watches.listening or all(
+            row.key != like.key for row in self._learned(Query(service=like.service))
+        ):
             self._watches.replace(before, after)

@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from .route import Query, Route
@@ -26,9 +27,19 @@ class Event(NamedTuple):
 
     change: Change
     revision: int
-    """The table's revision that it led to; each event has one of its own. For RESYNC the present one."""
+    """The table's revision that it led to; each event has one of its own. For RESYNC the one with which it was too
+    much."""
     route: Route | None
     """What changed; None for RESYNC."""
+
+
+class Wanted(NamedTuple):
+    """What those who can still take an event would take."""
+
+    services: dict[str, None]
+    """The services that somebody named."""
+    everything: bool
+    """Whether somebody follows all services."""
 
 
 class Watch:
@@ -37,6 +48,8 @@ class Watch:
     def __init__(self, query: Query, wake: Callable[[], None], leave: Callable[["Watch"], None]) -> None:
         self.query = query
         """Which routes it follows."""
+        self.any_service = replace(query, service=None)
+        """The same whatever the service."""
         self._wake = wake
         self._leave = leave
         self._events: list[Event] = []
@@ -88,6 +101,20 @@ class Watches:
     def listening(self) -> bool:
         """Whether anybody can still take an event."""
         return any(not watch.overflown for watch in self._watches)
+
+    def wanted(self, samples: Iterable[Route]) -> Wanted:
+        """What is to be told of routes that differ from one of these in service, version, protocol and labels only:
+        making routes that nobody follows would take longer than anything else about them."""
+        rows = list(samples)
+        services: dict[str, None] = {}
+        everything = False
+        for watch in self._watches:
+            if not watch.overflown and any(map(watch.any_service.matches, rows)):
+                if watch.query.service is None:
+                    everything = True
+                else:
+                    services[watch.query.service] = None
+        return Wanted(services, everything)
 
     def replace(self, before: Iterable[Route], after: Iterable[Route]) -> None:
         """These routes have taken the place of those."""

@@ -124,12 +124,13 @@ def links_message(
     network: str = NETWORK,
     transit: bool = True,
     radius: int = MAX_RADIUS,
+    name: str = "",
     signer: Key | None = None,
 ) -> bytes:
     """What the owner of a key tells of its links."""
     packed = pack_link_state(
         LinkState(
-            network=network, origin=key.id, public=key.public, epoch=epoch, seq=seq, born=born, name="", addresses=(),
+            network=network, origin=key.id, public=key.public, epoch=epoch, seq=seq, born=born, name=name, addresses=(),
             links=tuple((other.id, LinkTerms()) for other in others), transit=transit, radius=radius,
         )
     )  # fmt: skip

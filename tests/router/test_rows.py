@@ -1,8 +1,9 @@
 from dataclasses import replace
 
+from router.choice import Way
 from router.paths import Path
 from router.route import Link, Route
-from router.rows import best, local_rows, remote_rows
+from router.rows import Rows, best
 from sdk.types import Instance, Service
 from tests.router.network import entry
 
@@ -12,12 +13,15 @@ ROW = Route(
 )  # fmt: skip
 
 
+ROWS = Rows(me=b"me", network="n", format_id=bytes.decode)
+
+
 def test_each_instance_of_this_environment_has_a_row() -> None:
     one = Instance(id="1", address="one:80", metadata={"protocol": "http"})
     two = Instance(id="2", address="two:80")
     service = Service(name="x", version="1", instances=(one, two), metadata={"zone": "eu", "a": "b"})
     row = replace(ROW, labels=(("a", "b"), ("zone", "eu")), gateway="", router="me", link=Link.LOCAL, metric=0, hops=0)
-    assert list(local_rows(service, network="n", router="me")) == [
+    assert list(ROWS.local([service])) == [
         replace(row, protocol="http", address="one:80"),
         replace(row, protocol="grpc", address="two:80"),
     ]
@@ -26,13 +30,14 @@ def test_each_instance_of_this_environment_has_a_row() -> None:
 def test_each_version_and_protocol_of_another_node_has_a_row_with_the_way_there() -> None:
     one = replace(entry("x", "1"), labels=(("zone", "eu"),))
     two = replace(entry("x", "2"), protocols=("grpc", "http"))
-    rows = remote_rows((one, two), Path((b"b", b"c"), 7), network="n", router="c", gateway="b")
-    assert list(rows) == [
+    way = Way(Path((b"b", b"c"), 7), None, 0.0)
+    assert list(ROWS.remote(b"c", way, (one, two))) == [
         ROW,
         replace(ROW, version="2", labels=()),
         replace(ROW, version="2", labels=(), protocol="http"),
     ]
-    assert list(remote_rows((), Path((b"c",), 1), network="n", router="c", gateway="c")) == []
+    assert list(ROWS.remote(b"c", way, ())) == []
+    assert list(ROWS.remote(b"c", None, (one, two))) == []
 
 
 def test_of_each_service_the_cheapest_rows_stay_in_their_order() -> None:

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -161,6 +162,25 @@ def test_a_node_is_found_by_its_id_and_by_its_name() -> None:
     assert table.way_to("c") is None
 
 
+def test_of_several_nodes_with_one_name_the_nearest_is_found_as_soon_as_it_is_known() -> None:
+    network = Network("ad", "ac", "cb")
+    network.run(1)
+    a, b, c, d = (network[name] for name in "abcd")
+    table = RoutingTable(gossip=a.gossip, format_id=bytes.hex)
+    assert table.way_to("d") is None
+    table.settle(network.now)
+    assert table.way_to("d") is not None
+    for origin, links in ((b, [c]), (d, [a])):
+        state = links_message(origin.key, *(other.key for other in links), seq=99, name="twice")
+        a.gossip.receive(c.key.id, state, network.now)
+        found = table.way_to("twice")
+        assert found is not None
+        assert found.origin == origin.key.id
+    assert table.way_to("d") is None, "nobody is called that any more"
+    assert table.way_to(d.key.id.hex()) is not None
+    assert b.key.id < d.key.id, "or the smaller id would tell as well"
+
+
 def test_policy_says_what_is_told_and_what_can_be_called() -> None:
     network = Network("ab")
     network.offer("b", "public.x", "secret.x")
@@ -314,9 +334,9 @@ def test_a_route_by_hand_whose_time_is_over_cannot_be_taken_out_and_takes_no_roo
     table = RoutingTable(gossip=gossip(Key("a")), format_id=bytes.hex)
     for number in range(MAX_APPLIED):
         table.apply(by_hand(address=f"{number}:1"), 0.0, ttl=10)
-    assert not table.withdraw(by_hand(address="0:1"), 10.0)
-    table.apply(by_hand(address="more:1"), 10.0)
+    table.apply(by_hand(address="more:1"), 10.0, ttl=10)
     assert [row.address for row in table.routes(Query())] == ["more:1"]
+    assert not table.withdraw(by_hand(address="more:1"), 20.0)
 
 
 def test_what_is_settled_in_advance_ends_nothing_before_its_time() -> None:
@@ -392,6 +412,37 @@ def test_a_watcher_that_is_too_slow_is_told_to_look_again() -> None:
     assert [each.change for each in slow.take()].count(Change.RESYNC) == 1
 
 
+def test_rows_that_nobody_asked_for_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network("ab", "ac", "bc")
+    network.offer("b", *(f"s{number:03}" for number in range(500)))
+    network.offer("c", "x")
+    network.run(1)
+    table = network["a"].table
+    made: list[str] = []
+
+    def make(**fields: Any) -> Route:
+        made.append(fields["service"])
+        return Route(**fields)
+
+    monkeypatch.setattr("router.rows.Route", make)
+    assert len(table.routes(Query(router="b"))) == 500
+    made.clear()
+    assert [row.service for row in table.routes(Query(router="c"))] == ["x"]
+    assert table.routes(Query(link="local")) == table.routes(Query(network="other")) == []
+    assert len(made) < 10
+    of_all, of_one = table.watch(Query(), lambda: None), table.watch(Query(service="s007"), lambda: None)
+    local = table.watch(Query(link="local"), lambda: None)
+    for number in range(MAX_WAITING + 1):
+        table.apply(by_hand(address=f"{number}:1"), network.now)
+    made.clear()
+    network.cut("ab")
+    network.run(1)
+    assert len(of_one.take()) == 2, "gone by one way, here by another"
+    assert [each.change for each in of_all.take()] == [Change.RESYNC]
+    assert local.take() == []
+    assert len(made) < 10
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 1 << 32), st.sampled_from([Query(), Query(service="x"), Query(link="network"), Query(router="c")])
@@ -408,6 +459,7 @@ def test_who_applies_all_events_knows_what_the_table_says(
     table = RoutingTable(gossip=network["a"].gossip, format_id=network["a"].table._format_id)
     known = {route.key: route for route in table.routes(query)}
     watch = table.watch(query, lambda: None)
+    table.watch(Query(service="y"), lambda: None)
     for _ in range(20):
         happens = random.randrange(6)
         link = random.choice(["ab", "bc", "ad", "dc"])
@@ -480,6 +532,15 @@ def test_candidates_are_all_who_offer_it_with_what_speaks_against_them() -> None
     assert by_name["e"].links == (("a", "d", LinkTerms()), ("d", "e", LinkTerms()))
     assert by_name["e"].cost == 2
     assert by_name["b"].instances == 1
+    assert (by_name["b"].spare, by_name["e"].spare) == (("d", "c", "b"), ())
+    assert by_name["a"].changed == network.now
+    offered = by_name["b"].changed
+    assert 0 < offered < network.now
+    network.run(5)
+    network["a"].gossip.set_terms(network["b"].key.id, LinkTerms(delay=12), network.now)
+    network.run(1)
+    changed = {each.name: each.changed > offered + 5 for each in a.table.candidates("x")}
+    assert (changed["b"], changed["e"]) == (True, False)
     network.cut("ab")
     network.cut("bc")
     network.run(1)

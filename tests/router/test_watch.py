@@ -58,3 +58,21 @@ def test_a_watcher_that_left_hears_nothing() -> None:
     watches.replace([], [ROUTE])
     assert watch.take() == []
     assert not watches.listening
+
+
+def test_what_is_wanted_is_what_somebody_can_still_take() -> None:
+    watches = Watches()
+    here, there = replace(ROUTE, service="", link=Link.LOCAL), replace(ROUTE, service="")
+    assert watches.wanted([here, there]) == ({}, False)
+    watches.add(Query(service="x", link="local"), lambda: None)
+    watches.add(Query(service="y"), lambda: None)
+    assert watches.wanted([here, there]) == ({"x": None, "y": None}, False)
+    assert watches.wanted([there]) == ({"y": None}, False)
+    assert watches.wanted([]) == ({}, False)
+    everything = watches.add(Query(), lambda: None)
+    assert watches.wanted([there]) == ({"y": None}, True)
+    for number in range(MAX_WAITING + 1):
+        watches.replace([], [replace(ROUTE, address=f"{number}:1")])
+    assert watches.wanted([there]) == ({"y": None}, False)
+    everything.take()
+    assert watches.wanted([there]) == ({"y": None}, True)
