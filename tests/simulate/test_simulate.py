@@ -1,20 +1,36 @@
 """Seeded runs of a whole network of machines, and that the runs can be trusted."""
 
+import multiprocessing
 import os
 import subprocess
 import sys
+from typing import cast
 
 import pytest
 
-from tests.simulate.story import run
+from tests.simulate.__main__ import attempt
+from tests.simulate.story import Outcome, run
 
 SEEDS = 200
 """Runs at each `make test`, of about half a second each; `make simulate SEEDS=…` runs as many as asked."""
 
 
+@pytest.fixture(scope="session")
+def outcomes(request: pytest.FixtureRequest) -> dict[int, Outcome | str]:
+    """What became of each seed that is to be tried, all of them run on all cores."""
+    parameters = [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function)
+                  and item.originalname == "test_a_network_in_trouble_comes_to_agree"]  # fmt: skip
+    jobs = [(cast("int", each["seed"]), 20) for each in parameters]
+    with multiprocessing.Pool() as pool:
+        return dict(pool.imap_unordered(attempt, jobs))
+
+
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_a_network_in_trouble_comes_to_agree(seed: int) -> None:
-    assert run(seed).answered
+def test_a_network_in_trouble_comes_to_agree(seed: int, outcomes: dict[int, Outcome | str]) -> None:
+    outcome = outcomes[seed]
+    assert isinstance(outcome, Outcome), f"{outcome}\nagain: python -m tests.simulate {seed}-{seed} --trace"
+    assert outcome.answered
 
 
 def test_a_seed_reproduces_a_run_exactly_in_every_process() -> None:
