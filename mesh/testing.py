@@ -15,11 +15,11 @@ programs and instances are joined to their nodes directly. Under trio's autojump
 `autojump_clock` is a fixture of pytest-trio; elsewhere `trio.run(main, clock=MockClock(autojump_threshold=0))`.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count, islice
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,7 +27,6 @@ from typing import Any, Final, Self
 import trio
 
 from proxy.inner import inner_pair
-from router.linkstate import MAX_RADIUS, distances
 from sdk.codec import MSGPACK, encode
 from sdk.errors import BadRequest
 from sdk.handler import Function
@@ -42,6 +41,7 @@ from sdk.wire.mux import Mux
 from tunnel.identity import network_key
 from tunnel.transport.memory import MemoryLine, MemoryNetwork
 
+from .agreement import differences
 from .config import NodeConfig
 from .node import Node, Ready
 
@@ -51,8 +51,10 @@ CALL: Final = 5.0
 """Seconds a call may take, where the caller sets no deadline of its own."""
 LOOK: Final = 0.05
 """Virtual seconds between looks whether the nodes agree."""
+DIFFERENCES: Final = 5
+"""How many things that differ are named when they do not."""
 
-_worlds = itertools.count()
+_worlds = count()
 
 
 @dataclass(slots=True)
@@ -80,7 +82,7 @@ class Network:
         self._places: dict[str, _Place] = {}
         self._servers: dict[str, Server] = {}
         self._stack = AsyncExitStack()
-        self._calls = itertools.count(1)
+        self._calls = count(1)
 
     async def __aenter__(self) -> Self:
         network_key(TOKEN, NETWORK)  # slow, and kept: the clock must not jump while a thread works it out
@@ -112,7 +114,7 @@ class Network:
         return await self._run(name)
 
     async def kill(self, name: str) -> None:
-        """Ends a node at once: its links break, and it says no word."""
+        """Ends a node at once: it says no word, and its links break. Its environment, with its services, stays."""
         place = self._places[name]
         place.node = None
         place.scope.cancel()
@@ -120,6 +122,8 @@ class Network:
 
     async def restart(self, name: str) -> Node:
         """Starts a node again that was killed, with the same configuration and a new key."""
+        if self._places[name].node is not None:
+            raise BadRequest(f"the node {name!r} runs")
         return await self._run(name)
 
     def running(self) -> dict[str, Node]:
@@ -133,12 +137,19 @@ class Network:
         return self._memory.line(one, other)
 
     def cut(self, one: str, other: str) -> None:
-        """Nothing gets through between two nodes, and nobody is told."""
+        """Nothing gets through between two nodes, and nobody is told, as when a cable breaks.
+
+        A node whose lines are all cut before it is killed dies silently, as by a power cut.
+        """
         self.line(one, other).sever()
 
     def heal(self, one: str, other: str) -> None:
         """Everything gets through again, also what was sent meanwhile over connections that still stand."""
         self.line(one, other).heal()
+
+    def reset(self, one: str, other: str) -> None:
+        """Breaks the connections between two nodes, and both know at once; they may connect again."""
+        self.line(one, other).reset()
 
     # Services and calls.
 
@@ -188,55 +199,32 @@ class Network:
 
         That is: who was told of whom is linked, unless the line is cut; link states are the same everywhere; services
         are known as far as their nodes tell them; paths are chosen. Raises `AssertionError` after `within` seconds,
-        with what differs.
+        with who differs in what.
         """
         began = trio.current_time()
-        while (wrong := next(self._differences(), None)) is not None:
+        while next(self._differences(), None) is not None:
             if trio.current_time() - began > within:
-                raise AssertionError(f"the nodes do not agree after {within:g} s: {wrong}")
+                some = "; ".join(islice(self._differences(), DIFFERENCES))
+                raise AssertionError(f"the nodes do not agree after {within:g} s: {some}")
             await trio.sleep(LOOK)
         return trio.current_time() - began
 
     def _differences(self) -> Iterator[str]:
         nodes = self.running()
-        ids = {node.gossip.me: name for name, node in nodes.items()}
-        for name, node in nodes.items():
-            edges, reach = node.gossip.edges, node.gossip.reachable
-            for other in self._dialled(name):
-                linked = nodes[other].gossip.me in edges.get(node.gossip.me, {})
-                if linked == self.line(name, other).cut:
-                    yield f"{name} and {other} are {'still' if linked else 'not'} linked"
-            for id in reach:
-                if id not in ids:
-                    yield f"{name} takes a node for reachable that is gone"
-                elif nodes[ids[id]].gossip.link_state_root != node.gossip.link_state_root:
-                    yield f"{name} and {ids[id]} know different links"
-            for id in distances(node.gossip.me, edges, MAX_RADIUS):
-                if id in ids:
-                    yield from self._services_differ(name, node, ids[id], nodes[ids[id]])
-            place = self._places[name]
-            offered = {service for service in place.records if place.config.policy.exported(service)}
-            if offered != {entry.service for entry in node.table.local_entries}:
-                yield f"{name} does not know its own services"
-            if not node.table.settled:
-                yield f"{name} has not chosen its paths"
-
-    def _dialled(self, name: str) -> Iterator[str]:
-        running = self.running()
-        for address in self._places[name].config.nodes:
-            other = address.removeprefix("mem://")
-            if other in running:
-                yield other
-
-    def _services_differ(self, name: str, node: Node, other: str, origin: Node) -> Iterator[str]:
-        id = origin.gossip.me
-        hops = distances(node.gossip.me, node.gossip.edges, MAX_RADIUS)[id]
-        if hops <= origin.gossip.origins[id].radius:
-            if node.gossip.services_root(id) != origin.gossip.services_root(id):
-                yield f"{name} does not know what {other} offers"
-        offered = {entry.service for entry in origin.table.local_entries}
-        if offered != set(origin.gossip.origins[id].services):
-            yield f"{other} has not told what it offers"
+        places = {name: self._places[name] for name in nodes}
+        return differences(
+            nodes,
+            lines={
+                (name, other): not self.line(name, other).cut
+                for name, place in places.items()
+                for address in place.config.nodes
+                if (other := address.removeprefix("mem://")) in nodes
+            },
+            offered={
+                name: [service for service in place.records if place.config.policy.exported(service)]
+                for name, place in places.items()
+            },
+        )
 
     # Inside.
 

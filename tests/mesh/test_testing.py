@@ -45,6 +45,62 @@ async def test_a_cut_line_is_silent_and_calls_work_again_when_it_is_healed(autoj
         assert await net.call("a", "greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
 
 
+async def test_a_node_that_dies_behind_cut_lines_is_missed_in_silence(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await line(net, "a", "b")
+        await net.converged()
+        net.cut("a", "b")
+        await net.kill("b")
+        assert 1 < await net.converged() < 10
+        net.heal("a", "b")
+        await net.restart("b")
+        await net.converged()
+
+
+async def test_a_reset_is_known_at_both_ends_at_once_and_mended(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await line(net, "a", "b")
+        await net.offer("b", "greeter", {"Greeter.Hello": hello})
+        await net.converged()
+        net.reset("b", "a")
+        await trio.sleep(0.01)
+        with pytest.raises(AssertionError, match="not linked"):
+            await net.converged(within=0)
+        assert await net.converged() < 5
+        assert await net.call("a", "greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
+
+
+async def test_a_node_is_configured_as_outside(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await net.node("a")
+        await net.node("b", nodes=["a"])
+        await net.node("c", nodes=["b"], advertise_strategy="local", exports=("public.*",))
+        for service in ("public.greeter", "private.greeter"):
+            await net.offer("c", service, {"Greeter.Hello": hello})
+        await net.converged()
+        assert await net.call("b", "public.greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
+        for name, service in (("b", "private.greeter"), ("a", "public.greeter")):
+            with pytest.raises(NotFound):
+                await net.call(name, service, "Greeter.Hello", {"name": "John"})
+
+
+async def test_a_call_ends_in_five_seconds_or_at_the_deadline_of_the_caller(autojump_clock: MockClock) -> None:
+    async def sleep(request: float) -> None:
+        await trio.sleep(request)
+
+    async with Network() as net:
+        await net.node("a")
+        await net.offer("a", "sloth", {"Sloth.Sleep": sleep})
+        await net.converged()
+        began = trio.current_time()
+        with pytest.raises(Timeout):
+            await net.call("a", "sloth", "Sloth.Sleep", 60)
+        assert trio.current_time() - began == pytest.approx(5, abs=0.1)
+        with trio.move_on_after(2) as scope:
+            await net.call("a", "sloth", "Sloth.Sleep", 60)
+        assert scope.cancelled_caught
+
+
 async def test_a_killed_node_is_gone_and_a_restarted_one_is_another(autojump_clock: MockClock) -> None:
     async with Network() as net:
         await line(net, "a", "b", "c")
@@ -59,6 +115,8 @@ async def test_a_killed_node_is_gone_and_a_restarted_one_is_another(autojump_clo
         with pytest.raises(Unavailable):
             await net.call("a", "greeter", "Greeter.Hello", {"name": "John"})
         assert (await net.restart("b")).id != before
+        with pytest.raises(BadRequest, match="'b' runs"):
+            await net.restart("b")
         await net.converged()
         assert await net.call("a", "greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
 
@@ -112,7 +170,7 @@ async def test_nodes_that_do_not_agree_are_named(autojump_clock: MockClock) -> N
         await line(net, "a", "b")
         await net.converged()
         net.running()["b"].gossip.link_down(net.running()["a"].gossip.me, trio.current_time())
-        with pytest.raises(AssertionError, match=r"do not agree after 3 s: [ab] "):
+        with pytest.raises(AssertionError, match=r"do not agree after 3 s: b and a are not linked"):
             await net.converged(within=3)
 
 
