@@ -4,19 +4,21 @@ Requests and answers are plain records, so any client reads them. Who may ask is
 proxy port admits this host and private networks only.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
 import trio
 
-from router.candidates import Candidate
+from router.candidates import Candidate, Standing
 from router.gossip import Gossip
+from router.linkstate import distances
 from router.route import MAX_HOPS, Query
-from router.table import GraphNode, RoutingTable
+from router.table import NODE_SERVICES, GraphNode, RoutingTable
 from sdk.errors import BadRequest, NotFound
+from sdk.selector import Load
 from sdk.server import Server
-from tunnel.identity import NodeId, format_id
+from tunnel.identity import NodeId, format_id, parse_id_untrusted
 from tunnel.tunnel import Tunnel
 
 from .config import NodeConfig, check_address
@@ -25,7 +27,7 @@ from .observe import LoopLag
 from .records import Record, connection_record, link_record, node_record, query_of, record_of, route_record
 from .seeds import NODE_SERVICE
 from .watching import Reply, Watching
-from .why import explain
+from .why import explain, goes_to_gateway
 
 DISTRIBUTION: Final = "micro-network"
 
@@ -44,15 +46,17 @@ class Admin:
         local: LocalServices,
         lag: LoopLag,
         proxy: tuple[str, ...],
-        ejected: Callable[[Candidate], float],
+        own: Container[str],
+        load: Callable[[bytes], Load],
     ) -> None:
-        """The parts of the node that are asked; `proxy` are the addresses its proxy port is bound to, `ejected` the
-        seconds for which a node is not called because it has failed."""
+        """The parts of the node that are asked; `proxy` are the addresses its proxy port is bound to, `own` the
+        services it answers itself, and `load` is what its balancer knows of another node."""
         self._id = me
         self._me = format_id(me)
         self._config = config
         self._gossip = gossip
-        self._ejected = ejected
+        self._own = own
+        self._load = load
         self._table = table
         self._tunnel = tunnel
         self._local = local
@@ -89,16 +93,27 @@ class Admin:
     async def why(self, request: Any) -> Record:
         """Who offers `service`, and why calls go there or not: `{"service", "candidates": [...], "gateway"}`.
 
-        Raises `NotFound` where nobody does and no gateway takes such calls.
+        `gateway` is `{"node", "reachable"}` where calls go to the default gateway, else None. Raises `NotFound` where
+        nobody offers the service and no gateway takes such calls.
         """
         service = record_of(request, NODE_SERVICE).get("service")
         if not isinstance(service, str) or not service:
             raise BadRequest('Network.Why takes {"service": "name"}')
-        candidates = self._table.candidates(service)
-        gateway = "" if candidates else self._config.gateway
-        if not candidates and not gateway:
+        own = service in self._own
+        candidates = [self._myself()] if own else self._table.candidates(service)
+        gateway = self._gateway(service) if goes_to_gateway(candidates) else None
+        if not candidates and gateway is None:
             raise NotFound(f"nobody offers {service!r} here or within three links; see `micro network services`")
-        found = explain(candidates, now=trio.current_time(), ejected=self._ejected)
+        found = explain(
+            candidates,
+            now=trio.current_time(),
+            own=own,
+            here=any(instance.native for instance in self._table.local_instances(service)),
+            linked={format_id(peer) for peer in self._tunnel.links},
+            near={format_id(node) for node in distances(self._id, self._gossip.edges, MAX_HOPS)},
+            settled=self._table.settled,
+            load=lambda candidate: self._load(parse_id_untrusted(candidate.router)),
+        )
         return {"service": service, "candidates": found, "gateway": gateway}
 
     async def services(self, request: Any) -> Record:
@@ -167,6 +182,26 @@ class Admin:
             "uptime_s": round(trio.current_time() - self._started, 1),
             "loop_lag_ms": round(self._lag.worst * 1000, 1),
         }
+
+    def _myself(self) -> Candidate:
+        """This node, as what answers for one of its own services."""
+        return Candidate(
+            router=self._me,
+            name=self._config.name,
+            standing=Standing.LOCAL,
+            versions=("latest",),
+            protocols=("grpc",),
+            instances=1,
+            weight=1,
+            changed=self._started,
+        )
+
+    def _gateway(self, service: str) -> Record | None:
+        """Where calls for a service go that nobody offers: not those for what every node has of its own."""
+        gateway = self._config.gateway
+        if not gateway or gateway == (self._config.name or self._me) or service in NODE_SERVICES:
+            return None
+        return {"node": gateway, "reachable": self._table.way_to(gateway) is not None}
 
 
 def tree(nodes: Mapping[str, GraphNode], root: str) -> Record:

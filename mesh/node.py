@@ -25,7 +25,6 @@ from proxy.ingress import Ingress
 from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
-from router.candidates import Candidate
 from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest
@@ -37,7 +36,7 @@ from sdk.server import Server
 from sdk.timers import Timers
 from sdk.types import Instance, Service
 from sdk.wire.mux import Mux
-from tunnel.identity import NodeKey, format_id, node_id, parse_id_untrusted, verify
+from tunnel.identity import NodeKey, format_id, node_id, verify
 from tunnel.transport.memory import PROCESS, MemoryNetwork
 from tunnel.tunnel import Tunnel, TunnelConfig
 
@@ -225,7 +224,8 @@ class Node:
             local=local,
             lag=self._lag,
             proxy=proxy,
-            ejected=self._ejected,
+            own=own,
+            load=self._balancer.load,
         )
         own[NODE_SERVICE] = self._inside(admin.server, nursery)
         routes = RouterService(table, network=config.network, router=self.id, writable=False)
@@ -308,11 +308,6 @@ class Node:
         }
         instance = Instance(id=f"{NODE_SERVICE}-{self.id}", address=local_address(proxy), metadata=metadata)
         return Service(name=NODE_SERVICE, endpoints=server.endpoints, instances=(instance,))
-
-    def _ejected(self, candidate: Candidate) -> float:
-        """For how many seconds a node is not called because it has failed."""
-        load, now = self._balancer.load(parse_id_untrusted(candidate.router)), trio.current_time()
-        return max(load.ejected_until - now, 0.0) if load.ejected(now) else 0.0
 
     def _refuse_public(self, bound: tuple[str, ...]) -> None:
         """A name may turn out to be a public address only when it is bound."""

@@ -1,46 +1,96 @@
-"""Why a call goes where it goes: what speaks for and against each candidate, in words."""
+"""Why a call goes where it goes: what speaks for and against each candidate, in words.
 
-from collections.abc import Callable, Sequence
+It follows `proxy.ingress`, which chooses for the calls: what is said here is what is done there.
+"""
+
+from collections.abc import Callable, Container, Sequence
+from math import ceil
 from typing import Final
 
-from proxy.balance import TIER
+from proxy.balance import cheapest_tier
 from router.candidates import Candidate, Standing
 from router.linkstate import LinkTerms
+from sdk.selector import Load, eligible
 
 from .records import Record, terms_record
 
+_FAR: Final = "it is more than three links away"
+_CLOSED: Final = "every way of at most three links leads through nodes that carry no calls"
+_SOON: Final = "paths are being chosen at this moment, and there is none to it yet"
 _AGAINST: Final = {
-    Standing.TOO_FAR: "no way of at most three links leads there, all of them through nodes that carry calls",
     Standing.UNREACHABLE: "no links lead there at present",
     Standing.NOT_CALLABLE: "its instances speak nothing that nodes can call (mucp only)",
     Standing.NOT_IMPORTED: "--import of this node keeps the service out",
 }
 
 
-def explain(candidates: Sequence[Candidate], *, now: float, ejected: Callable[[Candidate], float]) -> list[Record]:
-    """Each candidate as a record, with `chosen` (whether it takes calls) and `why`.
+def explain(
+    candidates: Sequence[Candidate],
+    *,
+    now: float,
+    own: bool,
+    here: bool,
+    linked: Container[str],
+    near: Container[str],
+    settled: bool,
+    load: Callable[[Candidate], Load],
+) -> list[Record]:
+    """Each candidate as a record, with `chosen` (whether it takes calls) and `why`. They come cheapest first.
 
-    `ejected` are the seconds for which one is not called because it has failed; 0 for none.
+    `own` says whether the service is one that every node answers for itself, `here` whether an instance of this
+    environment takes calls; `linked` are the nodes to which a link is up, by id as text, `near` those within three
+    links, whoever is on the way; `settled` says whether the table has chosen all paths, and `load` is what the balancer
+    knows of a node.
     """
-    here = any(candidate.standing is Standing.LOCAL for candidate in candidates)
-    costs = [candidate.cost for candidate in candidates if candidate.standing is Standing.NETWORK]
-    least = min(costs, default=0)
-    return [_record(candidate, *_judge(candidate, here, least, ejected(candidate)), now) for candidate in candidates]
+    passable = [
+        candidate
+        for candidate in candidates
+        if candidate.standing is Standing.NETWORK and (candidate.path[0] in linked or candidate.spare)
+    ]
+    tier = cheapest_tier(passable) if passable else ()
+    loads = {candidate.router: load(candidate) for candidate in tier}
+    may = {tier[index].router for index in eligible(list(loads.values()), now)}
+
+    def judge(candidate: Candidate) -> tuple[bool, str]:
+        if candidate.standing is Standing.LOCAL:
+            return _judge_local(candidate, own, here)
+        if candidate.standing is Standing.TOO_FAR:
+            return False, _FAR if candidate.router not in near else _CLOSED if settled else _SOON
+        if candidate.standing is not Standing.NETWORK:
+            return False, _AGAINST[candidate.standing]
+        if here:
+            return False, "there are instances in this environment: it is called when there are none"
+        if candidate not in passable:
+            return False, "the first link on the way has just gone down"
+        more = candidate.cost - tier[0].cost
+        if candidate.router not in loads:
+            return False, f"it costs {more} more than the cheapest: it is called when no cheaper one is left"
+        left = loads[candidate.router].ejected_until - now if loads[candidate.router].ejected(now) else None
+        if candidate.router not in may:
+            when = f"it is tried again in {ceil(left)} s" if left and left > 0 else "a call that tries it is under way"
+            return False, f"it failed several times in a row: {when}"
+        reasons = [f"it costs {more} more than the cheapest, which counts as alike" if more else "none is cheaper"]
+        if left is not None:
+            reasons.append("it failed several times in a row, but no more than half of those alike are passed over")
+        if candidate.path[0] not in linked:
+            reasons.append("the first link on the way has just gone down, so calls take the spare path")
+        return True, "; ".join(reasons)
+
+    return [_record(candidate, *judge(candidate), now) for candidate in candidates]
 
 
-def _judge(candidate: Candidate, here: bool, least: int, ejected: float) -> tuple[bool, str]:
-    if candidate.standing is Standing.LOCAL:
-        return True, "instances of this environment come first"
-    if candidate.standing is not Standing.NETWORK:
-        return False, _AGAINST[candidate.standing]
+def goes_to_gateway(candidates: Sequence[Candidate]) -> bool:
+    """Whether calls for a service with these candidates go to the default gateway, where there is one: when nobody is
+    known to offer it, as far as this node is concerned. That one is out of reach does not make it unknown."""
+    return all(candidate.standing in (Standing.NOT_CALLABLE, Standing.NOT_IMPORTED) for candidate in candidates)
+
+
+def _judge_local(candidate: Candidate, own: bool, here: bool) -> tuple[bool, str]:
+    if own:
+        return True, "every node answers that itself"
     if here:
-        return False, "there are instances in this environment: it is called when there are none"
-    more = candidate.cost - least
-    if more >= TIER:
-        return False, f"it costs {more} more than the cheapest: it is called when no cheaper one is left"
-    if ejected > 0:
-        return False, f"it failed several times in a row: it is tried again in {ejected:.0f} s"
-    return True, f"it costs {more} more than the cheapest, which counts as alike" if more else "none is cheaper"
+        return True, "instances of this environment come first"
+    return False, f"its instances speak {', '.join(candidate.protocols)} only, which this node cannot call yet"
 
 
 def _record(candidate: Candidate, chosen: bool, why: str, now: float) -> Record:

@@ -111,15 +111,16 @@ def choose(loads: Sequence[Load], random: Random, now: float) -> int:
         second += 1
     one, other = loads[first], loads[second]
     if one.failures >= EJECT_AFTER or other.failures >= EJECT_AFTER:
-        candidates = _candidates(loads, now)
+        candidates = eligible(loads, now)
         first = candidates[int(random.random() * len(candidates))]
         second = candidates[int(random.random() * len(candidates))]
         one, other = loads[first], loads[second]
     return first if one.cost(now) <= other.cost(now) else second
 
 
-def _candidates(loads: Sequence[Load], now: float) -> list[int]:
-    """The indices that may be chosen: at least half, those first whose ejection ends first."""
+def eligible(loads: Sequence[Load], now: float) -> list[int]:
+    """The indices of those that may be chosen: who is not ejected, and so many of the others that it is half of all,
+    those first whose ejection ends first."""
     candidates = [index for index, load in enumerate(loads) if not load.ejected(now)]
     missing = (len(loads) + 1) // 2 - len(candidates)
     if missing > 0:

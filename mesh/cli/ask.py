@@ -8,7 +8,7 @@ import click
 from sdk.errors import MicroError, NotFound, Unavailable, Unimplemented
 
 from . import render
-from .explain import explanation
+from .explain import explanation, to_gateway
 from .options import Command, output
 from .run import Failure, run
 from .target import client
@@ -24,7 +24,7 @@ ROUTE = ("service", "address", "gateway", "router", "network", "metric", "link")
 """What is shown of a route, as micro shows it; JSON has the rest."""
 
 LINK = ("node", "name", "address", "transport", "state", "delay", "loss", "rate in", "rate out", "streams", "queued",
-        "cost")  # fmt: skip
+        "cost", "up")  # fmt: skip
 """What is shown of a link."""
 
 SIGNS = {"create": "+", "update": "~", "delete": "-", "resync": "!"}
@@ -108,8 +108,15 @@ def links(proxy_address: str | None) -> None:
 @_asks
 def why(proxy_address: str | None, service: str) -> None:
     """Say why calls of SERVICE go where they go: who offers it, over which path, at which cost, and who is chosen."""
-    reply = _ask(proxy_address, "Network.Why", {"service": service}, missing=f"nobody offers {service!r}")
-    _show(reply, lambda: explanation(reply))
+    missing = f"nobody offers {service!r}"
+    reply = _ask(proxy_address, "Network.Why", {"service": service}, missing=missing)
+    if reply["candidates"]:
+        _show(reply, lambda: explanation(reply))
+        return
+    _show(reply, lambda: "")
+    raise Failure(
+        f"error: {missing} here or within three links: {to_gateway(reply['gateway'])}; see `micro network services`"
+    )
 
 
 @click.command(cls=Command)
@@ -164,8 +171,10 @@ def _watch(proxy_address: str | None, request: dict[str, Any]) -> None:
     try:
         run(listen)
     except MicroError as error:
+        if isinstance(error, Unavailable) and error.may_have_run:
+            raise Failure(f"error: the node is gone: {error}") from None
         raise _failure(error, "") from None
-    raise Failure("error: the node ended the watch; it is stopping, most likely")
+    raise Failure("error: the node ended the watch: it is stopping")
 
 
 def _address(proxy_address: str | None) -> str | None:
@@ -202,7 +211,7 @@ def _link(record: dict[str, Any]) -> list[object]:
         record["node"], record["name"], record["address"], record["transport"], record["state"],
         "" if delay is None else f"{delay:.1f} ms", f"{record['loss']:.1%}", f"{render.size(record['rate_in'])}/s",
         f"{render.size(record['rate_out'])}/s", record["streams"], render.size(record["queued"]),
-        "" if cost is None else cost,
+        "" if cost is None else cost, f"{record['up_s']:.0f} s",
     ]  # fmt: skip
 
 

@@ -10,14 +10,22 @@ def explanation(reply: dict[str, Any]) -> str:
     """The answer of `Network.Why` as text."""
     candidates = reply["candidates"]
     service = printable(reply["service"])
-    if not candidates:
-        return f"nobody offers {service}; calls go to the gateway {printable(reply['gateway'])}"
     chosen = sum(candidate["chosen"] for candidate in candidates)
     count = f"{len(candidates)} candidate{'s' if len(candidates) != 1 else ''}"
     lines = [f"{service}: {count}, of which {chosen or 'none'} take{'s' if chosen == 1 else ''} calls"]
     for candidate in candidates:
         lines += ["", *_candidate(candidate)]
+    if reply["gateway"]:
+        lines += ["", to_gateway(reply["gateway"])]
     return "\n".join(lines)
+
+
+def to_gateway(gateway: dict[str, Any]) -> str:
+    """What becomes of calls that are left to the default gateway."""
+    node = printable(gateway["node"])
+    if gateway["reachable"]:
+        return f"calls go to the gateway {node}"
+    return f"calls would go to the gateway {node}, which cannot be reached at the moment"
 
 
 def _candidate(candidate: dict[str, Any]) -> Iterator[str]:

@@ -1,10 +1,15 @@
+import re
+from contextlib import suppress
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
 
 from mesh.admin import tree
+from mesh.testing import Network
 from router.table import GraphNode
-from sdk.errors import BadRequest, Unimplemented
+from sdk.errors import BadRequest, NotFound, Unavailable, Unimplemented
 from sdk.types import Instance, Service
 from tests.mesh.network import greeter, until, world
 
@@ -103,6 +108,179 @@ async def test_a_node_shows_the_network_as_it_sees_it(fast_clock: MockClock) -> 
         }
 
 
+async def hello(request: Any) -> dict[str, str]:
+    return {"msg": "hello"}
+
+
+async def register(net: Network, at: str, name: str, **metadata: str) -> None:
+    """Puts into an environment's registry what nobody answers for."""
+    instance = Instance(id=name, address=f"{name}:1", metadata=metadata)
+    place = net._places[at]
+    place.records[name] = Service(name=name, instances=(instance,))
+    await place.registry.register(place.records[name])
+
+
+async def reasons(net: Network, at: str, service: str = "greeter") -> dict[str, tuple[str, bool, str]]:
+    """What is said of each candidate, by name: standing, whether it takes calls, and why."""
+    reply = await net.call(at, NODE, "Network.Why", {"service": service})
+    return {each["name"]: (each["standing"], each["chosen"], each["why"]) for each in reply["candidates"]}
+
+
+async def test_why_tells_who_takes_calls_over_which_path_and_at_which_cost(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        prices = (("b", 7), ("c", 2), ("d", 40))
+        await net.node("a", link_prices=prices)
+        for name in "bcd":
+            await net.node(name, nodes=["a"])
+        far = await net.node("e", nodes=["b", "c"])
+        await net.offer("d", "greeter", {"Greeter.Hello": hello})
+        await net.offer("e", "greeter", {"Greeter.Hello": hello})
+        await net.converged()
+        await trio.sleep(60)
+        assert await reasons(net, "a") == {
+            "e": ("network", True, "none is cheaper"),
+            "d": (
+                "network", False, "it costs 37 more than the cheapest: it is called when no cheaper one is left"
+            ),
+        }  # fmt: skip
+        [e, _] = (await net.call("a", NODE, "Network.Why", {"service": "greeter"}))["candidates"]
+        assert (e["node"], e["path"][-1], e["names"], e["spare"], e["cost"]) == (
+            far.id,
+            far.id,
+            ["c", "e"],
+            ["b", "e"],
+            4,
+        )
+        assert e["links"] == [
+            {"from": "a", "to": "c", "cost": 3, "delay": 0, "loss": 0, "price": 2},
+            {"from": "c", "to": "e", "cost": 1, "delay": 0, "loss": 0, "price": 0},
+        ]
+        assert 60 <= e["changed_s"] < 70
+        assert (e["versions"], e["protocols"], e["instances"], e["weight"]) == (["latest"], ["grpc"], 1, 1)
+
+        await net.offer("a", "greeter", {"Greeter.Hello": hello})
+        await net.converged()
+        found = await reasons(net, "a")
+        assert found["a"] == ("local", True, "instances of this environment come first")
+        assert not any(chosen for _, chosen, _ in (found["d"], found["e"]))
+
+
+async def test_why_tells_who_is_known_but_not_called(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await net.node("a", imports=("!private",), gateway="b")
+        await net.node("b", nodes=["a"], advertise_strategy="local")
+        await net.node("c", nodes=["b"])
+        for name, service in (("c", "greeter"), ("b", "private"), ("b", "gone")):
+            await net.offer(name, service, {"Greeter.Hello": hello})
+        await register(net, "b", "old", protocol="mucp")
+        await register(net, "a", "plain", protocol="grpc")
+        await net.converged()
+        closed = "every way of at most three links leads through nodes that carry no calls"
+        assert await reasons(net, "a") == {"c": ("too_far", False, closed)}
+        mucp = "its instances speak nothing that nodes can call (mucp only)"
+        assert await reasons(net, "a", "old") == {"b": ("not_callable", False, mucp)}
+        imports = "--import of this node keeps the service out"
+        assert await reasons(net, "a", "private") == {"b": ("not_imported", False, imports)}
+        speaks = "its instances speak grpc only, which this node cannot call yet"
+        assert await reasons(net, "a", "plain") == {"a": ("local", False, speaks)}
+        for service in (NODE, "go.micro.router"):
+            assert await reasons(net, "a", service) == {"a": ("local", True, "every node answers that itself")}
+        await net.kill("b")
+        await trio.sleep(10)
+        assert await reasons(net, "a", "gone") == {"b": ("unreachable", False, "no links lead there at present")}
+
+
+async def test_why_tells_who_has_failed_and_for_how_long_it_waits(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a, b, c = [await all_.open(name) for name in "abc"]
+        for place in (a, b, c):
+            await place.start(nodes=("mem://a",) if place is not a else ())
+        nobody = Instance(id="nobody", address="127.0.0.1:1", metadata={"protocol": "grpc", "native": "1"})
+        for place in (b, c):
+            await place.registry.register(Service(name="greeter", instances=(nobody,)))
+
+        async def why() -> dict[str, tuple[bool, str]]:
+            if "greeter" not in await a.services():
+                return {}
+            reply = await a.ask("Network.Why", {"service": "greeter"})
+            return {each["name"]: (each["chosen"], each["why"]) for each in reply["candidates"]}
+
+        async def known() -> bool:
+            return [chosen for chosen, _ in (await why()).values()] == [True, True]
+
+        async def failed() -> bool:
+            async with a.client() as client:
+                with suppress(Unavailable):
+                    await client.call("greeter", "Greeter.Hello", {"name": "John"})
+            waiting[:] = [reason for chosen, reason in (await why()).values() if not chosen]
+            return bool(waiting)
+
+        waiting: list[str] = []
+        await until(known, within=5)
+        await until(failed, within=30)
+        [reason] = waiting
+        assert re.fullmatch(r"it failed several times in a row: it is tried again in \d+ s", reason)
+
+
+async def test_why_tells_what_becomes_of_calls_that_nobody_here_takes(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await net.node("a", imports=("!private",), gateway="b")
+        await net.node("b", nodes=["a"], gateway="b")
+        await net.offer("b", "private", {"Greeter.Hello": hello})
+        await net.offer("b", "public", {"Greeter.Hello": hello})
+        await net.converged()
+
+        async def gateway(at: str, service: str) -> object:
+            return (await net.call(at, NODE, "Network.Why", {"service": service}))["gateway"]
+
+        assert await gateway("a", "nobody") == await gateway("a", "private") == {"node": "b", "reachable": True}
+        assert await net.call("a", "private", "Greeter.Hello") == {"msg": "hello"}
+        assert await gateway("a", "public") is None
+        # Neither for what every node has of its own, nor does a node ask itself.
+        for at, service in (("a", "go.micro.tunnel"), ("b", "nobody")):
+            with pytest.raises(NotFound, match=f"nobody offers '{service}'"):
+                await gateway(at, service)
+        await net.kill("b")
+        await trio.sleep(10)
+        assert await gateway("a", "nobody") == {"node": "b", "reachable": False}
+        assert await gateway("a", "public") is None, "it is not unknown, only out of reach"
+
+
+async def test_links_are_shown_with_all_that_is_known_of_them(autojump_clock: MockClock) -> None:
+    async with Network(delay=0.02) as net:
+        await net.node("a", link_prices=(("*", 3),))
+        b = await net.node("b", nodes=["a"])
+        await net.converged()
+        await trio.sleep(30)
+        [link] = (await net.call("a", NODE, "Network.Links"))["links"]
+        assert (link["node"], link["name"], link["transport"], link["state"]) == (b.id, "b", "mem", "up")
+        assert link["delay_ms"] == pytest.approx(40, abs=1)
+        assert link["loss"] == link["queued"] == link["streams"] == 0
+        assert 0 < link["rate_in"] < 1000
+        assert 0 < link["rate_out"] < 1000
+        assert link["terms"]["price"] == 3
+        assert link["terms"]["delay"] > 0
+        assert link["cost"] == 1 + sum(link["terms"].values())
+        assert 30 <= link["up_s"] < 32
+        assert not link["dialled"]
+
+
+async def test_status_says_how_the_node_takes_part_in_the_network(autojump_clock: MockClock) -> None:
+    async with Network() as net:
+        await net.node("a", advertise_strategy="local", gateway="b")
+        await net.node("b", nodes=["a"])
+        await net.converged()
+        a, b = [await net.call(name, NODE, "Network.Status") for name in "ab"]
+        assert (a["strategy"], a["gateway"], a["twin"], a["nodes"]) == ("local", "b", None, 2)
+        assert (b["strategy"], b["gateway"]) == ("all", "")
+        assert a["link_state_root"] == b["link_state_root"] == net.running()["a"].gossip.link_state_root.hex()[:16]
+        assert a["revision"] == net.running()["a"].table.revision > 0
+        assert all(count > 0 for count in a["gossip"].values())
+        await net.offer("b", "greeter", {"Greeter.Hello": hello})
+        await net.converged()
+        assert (await net.call("a", NODE, "Network.Status"))["revision"] > a["revision"]
+
+
 async def test_status_says_how_the_node_is(fast_clock: MockClock) -> None:
     async with world() as all_:
         a = await all_.open("a")
@@ -150,6 +328,8 @@ async def test_a_node_can_be_told_of_another_while_it_runs(fast_clock: MockClock
         ("Network.Connect", ["a:1"], "takes records"),
         ("Network.Routes", {"colour": "red"}, "colour"),
         ("Network.Routes", {"service": 5}, "service"),
+        ("Network.Why", {}, "Network.Why takes"),
+        ("Network.Why", {"service": 5}, "Network.Why takes"),
     ],
 )
 async def test_a_request_that_makes_no_sense_is_refused_with_the_reason(

@@ -5,8 +5,11 @@ import signal
 
 import pytest
 
-from tests.mesh.cli.conftest import Place
+from tests.mesh.cli.conftest import NODE, Place
 from tests.processes import start, start_only
+
+ALONE = {"MICRO_REGISTRY": "memory", "MICRO_NETWORK_TOKEN": "sesame"}
+"""The environment of a node that shares it with nobody."""
 
 
 def test_why_shows_the_path_and_what_it_costs(line: dict[str, Place]) -> None:
@@ -27,11 +30,26 @@ def test_why_of_what_nobody_offers_says_so(line: dict[str, Place]) -> None:
     assert done.stderr == "error: nobody offers 'nothing' here or within three links; see `micro network services`\n"
 
 
+def test_why_of_what_only_a_gateway_may_know_says_so(line: dict[str, Place]) -> None:
+    with start(*NODE, "--gateway", "far", env=ALONE) as alone:
+        asked = ("network", "why", "nothing", "--proxy-address", alone.address("proxy"))
+        done = line["a"].micro(*asked)
+        assert (done.status, done.stdout) == (1, "")
+        assert done.stderr == (
+            "error: nobody offers 'nothing' here or within three links: calls would go to the gateway far, which "
+            "cannot be reached at the moment; see `micro network services`\n"
+        )
+        done = line["a"].micro(*asked, "--output", "json")
+        assert (done.status, json.loads(done.stdout)["gateway"]) == (1, {"node": "far", "reachable": False})
+
+
 def test_links_show_how_they_are(line: dict[str, Place]) -> None:
     heading, *rows = [row.split() for row in line["b"].prints("network", "links").splitlines()]
     assert heading[:5] == ["NODE", "NAME", "ADDRESS", "TRANSPORT", "STATE"]
     assert {row[1] for row in rows} == {"a", "c"}
     assert {(row[3], row[4], row[6]) for row in rows} == {("tcp", "up", "ms")}
+    assert heading[-3:] == ["QUEUED", "COST", "UP"]
+    assert {(row[-5], row[-4], row[-3], row[-1]) for row in rows} == {("0", "B", "1", "s")}
     records = json.loads(line["b"].prints("network", "links", "--output", "json"))["links"]
     assert all(record["cost"] == 1 and record["loss"] == 0 and record["queued"] == 0 for record in records)
     assert all(record["bytes_in"] > 0 and record["up_s"] > 0 for record in records)
@@ -62,6 +80,24 @@ def test_routes_are_followed_until_ctrl_c(line: dict[str, Place], form: str) -> 
         status, stderr = watching.stop(signal.SIGINT)
         assert status == 130
         assert "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (signal.SIGTERM, "error: the node ended the watch: it is stopping\n"),
+        (signal.SIGKILL, "error: the node is gone: "),
+    ],
+)
+def test_who_follows_routes_is_told_when_the_node_ends(number: signal.Signals, says: str) -> None:
+    with start(*NODE, env=ALONE) as alone:
+        command = ("micro", "network", "routes", "--watch", "--proxy-address", alone.address("proxy"))
+        with start_only(*command, env=ALONE) as watching:
+            watching.wait_for("+ go.micro.network")
+            alone.stop(number, patience=10)
+            status, stderr = watching.wait()
+            assert status == 1
+            assert stderr.startswith(says)
 
 
 LATE = """

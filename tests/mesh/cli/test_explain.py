@@ -1,4 +1,4 @@
-from mesh.cli.explain import explanation
+from mesh.cli.explain import explanation, to_gateway
 
 CHOSEN = {
     "node": "idc", "name": "c", "standing": "network", "chosen": True, "why": "none is cheaper", "versions": ["1", "2"],
@@ -31,15 +31,17 @@ x: 2 candidates, of which 1 takes calls
 
 
 def test_each_candidate_is_shown_with_its_path_its_terms_and_the_reason() -> None:
-    assert explanation({"service": "x", "candidates": [CHOSEN, FAR], "gateway": ""}) == SHOWN
+    assert explanation({"service": "x", "candidates": [CHOSEN, FAR], "gateway": None}) == SHOWN
 
 
-def test_a_service_that_only_a_gateway_may_know_is_said_to_go_there() -> None:
-    assert explanation({"service": "x", "candidates": [], "gateway": "g"}) == (
-        "nobody offers x; calls go to the gateway g"
+def test_it_says_what_is_left_to_the_gateway() -> None:
+    text = explanation({"service": "x", "candidates": [FAR], "gateway": {"node": "g\a", "reachable": True}})
+    assert text.endswith("12 s ago\n\ncalls go to the gateway g\\x07")
+    assert to_gateway({"node": "g", "reachable": False}) == (
+        "calls would go to the gateway g, which cannot be reached at the moment"
     )
 
 
 def test_it_says_when_nobody_takes_calls() -> None:
-    text = explanation({"service": "x", "candidates": [FAR], "gateway": ""})
+    text = explanation({"service": "x", "candidates": [FAR], "gateway": None})
     assert text.startswith("x: 1 candidate, of which none take calls")
