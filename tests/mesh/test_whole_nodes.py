@@ -1,8 +1,8 @@
 """Twenty seeds of whole nodes in trouble: the same story as tests/simulate tells of bare machines, with everything that
 is around them outside: tasks, registries, handshakes, ciphers.
 
-trio's scheduler cannot be seeded, so a seed gives the same faults at the same times, and not the same run to the last
-step. What a seed is: `pytest tests/mesh/test_whole_nodes.py -k 'trouble and 7'`.
+trio's scheduler cannot be seeded, and keys of nodes are new each time, so a seed gives the same faults at the same
+times, and not the same run to the last step. A seed that fails says how to run it again.
 """
 
 from random import Random
@@ -13,10 +13,12 @@ from trio.testing import MockClock
 
 from mesh.testing import Network
 from router.linkstate import distances
-from sdk.errors import MicroError
+from sdk.errors import MicroError, NotFound, Unavailable
 
 NAMES = "abcdefgh"
 SERVICES = ["s1", "s2", "s3", "s4"]
+SEEDS = 20
+DISTURBANCES = 25
 
 
 class Story:
@@ -39,7 +41,7 @@ class Story:
         net, random = self._net, self._random
         running = net.running()
         name = random.choice(NAMES)
-        match random.randrange(6):
+        match random.randrange(7):
             case 0 if name in running and len(running) > 4:
                 await net.kill(name)
             case 1 if name not in running:
@@ -50,6 +52,8 @@ class Story:
                 net.heal(*random.choice(self._pairs))
             case 4:
                 net.line(*random.choice(self._pairs)).delay = random.choice((0.001, 0.02, 0.1))
+            case 5:
+                net.reset(*random.choice(self._pairs))
             case _:
                 await self._change(name, random.choice(SERVICES))
         if running:
@@ -87,20 +91,31 @@ class Story:
             near = {ids[id] for id in distances(node.gossip.me, node.gossip.edges, 3)}
             for service in SERVICES:
                 at = {other for other in near if service in self.offers[other]}
-                try:
-                    answer = await self._net.call(name, service, "Test.Where")
-                except MicroError as error:
-                    answer = str(error)
-                assert answer in at or not at, f"{name} calls {service}, which {sorted(at)} offer: {answer}"
-                assert at or answer not in NAMES, f"{name} calls {service} at {answer}, where it is offered no more"
+                await self._check_call(name, service, at)
+
+    async def _check_call(self, name: str, service: str, at: set[str]) -> None:
+        said, where = "", "nobody"
+        try:
+            where = await self._net.call(name, service, "Test.Where")
+        except (NotFound, Unavailable) as error:
+            said = str(error)
+        assert where in (at or {"nobody"}), (
+            f"{name} calls {service}, offered at {sorted(at)}, and reaches {where} {said}"
+        )
 
 
-@pytest.mark.parametrize("seed", range(20))
-async def test_whole_nodes_in_trouble_come_to_agree(seed: int, autojump_clock: MockClock) -> None:
-    async with Network(seed=seed) as net:
-        story = Story(net, Random(seed))
-        await story.begin()
-        for _ in range(25):
-            await story.disturb()
-        await story.end()
-        await story.check()
+@pytest.mark.parametrize("seed", range(SEEDS))
+async def test_whole_nodes_in_trouble_come_to_agree(
+    seed: int, autojump_clock: MockClock, request: pytest.FixtureRequest
+) -> None:
+    try:
+        async with Network(seed=seed) as net:
+            story = Story(net, Random(seed))
+            await story.begin()
+            for _ in range(DISTURBANCES):
+                await story.disturb()
+            await story.end()
+            await story.check()
+    except BaseException as error:
+        error.add_note(f"again: python -m pytest '{request.node.nodeid}'")
+        raise
