@@ -84,9 +84,14 @@ async def test_a_node_is_configured_as_outside(autojump_clock: MockClock) -> Non
                 await net.call(name, service, "Greeter.Hello", {"name": "John"})
 
 
-async def test_a_call_ends_in_five_seconds_or_at_the_deadline_of_the_caller(autojump_clock: MockClock) -> None:
+async def test_a_call_ends_in_five_seconds_or_when_the_caller_says(autojump_clock: MockClock) -> None:
+    ended = []
+
     async def sleep(request: float) -> None:
-        await trio.sleep(request)
+        try:
+            await trio.sleep(request)
+        finally:
+            ended.append(trio.current_time())
 
     async with Network() as net:
         await net.node("a")
@@ -99,6 +104,31 @@ async def test_a_call_ends_in_five_seconds_or_at_the_deadline_of_the_caller(auto
         with trio.move_on_after(2) as scope:
             await net.call("a", "sloth", "Sloth.Sleep", 60)
         assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(net.call, "a", "sloth", "Sloth.Sleep", 60)
+            await trio.sleep(2)
+            nursery.cancel_scope.cancel()
+        await trio.sleep(0.1)
+        assert [at - began for at in ended] == pytest.approx([5, 7, 9], abs=0.1), "whoever answers is told"
+
+
+async def test_what_is_offered_again_answers_anew(autojump_clock: MockClock) -> None:
+    async def one(request: None) -> int:
+        return 1
+
+    async def two(request: None) -> int:
+        return 2
+
+    async with Network() as net:
+        await line(net, "a", "b")
+        for number, answer in ((1, one), (2, two)):
+            await net.offer("b", "greeter", {"Greeter.Count": answer})
+            await net.converged()
+            assert await net.call("a", "greeter", "Greeter.Count") == number
+        await net.withdraw("b", "greeter")
+        await net.offer("b", "greeter", {"Greeter.Count": one})
+        await net.converged()
+        assert await net.call("a", "greeter", "Greeter.Count") == 1
 
 
 async def test_a_killed_node_is_gone_and_a_restarted_one_is_another(autojump_clock: MockClock) -> None:
