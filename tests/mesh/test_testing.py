@@ -1,6 +1,7 @@
 """The bench that tests stand on, tried itself: it must say so when a network does not agree."""
 
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,13 @@ async def test_the_example_in_the_documentation_works(autojump_clock: MockClock)
     scope: dict[str, Any] = {"Network": Network, "hello": hello}
     exec(textwrap.dedent(example), scope)
     await scope["test_greeter_is_found_two_clouds_away"](autojump_clock)
+
+
+async def test_the_example_of_the_guide_works(autojump_clock: MockClock) -> None:
+    guide = (Path(__file__).parent.parent.parent / "docs" / "testing.md").read_text()
+    scope: dict[str, Any] = {}
+    exec(guide.partition("```python\n")[2].partition("```")[0], scope)
+    await scope["test_greeter_survives_a_cut"](autojump_clock)
 
 
 async def test_a_cut_line_is_silent_and_calls_work_again_when_it_is_healed(autojump_clock: MockClock) -> None:
