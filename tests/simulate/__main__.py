@@ -21,7 +21,7 @@ def attempt(job: tuple[int, int]) -> tuple[int, Outcome | str]:
     try:
         return seed, run(seed, nodes=nodes)
     except Exception as error:  # whatever it is, the seed is what tells most of it
-        return seed, f"{type(error).__name__}: {error}"
+        return seed, "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
 
 
 def main() -> int:

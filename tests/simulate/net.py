@@ -1,7 +1,6 @@
 """A network of simulated nodes: who is linked to whom, what breaks, and what is offered."""
 
 import itertools
-from collections.abc import Iterator
 
 from sdk.head import parse_call_head_untrusted
 
@@ -46,7 +45,8 @@ class Net:
     """All nodes and lines of one run."""
 
     def __init__(self, seed: int, kind: str, count: int, *, delay: float | None = None, trace: bool = False) -> None:
-        """With a `delay` all lines have it, and all nodes tell and carry everything; else both are rolled."""
+        """With a `delay` all lines have it, all nodes tell and carry everything, and none has a default gateway; else
+        all that is rolled."""
         self.seed = seed
         self.engine = Engine(seed, trace=trace)
         self.names = [f"n{number:02}" for number in range(count)]
@@ -59,6 +59,8 @@ class Net:
         """Bytes of gossip that all nodes have told so far."""
         self.disturbed = 0.0
         """When the last link came or went."""
+        self.repriced = 0.0
+        """When the cost of a link last changed."""
         random = self.engine.random
         self.pairs = topology(kind, self.names, self.engine)
         delays = (0.001, 0.005, 0.010, 0.040) if delay is None else (delay,)
@@ -69,11 +71,12 @@ class Net:
         self._failures: dict[Pair, int] = {}
         self._lately: dict[Pair, float] = {}
         self._lives: dict[str, int] = {}
-        odd = 0.15 if delay is None else 0.0
+        odd = 0.2 if delay is None else 0.0
         self._traits = {
-            name: (True, 3) if random.random() >= odd else random.choice(((False, 1), (False, 0)))
+            name: (True, 3) if random.random() >= odd else random.choice(((False, 1), (False, 1), (False, 0)))
             for name in self.names
         }
+        self._gateways = {name: random.choice(self._near(name)) if random.random() < odd else "" for name in self.names}
         for name in self.names:
             self.start(name)
 
@@ -85,7 +88,9 @@ class Net:
         transit, radius = self._traits[name]
         epoch = 1000 - life if stale else 1000 * life + 1000
         self.engine.note(f"{name} starts with epoch {epoch}")
-        node = self.nodes[name] = SimNode(self, name, epoch=epoch, transit=transit, radius=radius)
+        node = self.nodes[name] = SimNode(
+            self, name, epoch=epoch, transit=transit, radius=radius, gateway=self._gateways[name]
+        )
         node.do(lambda: node.offer(self.offers[name]))
         for other in self._dialled_by[name]:
             self._failures[name, other] = 0
@@ -136,6 +141,11 @@ class Net:
         else:
             self.engine.after(4 * line.delay, f"up {node.name} {other}", lambda: self._up(node, peer))
 
+    def _near(self, name: str) -> list[str]:
+        """The nodes that are one or two lines away, in the order of their names."""
+        beside = {one: {b if one == a else a for a, b in self.pairs if one in (a, b)} for one in self.names}
+        return sorted(beside[name].union(*(beside[other] for other in beside[name])) - {name})
+
     def _failed(self, node: SimNode, other: str, after: float) -> None:
         pair = (node.name, other)
         self._failures[pair] = self._failures.get(pair, 0) + 1
@@ -182,6 +192,7 @@ class Net:
         node.tell()
         for late in (2.1, 4.1):
             self.engine.after(late, "sweep", self._sweep)
+        self.engine.after(2.2, "over", lambda: node.do(call.must_be_over, timer=True))
         return call
 
     def call_of(self, head: bytes) -> Call:
@@ -190,21 +201,6 @@ class Net:
     def _sweep(self) -> None:
         for node in list(self.nodes.values()):
             node.sweep()
-
-    # The truth, for checks.
-
-    def components(self) -> Iterator[list[SimNode]]:
-        """The nodes that are linked with one another, over any number of links."""
-        seen: dict[str, None] = {}
-        for name in self.nodes:
-            if name not in seen:
-                part: dict[str, None] = {}
-                layer = [name]
-                while layer:
-                    part |= dict.fromkeys(layer)
-                    layer = [other for one in layer for other in self.neighbours(one) if other not in part]
-                seen.update(part)
-                yield [self.nodes[each] for each in part]
 
     def neighbours(self, name: str) -> list[str]:
         """The nodes at the other ends of a node's links."""

@@ -1,13 +1,15 @@
 """One run: a network that is disturbed for a while and then left alone, and what must hold then."""
 
+import itertools
 from dataclasses import dataclass
 
 from router.choice import GAIN
 from router.linkstate import distances
-from router.paths import shortest_paths
+from tunnel.rtt import LONGEST
 
-from .net import Net
+from .net import CONNECT, LONGEST_PAUSE, Net
 from .node import SimNode
+from .truth import Part, parts
 
 KINDS = ("random", "grid", "ring", "line", "star")
 TROUBLE = 30.0
@@ -15,7 +17,11 @@ TROUBLE = 30.0
 QUIET = 78.0
 """Virtual seconds without, after the last link has come or gone: the dead are forgotten after 60, and a node whose
 clock was set back may have to jump twice, which takes 10."""
-SERVICES = [f"service-{number}" for number in range(12)]
+SMOOTH = 40.0
+"""Virtual seconds after which a cost that has changed counts in full."""
+LASTING = 0.1
+"""Share of the runs in which the network falls apart for longer than nodes remember each other."""
+SERVICES = [f"service-{number}" for number in range(20)]
 
 
 @dataclass
@@ -51,8 +57,9 @@ class Story:
             engine.at(at, "call", self._call_something)
         engine.run(TROUBLE)
         self._end_all_faults()
-        while engine.now < net.disturbed + QUIET:
-            engine.run(net.disturbed + QUIET)
+        if self.random.random() < LASTING:
+            self._fall_apart_for_long()
+        self._settle()
         self._check()
         answered = sum(call.answered for call in net.calls.values())
         return Outcome(net.seed, engine.fingerprint, engine.events, len(net.calls), answered, engine.lines)
@@ -73,8 +80,7 @@ class Story:
         if kind == "cut":
             self._sever([random.choice(net.pairs)], random.uniform(0.1, 15))
         elif kind == "split":
-            half = set(random.sample(net.names, len(net.names) // 2))
-            self._sever([(a, b) for a, b in net.pairs if (a in half) != (b in half)], random.uniform(0.5, 15))
+            self._sever(self._between_halves(), random.uniform(0.5, 15))
         elif kind == "kill" and name in net.nodes and len(net.nodes) > len(net.names) // 2:
             self._kill(name)
         elif kind == "restart":
@@ -101,6 +107,26 @@ class Story:
             line.sever()
             self.engine.after(seconds, f"heal {pair[0]} {pair[1]}", line.heal)
 
+    def _between_halves(self) -> list[tuple[str, str]]:
+        """The pairs of which each has a node in either half of the network."""
+        half = set(self.random.sample(self.net.names, len(self.net.names) // 2))
+        return [(a, b) for a, b in self.net.pairs if (a in half) != (b in half)]
+
+    def _fall_apart_for_long(self) -> None:
+        """The halves forget each other, and agree each in itself; what is offered changes before they meet again."""
+        self.engine.note("it falls apart")
+        lines = [self.net.lines[pair] for pair in self._between_halves()]
+        for line in lines:
+            line.sever()
+        self.engine.run(self.engine.now + LONGEST)  # the last link has been given up
+        self._settle()
+        self._check()
+        for name in self.random.sample(self.net.names, 5):
+            self.net.offer(name, self.random.sample(SERVICES, self.random.randrange(4)))
+        for line in lines:
+            line.heal()
+        self.engine.run(self.engine.now + LONGEST_PAUSE + CONNECT)  # everybody has tried to dial again
+
     def _end_all_faults(self) -> None:
         for line in self.net.lines.values():
             line.loss = 0.0
@@ -118,60 +144,60 @@ class Story:
 
     # What must hold.
 
+    def _settle(self) -> None:
+        """Waits until nothing has happened for long enough."""
+        while self.engine.now < (until := max(self.net.disturbed + QUIET, self.net.repriced + SMOOTH)):
+            self.engine.run(until)
+
     def _check(self) -> None:
-        for part in self.net.components():
-            roots = {node.gossip.link_state_root for node in part}
-            assert len(roots) == 1, f"nodes that are linked know different links: {[node.name for node in part]}"
-            ids = {node.key.id: node for node in part}
-            for node in part:
-                self._check_node(node, ids)
+        found = parts(self.net)
+        for part in found:
+            roots = {node.gossip.link_state_root for node in part.nodes.values()}
+            assert len(roots) == 1, f"linked nodes know different links: {[each.name for each in part.nodes.values()]}"
+            for node in part.nodes.values():
+                self._check_node(node, part)
+        self._check_calls(found)
+
+    def _check_node(self, node: SimNode, part: Part) -> None:
+        name, me, gossip, table = node.name, node.key.id, node.gossip, node.table
+        assert gossip.twin is None, f"{name} takes an earlier life for a twin"
+        assert gossip.edges == part.graph, f"{name} is wrong about the links"
+        assert set(gossip.origins) == set(part.nodes), f"{name} knows {len(gossip.origins)} nodes of {len(part.nodes)}"
+        for origin, links in distances(me, part.graph, 3).items():
+            other = part.nodes[origin]
+            if links <= other.radius:
+                mine, own = gossip.services_root(origin), other.gossip.services_root(origin)
+                assert mine == own, f"{name} and {other.name} differ in what {other.name} offers"
+        best = part.reached_from(me)
+        assert set(table.ways) == set(best), f"{name} has ways to others than it can reach"
+        for origin, way in table.ways.items():
+            cost = sum(part.graph[a][b] for a, b in itertools.pairwise((me, *way.path.nodes)))
+            assert cost == way.path.cost, f"{name} is wrong about the cost of a way"
+            assert cost <= GAIN * best[origin], f"{name} goes a way that costs {cost}, where {best[origin]} would do"
+        for service in SERVICES:
+            told = sorted(origin.origin for origin in table.origins_of(service))
+            assert told == part.offering(service, me, self.net.offers), f"{name} is wrong about who offers {service}"
+
+    def _check_calls(self, found: list[Part]) -> None:
+        net = self.net
         calls = [
-            (self.net.call(node.name, service), node.name, service)
-            for node in list(self.net.nodes.values())
+            (net.call(node.name, service), part)
+            for part in found
+            for node in part.nodes.values()
             for service in self.random.sample(SERVICES, 3)
         ]
         self.engine.run(self.engine.now + 6)
-        for call, name, service in calls:
+        for call, part in calls:
             assert call is not None
-            possible = self._origins(self.net.nodes[name], service) or service in self.net.offers[name]
-            assert call.answered == bool(possible), f"{name} calls {service}, which {possible} offer: {call.failure}"
-        for call in self.net.calls.values():
+            expected = part.answers(call.service, call.caller, net.offers)
+            assert expected in (None, call.answered), (
+                f"{call.caller.name} calls {call.service}: {call.failure or 'answered'!r}"
+            )
+        for call in net.calls.values():
             assert len(call.served) <= 1, f"call {call.number} ran twice"
-        for node in self.net.nodes.values():
-            assert not node.switch.statistics()["open"], f"{node.name} holds calls that are over"
-            assert not any(port.streams for port in node.links.values()), f"{node.name} holds streams that are over"
-
-    def _check_node(self, node: SimNode, part: dict[bytes, SimNode]) -> None:
-        name, gossip, table = node.name, node.gossip, node.table
-        assert gossip.twin is None, f"{name} takes an earlier life for a twin"
-        known = set(gossip.origins)
-        assert known == set(part), f"{name} knows {len(known)} nodes of {len(part)}"
-        near = distances(node.key.id, gossip.edges, 3)
-        for origin, other in part.items():
-            if near.get(origin, 9) <= other.gossip.origins[origin].radius:
-                mine, own = gossip.services_root(origin), other.gossip.services_root(origin)
-                assert mine == own, f"{name} and {other.name} differ in what {other.name} offers"
-        closed = {origin for origin, other in part.items() if not other.switch._transit}
-        best = shortest_paths(node.key.id, gossip.edges, closed)
-        assert set(table.ways) == set(best), f"{name} has ways to others than it can reach"
-        for origin, way in table.ways.items():
-            assert way.path.cost <= GAIN * best[origin].cost, f"{name} goes a bad way"
-        for service in SERVICES:
-            found = sorted(origin.origin for origin in table.origins_of(service))
-            assert found == self._origins(node, service), f"{name} is wrong about who offers {service}"
-
-    def _origins(self, node: SimNode, service: str) -> list[bytes]:
-        """Who must be found: nodes that offer it, tell so as far as here, and can be reached within three links."""
-        part = next(part for part in self.net.components() if node in part)
-        ids = {other.key.id: other for other in part}
-        closed = {id for id, other in ids.items() if not other.switch._transit}
-        near = distances(node.key.id, node.gossip.edges, 3)
-        ways = shortest_paths(node.key.id, node.gossip.edges, closed)
-        return sorted(
-            id
-            for id, other in ids.items()
-            if id in ways and service in self.net.offers[other.name] and near[id] <= other.gossip.origins[id].radius
-        )
+            assert call.stream.ended or not call.caller.alive, f"call {call.number} never ended for its caller"
+        for node in net.nodes.values():
+            assert not node.holds, f"{node.name} holds what is over: {node.holds}"
 
 
 def run(seed: int, *, nodes: int = 20, trace: bool = False) -> Outcome:
@@ -179,6 +205,6 @@ def run(seed: int, *, nodes: int = 20, trace: bool = False) -> Outcome:
     story = Story(seed, nodes=nodes, trace=trace)
     try:
         return story.run()
-    except AssertionError as error:
-        told = "\n".join(story.engine.lines[-60:])
-        raise AssertionError(f"seed {seed} at {story.engine.now:.3f} s: {error}\n{told}") from error
+    except Exception as error:  # of whatever kind: when it was, and what led to it, is what helps
+        error.add_note("\n".join([*story.engine.lines[-60:], f"in seed {seed}, at {story.engine.now:.3f} s"]))
+        raise

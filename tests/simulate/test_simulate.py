@@ -1,13 +1,23 @@
 """Seeded runs of a whole network of machines, and that the runs can be trusted."""
 
+import math
 import multiprocessing
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Container, Iterable
 from typing import cast
 
 import pytest
 
+import router.choice
+import router.database
+import tunnel.link
+from proxy.switch import Switch
+from router.gossip import Gossip
+from router.linkstate import Edges
+from router.paths import Path, shortest_paths
+from router.services import ServiceEntry
 from tests.simulate.__main__ import attempt
 from tests.simulate.story import Outcome, run
 
@@ -66,3 +76,69 @@ def test_the_command_says_which_seed_failed_and_how_to_run_it_again() -> None:
     done = subprocess.run(good, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "2 seeds" in done.stdout
+
+
+Patch = pytest.MonkeyPatch
+
+
+def run_some() -> None:
+    for seed in range(10):
+        run(seed, nodes=10)
+
+
+def never_withdraw(patch: Patch) -> None:
+    kept: dict[Gossip, dict[str, ServiceEntry]] = {}
+    right = Gossip.set_services
+
+    def set_services(self: Gossip, entries: Iterable[ServiceEntry], now: float) -> None:
+        mine = kept.setdefault(self, {})
+        mine.update((entry.service, entry) for entry in entries)
+        right(self, mine.values(), now)
+
+    patch.setattr(Gossip, "set_services", set_services)
+
+
+def never_compare(patch: Patch) -> None:
+    patch.setattr(Gossip, "_compare", lambda *_: None)
+
+
+def never_forget(patch: Patch) -> None:
+    patch.setattr(router.database, "FORGET_AFTER", 1e6)
+
+
+def go_in_circles(patch: Patch) -> None:
+    def circles(me: bytes, edges: Edges, closed: Container[bytes] = ()) -> dict[bytes, Path]:
+        right = shortest_paths(me, edges, closed)
+        return {node: path if path.nodes[1:] else Path((node, me, node), path.cost) for node, path in right.items()}
+
+    patch.setattr(router.choice, "shortest_paths", circles)
+
+
+def stay_on_bad_ways(patch: Patch) -> None:
+    patch.setattr(router.choice, "GAIN", 3.0)
+
+
+def condemn_in_haste(patch: Patch) -> None:
+    patch.setattr(tunnel.link, "STALLED", math.inf)
+
+
+def let_calls_go_on(patch: Patch) -> None:
+    patch.setattr(Switch, "handle_timeout", lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "found"),
+    [
+        (never_withdraw, "wrong about who offers"),
+        (never_compare, "know different links"),
+        (never_forget, "wrong about the links"),
+        (go_in_circles, "went in a circle"),
+        (stay_on_bad_ways, "would do"),
+        (condemn_in_haste, "which has slept itself"),
+        (let_calls_go_on, "after its deadline"),
+    ],
+)
+def test_what_is_broken_is_found(break_it: Callable[[Patch], None], found: str, monkeypatch: Patch) -> None:
+    break_it(monkeypatch)
+    with pytest.raises(AssertionError, match=found):
+        run_some()

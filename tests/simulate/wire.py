@@ -79,7 +79,7 @@ class Wire:
     def _wake(self, side: int) -> None:
         if not self._flushing[side]:
             self._flushing[side] = True
-            self._do(side, self._engine.now, "flush", lambda: self._flush(side))
+            self.nodes[side].to_flush.append(lambda: self._flush(side))
 
     def _flush(self, side: int) -> None:
         self._flushing[side] = False
