@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint format bench bench-routing upgrade clean
+.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: $(INSTALLED)  ## calls per second through two nodes, beside a bare switch
 
 bench-routing: $(INSTALLED)  ## how soon a network knows, and what that costs
 	@$(BIN)/python -m benchmarks.routing
+
+bench-tunnel: $(INSTALLED)  ## bulk, echo and memory of tunnels, beside those of others that are installed
+	@$(BIN)/python -m benchmarks.tunnel
 
 upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)

@@ -1,0 +1,262 @@
+"""What benchmarks of tunnels send and receive: raw sockets and epoll, so that the tunnel is what is slow.
+
+    python -m benchmarks.load        # the sink: prints `ready bulk=PORT echo=PORT`, serves until it is killed
+
+Its bulk port reads a count of 8 bytes (big-endian) and that many bytes, throws them away and answers one byte: the
+sender knows when the last byte was there, also through tunnels that do not pass on half-closed streams. Its echo port
+sends back what comes.
+"""
+
+import contextlib
+import os
+import resource
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+PATIENCE = 60.0
+"""Seconds without any event after which a tunnel counts as stuck."""
+
+CHUNK = 1 << 20
+"""Bytes of one write, and of the buffer that is read into."""
+
+MESSAGE = 128
+"""Bytes of an echoed message."""
+
+COUNT = struct.Struct(">Q")
+"""The head of a bulk stream: how many bytes come."""
+
+BUNCH = 64
+"""Idle streams that are opened at once."""
+
+
+class Stuck(OSError):
+    """Nothing happened on any stream for PATIENCE seconds."""
+
+    def __init__(self) -> None:
+        super().__init__(f"nothing came for {PATIENCE:.0f} s")
+
+
+def allow_many_files() -> None:
+    """Raises this process's limit of open files as far as it goes; processes it starts inherit it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def bulk(port: int, size: int, streams: int) -> float:
+    """Sends `size` bytes over `streams` connections together; returns the seconds until the sink had all of them."""
+    data = memoryview(os.urandom(CHUNK))
+    left = {}
+    with contextlib.ExitStack() as stack:
+        epoll = stack.enter_context(select.epoll())
+        sockets = {}
+        for _ in range(streams):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            sock.setblocking(False)
+            sockets[sock.fileno()] = sock
+            left[sock.fileno()] = size // streams
+        began = time.perf_counter()
+        for number, sock in sockets.items():
+            sock.send(COUNT.pack(left[number]))
+            epoll.register(number, select.EPOLLOUT)
+        done = 0
+        while done < streams:
+            for number, _ in wait(epoll):
+                if left[number]:
+                    left[number] -= sockets[number].send(data[: left[number]])
+                    if not left[number]:
+                        epoll.modify(number, select.EPOLLIN)
+                else:
+                    if not sockets[number].recv(1):
+                        raise ConnectionResetError("a bulk stream ended before its end")
+                    epoll.unregister(number)
+                    done += 1
+        return time.perf_counter() - began
+
+
+def echo(port: int, streams: int, seconds: float) -> list[float]:
+    """One message in flight on each of `streams` connections, for so long; returns the sorted latencies in seconds."""
+    message = bytes(MESSAGE)
+    latencies: list[float] = []
+    with contextlib.ExitStack() as stack:
+        epoll = stack.enter_context(select.epoll())
+        sockets: dict[int, socket.socket] = {}
+        sent: dict[int, float] = {}
+        got: dict[int, int] = {}
+        for _ in range(streams):
+            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.sendall(b".")
+            sock.settimeout(PATIENCE)
+            if not sock.recv(1):  # the far half of the stream is there as well
+                raise ConnectionResetError("an echo stream was refused")
+            sock.setblocking(False)
+            epoll.register(sock.fileno(), select.EPOLLIN)
+            sockets[sock.fileno()] = sock
+        clock = time.perf_counter
+        end = clock() + seconds
+        for number, sock in sockets.items():
+            got[number] = 0
+            sent[number] = clock()
+            sock.send(message)
+        while clock() < end:
+            for number, _ in wait(epoll):
+                sock = sockets[number]
+                count = len(sock.recv(MESSAGE))
+                if not count:
+                    raise ConnectionResetError("an echo stream ended")
+                got[number] += count
+                if got[number] == MESSAGE:
+                    now = clock()
+                    latencies.append(now - sent[number])
+                    got[number] = 0
+                    sent[number] = now
+                    sock.send(message)
+    return sorted(latencies)
+
+
+def connections(port: int, at_once: int, seconds: float, most: int) -> tuple[int, float]:
+    """Opens connections, echoes one byte over each and closes it, `at_once` at a time; returns how many, in how long.
+
+    Ends after `seconds` or `most` connections: each leaves a port that cannot be used again for a while.
+    """
+    open_now: dict[int, socket.socket] = {}
+    done = started = 0
+    with select.epoll() as epoll:
+        began = time.perf_counter()
+        try:
+            while True:
+                running = started < most and time.perf_counter() - began < seconds
+                while running and len(open_now) < at_once:
+                    sock = begin_connection(port)
+                    open_now[sock.fileno()] = sock
+                    epoll.register(sock.fileno(), select.EPOLLOUT)
+                    started += 1
+                if not open_now:
+                    return done, time.perf_counter() - began
+                for number, event in wait(epoll):
+                    if turn(open_now[number], epoll, event):
+                        open_now.pop(number).close()
+                        done += 1
+        finally:
+            for sock in open_now.values():
+                sock.close()
+
+
+@contextlib.contextmanager
+def idle(port: int, count: int) -> Iterator[None]:
+    """So many connections that have each echoed one byte and are silent since, until the block ends."""
+    kept: list[socket.socket] = []
+    with contextlib.ExitStack() as stack:
+        while len(kept) < count:
+            bunch = [begin_connection(port) for _ in range(min(BUNCH, count - len(kept)))]
+            kept += [stack.enter_context(sock) for sock in bunch]
+            with select.epoll() as epoll:
+                by_number = {sock.fileno(): sock for sock in bunch}
+                for number in by_number:
+                    epoll.register(number, select.EPOLLOUT)
+                while by_number:
+                    for number, event in wait(epoll):
+                        if turn(by_number[number], epoll, event):
+                            epoll.unregister(number)
+                            del by_number[number]
+        yield
+
+
+def begin_connection(port: int) -> socket.socket:
+    """A connection that is being opened."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        sock.connect(("127.0.0.1", port))
+    return sock
+
+
+def turn(sock: socket.socket, epoll: select.epoll, event: int) -> bool:
+    """Takes a connection one step on: its byte is sent once it is open; says whether the byte is back."""
+    if event & select.EPOLLOUT:
+        sock.send(b".")
+        epoll.modify(sock.fileno(), select.EPOLLIN)
+        return False
+    if not sock.recv(1):
+        raise ConnectionResetError("a connection was closed before its byte was echoed")
+    return True
+
+
+def wait(epoll: select.epoll) -> list[tuple[int, int]]:
+    """The next events; raises Stuck when none comes."""
+    events = epoll.poll(PATIENCE)
+    if not events:
+        raise Stuck
+    return events
+
+
+def serve() -> None:
+    """The sink."""
+    allow_many_files()
+    buffer = memoryview(bytearray(CHUNK))
+    epoll = select.epoll()
+    listeners = {}
+    for name in ("bulk", "echo"):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        listener.setblocking(False)
+        listeners[listener.fileno()] = (name, listener)
+        epoll.register(listener.fileno(), select.EPOLLIN)
+    print("ready", *(f"{name}={each.getsockname()[1]}" for name, each in listeners.values()), flush=True)
+    echoing: dict[int, socket.socket] = {}
+    sinking: dict[int, tuple[socket.socket, int]] = {}
+    heads: dict[int, tuple[socket.socket, bytes]] = {}
+    while True:
+        for number, _ in epoll.poll():
+            if number in echoing:
+                sock = echoing[number]
+                try:
+                    count = sock.recv_into(buffer)
+                    if count:
+                        sock.send(buffer[:count])
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    count = 0
+                if not count:
+                    echoing.pop(number).close()
+            elif number in sinking:
+                sock, left = sinking.pop(number)
+                with contextlib.suppress(OSError):
+                    count = sock.recv_into(buffer)
+                    if count == left:
+                        sock.send(b".")
+                    if count:
+                        sinking[number] = sock, left - count
+                        continue
+                sock.close()
+            elif number in heads:
+                sock, head = heads.pop(number)
+                with contextlib.suppress(OSError):
+                    more = sock.recv(COUNT.size - len(head))
+                    head += more
+                    if len(head) == COUNT.size:
+                        sinking[number] = sock, COUNT.unpack(head)[0]
+                        continue
+                    if more:
+                        heads[number] = sock, head
+                        continue
+                sock.close()
+            else:
+                name, listener = listeners[number]
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sock, _ = listener.accept()
+                        sock.setblocking(False)
+                        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                        epoll.register(sock.fileno(), select.EPOLLIN)
+                        if name == "echo":
+                            echoing[sock.fileno()] = sock
+                        else:
+                            heads[sock.fileno()] = sock, b""
+
+
+if __name__ == "__main__":
+    serve()
