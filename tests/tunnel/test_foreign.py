@@ -7,19 +7,9 @@ from hypothesis import strategies as st
 from noise.exceptions import NoiseInvalidMessage
 
 from sdk.rawsocket import bound_address, listen_tcp, open_tcp, take_over
-from tests.tunnel.bench import NETWORK, TOKEN, Node, node
-from tests.tunnel.foreign import (
-    CONTROL,
-    END,
-    OPEN,
-    PING,
-    PONG,
-    Alerted,
-    ForeignLink,
-    Pipe,
-    node_id,
-    noise_connection,
-)
+from tests.tunnel.bench import node
+from tests.tunnel.foreign import Alerted, noise_connection
+from tests.tunnel.meeting import check_link, foreign_link
 from tunnel import noise
 from tunnel.noise import Handshake, public_key
 
@@ -85,54 +75,6 @@ def test_without_renewing_its_key_the_other_one_is_lost(monkeypatch: pytest.Monk
         assert theirs.decrypt(seal.seal(b"text")) == b"text"
     with pytest.raises(NoiseInvalidMessage):
         theirs.decrypt(seal.seal(b"text"))
-
-
-RENEW_RECORDS, RENEW_BYTES = 7, 50_000
-
-
-@pytest.fixture
-def soon_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keys last for a few records only."""
-    monkeypatch.setattr(noise, "REKEY_RECORDS", RENEW_RECORDS)
-    monkeypatch.setattr(noise, "REKEY_BYTES", RENEW_BYTES)
-
-
-def foreign_link(pipe: Pipe, *, dialled: bool, token: str = TOKEN) -> ForeignLink:
-    return ForeignLink(
-        pipe,
-        dialled=dialled,
-        token=token,
-        network=NETWORK,
-        renew_records=RENEW_RECORDS,
-        renew_bytes=RENEW_BYTES,
-    )
-
-
-async def check_link(foreign: ForeignLink, ours: Node) -> None:
-    """Calls, control messages and PINGs cross a link in both directions, while keys are renewed."""
-    assert (foreign.peer.name, foreign.peer.epoch, foreign.peer.network) == ("n0", 1, NETWORK)
-    assert node_id(foreign.peer.public) == ours.id
-    await foreign.introduce()
-    await ours.recorder.until(lambda: foreign.id in ours.tunnel.links)
-    link = ours.tunnel.links[foreign.id]
-    assert link.name == "foreign"
-    texts = [bytes([number]) * number * 500 for number in range(1, 41)]
-    for text in texts:
-        await foreign.say(CONTROL, END, 0, text)
-    await ours.recorder.until(lambda: len(ours.recorder.controls) == len(texts))
-    assert ours.recorder.controls == texts
-    for text in texts:
-        link.send_control(text)
-        assert await foreign.hear_one(CONTROL) == (END, 0, text)
-    number = 1 if foreign.dialled else 2
-    await foreign.say(OPEN, END, number, b"call")
-    await ours.recorder.until(lambda: bool(ours.recorder.frames))
-    assert ours.recorder.frames == [(OPEN, END, number, b"call")]
-    link.port.send(OPEN, END, link.port.next_stream(), b"called")
-    assert await foreign.hear_one(OPEN) == (END, 3 - number, b"called")
-    await foreign.say(PING, 0, 0, b"12345678")
-    assert await foreign.hear_one(PONG) == (0, 0, b"12345678")
-    assert foreign.renewals > 12
 
 
 @pytest.mark.usefixtures("soon_renewed")

@@ -23,6 +23,10 @@ MAX_MESSAGE: Final = 65536
 CLOSING: Final = 0.5
 """Seconds for the closing handshake; then the socket is closed all the same."""
 
+GOODBYE: Final = 1.0
+"""Seconds that a connection which was cancelled is read on: without its reader the library closes the socket, and
+neither last words nor a closing handshake get through."""
+
 _OPTIONS: Final[dict[str, Any]] = {
     # With the library's 4 KiB, a message of 64 KiB costs two and a half times as much.
     "receive_buffer_size": 65536,
@@ -119,8 +123,20 @@ class _Opening:
         self._nursery.start_soon(self._run, reader)
 
     async def _run(self, reader: Callable[[], Awaitable[None]]) -> None:
+        reading = trio.CancelScope(shield=True)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read, reader, reading, nursery.cancel_scope)
+            try:
+                await trio.sleep_forever()
+            finally:
+                reading.deadline = trio.current_time() + GOODBYE
+
+    async def _read(
+        self, reader: Callable[[], Awaitable[None]], reading: trio.CancelScope, waiting: trio.CancelScope
+    ) -> None:
         try:
-            await reader()
+            with reading:
+                await reader()
         except trio_websocket.ConnectionRejected as error:
             self.reason = f"it answered the WebSocket upgrade with HTTP status {error.status_code}"
         except Exception:  # whatever the library makes of bad bytes is this connection's end only
@@ -128,6 +144,7 @@ class _Opening:
         finally:
             self._socket.close()
             self.scope.cancel()
+            waiting.cancel()
 
 
 async def dial(address: str, nursery: trio.Nursery) -> WebSocketTransport:
