@@ -4,7 +4,7 @@ Requests and answers are plain records, so any client reads them. Who may ask is
 proxy port admits this host and private networks only.
 """
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -46,11 +46,13 @@ class Admin:
         local: LocalServices,
         lag: LoopLag,
         proxy: tuple[str, ...],
+        reload: Callable[[], Awaitable[int]],
         own: Container[str],
         load: Callable[[bytes], Load],
     ) -> None:
-        """The parts of the node that are asked; `proxy` are the addresses its proxy port is bound to, `own` the
-        services it answers itself, and `load` is what its balancer knows of another node."""
+        """The parts of the node that are asked; `proxy` are the addresses its proxy port is bound to, `reload`
+        reads the token file again, `own` are the services it answers itself, and `load` is what its balancer knows of
+        another node."""
         self._id = me
         self._me = format_id(me)
         self._config = config
@@ -62,6 +64,7 @@ class Admin:
         self._local = local
         self._lag = lag
         self._proxy = proxy
+        self._reload = reload
         self._started = trio.current_time()
         self.watching = Watching(table)
         """Those who follow the routes."""
@@ -75,6 +78,7 @@ class Admin:
         self.server.add("Network.Why", self.why)
         self.server.add("Network.Watch", self.watch)
         self.server.add("Network.Connect", self.connect)
+        self.server.add("Network.Reload", self.reload)
         self.server.add("Network.Status", self.status)
 
     async def nodes(self, request: Any) -> Record:
@@ -142,6 +146,13 @@ class Admin:
         check_address(address, "address")
         self._tunnel.connect(address)
         return {}
+
+    async def reload(self, request: Any) -> Record:
+        """Reads the token file again and takes what stands in it: `{"tokens": 2}`, how many those are.
+
+        Raises `BadRequest` when it cannot be used; then all stays as it was.
+        """
+        return {"tokens": await self._reload()}
 
     async def status(self, request: Any) -> Record:
         """How this node is."""

@@ -14,6 +14,8 @@ from sdk.errors import BadRequest
 from sdk.netaddress import is_private, split_address
 from tunnel.identity import DEFAULT_TOKEN
 
+from .tokens import read_tokens
+
 RESOLVERS: Final = ("registry", "static")
 """Ways to find other nodes: in the local registry besides those that are named, or only those that are named."""
 
@@ -48,9 +50,13 @@ class NodeConfig:
     """The address other nodes are told, where it is not the one bound: behind NAT or a load balancer."""
     nodes: tuple[str, ...] = ()
     """Addresses of other nodes, dialled for ever."""
-    token: str = field(default=DEFAULT_TOKEN, repr=False)
-    """The secret that all nodes of a network share. With the default any node may join, so only loopback and private
-    peers are let in."""
+    token: str | None = field(default=None, repr=False)
+    """The secret that all nodes of a network share; None for the default one, where `token_file` names none. With the
+    default any node may join, so only loopback and private peers are let in."""
+    token_file: str = ""
+    """The file in which the secret stands instead, or up to four that are accepted at once; see `tokens`."""
+    tokens: tuple[str, ...] = field(init=False, repr=False)
+    """The tokens that came of these two, the one to dial with first."""
     network: str = "go.micro"
     """The network's name: nodes of different networks do not link."""
     resolver: str = "registry"
@@ -78,8 +84,7 @@ class NodeConfig:
     """Where that registry is; empty for its default."""
 
     def __post_init__(self) -> None:
-        if not self.token:
-            raise BadRequest("--token (MICRO_NETWORK_TOKEN) is empty: without it anybody could join")
+        object.__setattr__(self, "tokens", self._find_tokens())
         if self.resolver not in RESOLVERS:
             raise BadRequest(
                 f"--resolver (MICRO_NETWORK_RESOLVER) is {self.resolver!r}; known are {', '.join(RESOLVERS)}"
@@ -104,6 +109,18 @@ class NodeConfig:
         if self.default_token and is_public(host):
             raise PublicAddress(self.address)
         self._check_routing()
+
+    def _find_tokens(self) -> tuple[str, ...]:
+        if self.token == "":
+            raise BadRequest("--token (MICRO_NETWORK_TOKEN) is empty: without it anybody could join")
+        if not self.token_file:
+            return (self.token or DEFAULT_TOKEN,)
+        if self.token is not None:
+            raise BadRequest(
+                "both --token (MICRO_NETWORK_TOKEN) and --token-file (MICRO_NETWORK_TOKEN_FILE) are given: the file "
+                "holds every token that is accepted, so leave one of them out"
+            )
+        return read_tokens(self.token_file)
 
     def _check_routing(self) -> None:
         if self.advertise_strategy not in list(Strategy):
@@ -133,8 +150,8 @@ class NodeConfig:
 
     @property
     def default_token(self) -> bool:
-        """Whether the token is the one that everybody knows."""
-        return self.token == DEFAULT_TOKEN
+        """Whether one of the tokens is the one that everybody knows."""
+        return DEFAULT_TOKEN in self.tokens
 
 
 def is_public(host: str) -> bool:

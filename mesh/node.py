@@ -28,7 +28,6 @@ from proxy.switch import Switch
 from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest
-from sdk.netaddress import split_address
 from sdk.port import Port, Sink
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import Registry, open_registry
@@ -42,11 +41,12 @@ from tunnel.tunnel import Tunnel, TunnelConfig
 
 from .addresses import local_address, told_addresses
 from .admin import Admin
-from .config import NodeConfig, PublicAddress, is_public
+from .config import NodeConfig
 from .local import LocalServices
 from .neighbours import Neighbours
 from .observe import LoopLag
 from .presence import Presence
+from .reload import Reload, refuse_public, warn_of_default
 from .router_service import ROUTER_SERVICE, RouterService
 from .seeds import NODE_SERVICE, Seeds
 from .steps import Steps
@@ -139,11 +139,7 @@ class Node:
         for one that must not be, `Unavailable` when the registry cannot be opened.
         """
         config = self._config
-        if config.default_token:
-            _log.warning(
-                "the token is the default one, which everybody knows: only loopback and private peers are let in; "
-                "set MICRO_NETWORK_TOKEN to let in others"
-            )
+        warn_of_default(config.tokens)
         async with AsyncExitStack() as stack:
             registry = await stack.enter_async_context(self._registry)
             listeners = await listen_tcp(config.proxy_address)
@@ -159,6 +155,10 @@ class Node:
             finally:
                 with trio.move_on_after(GOODBYE, shield=True):
                     await self._withdraw()
+
+    async def reload(self) -> int:
+        """Reads the token file again, once the node has started; see `Reload`."""
+        return await self._reload()
 
     async def drain(self) -> None:
         """Takes no new calls of programs, offers nothing any more, and returns when the open calls are done.
@@ -183,7 +183,8 @@ class Node:
         tunnel = self._tunnel(epoch)
         bound: tuple[str, ...] = await nursery.start(tunnel.run)
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
-        self._refuse_public(bound)
+        refuse_public(config.tokens, bound)
+        self._reload = Reload(config, tunnel)
         gossip = self._gossip(epoch, bound)
         table = RoutingTable(gossip=gossip, format_id=format_id, policy=self._policy)
         steps = Steps(table)
@@ -224,6 +225,7 @@ class Node:
             local=local,
             lag=self._lag,
             proxy=proxy,
+            reload=self._reload,
             own=own,
             load=self._balancer.load,
         )
@@ -241,7 +243,7 @@ class Node:
         return Tunnel(
             TunnelConfig(
                 listen=(config.address,),
-                token=config.token,
+                tokens=config.tokens,
                 network=config.network,
                 name=config.name,
                 advertise=(config.advertise,) if config.advertise else (),
@@ -308,13 +310,6 @@ class Node:
         }
         instance = Instance(id=f"{NODE_SERVICE}-{self.id}", address=local_address(proxy), metadata=metadata)
         return Service(name=NODE_SERVICE, endpoints=server.endpoints, instances=(instance,))
-
-    def _refuse_public(self, bound: tuple[str, ...]) -> None:
-        """A name may turn out to be a public address only when it is bound."""
-        if self._config.default_token:
-            for address in bound:
-                if "://" not in address and is_public(split_address(address)[0]):
-                    raise PublicAddress(address)
 
     async def _withdraw(self) -> None:
         """Takes the node's record out of the registry, once."""

@@ -11,9 +11,13 @@
 
 Each message and record follows its length, u16. No certificate goes to a peer that has not shown the token, so a
 scanner learns nothing; the alert is fixed and in clear, so that both ends can tell their owners what to look at.
+
+While tokens are being changed, a node takes more than one. The dialler uses one for each connection; the acceptor
+tries each of its own on the third message, for nothing in clear says which it is.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Final
 
 from sdk.errors import LocalProtocolError, RemoteProtocolError
@@ -68,16 +72,25 @@ class LinkHandshake:
     """
 
     def __init__(
-        self, *, dialled: bool, key: NodeKey, static: bytes, ephemeral: bytes, psk: bytes, certificate: Certificate
+        self,
+        *,
+        dialled: bool,
+        key: NodeKey,
+        static: bytes,
+        ephemeral: bytes,
+        psks: Sequence[bytes],
+        certificate: Certificate,
     ) -> None:
-        """`static` and `ephemeral` are X25519 private keys; `certificate` is this node's own."""
+        """`static` and `ephemeral` are X25519 private keys; of `psks` a dialler uses the first, an acceptor takes any;
+        `certificate` is this node's own."""
         self.peer: Certificate | None = None
         """Who the other end is, once that is proven."""
         self.rest = b""
         """What came behind the handshake: the beginning of the link's records."""
         self._dialled = dialled
         self._key = key
-        self._keys = (static, ephemeral, psk)
+        self._keys = (static, ephemeral)
+        self._psks = tuple(psks)
         self._public = public_key(static)
         self._certificate = certificate
         self._step = Step.PREFACE
@@ -140,13 +153,13 @@ class LinkHandshake:
                 f"the peer speaks link versions {lowest} to {highest}, this node speaks {_VERSION}"
             )
         self._buffer = self._buffer[len(PREFACE) :]
-        static, ephemeral, psk = self._keys
+        static, ephemeral = self._keys
         self._noise = Handshake(
             initiator=self._dialled,
             prologue=PREFACE + preface if self._dialled else preface + PREFACE,
             static=static,
             ephemeral=ephemeral,
-            psk=psk,
+            psk=self._psks[0],
         )
         if self._dialled:
             self._send(self._noise.write_message())
@@ -181,11 +194,17 @@ class LinkHandshake:
             self._step = Step.DONE
 
     def _read_third_untrusted(self, noise: Handshake, message: bytes) -> None:
-        try:
-            payload = noise.read_message_untrusted(message)
-        except RemoteProtocolError:
+        for psk in self._psks:
+            trial = noise.with_psk(psk)
+            try:
+                payload = trial.read_message_untrusted(message)
+            except RemoteProtocolError:
+                continue
+            noise = self._noise = trial
+            break
+        else:
             self._out.append(_ALERT)
-            raise TokenDiffers from None
+            raise TokenDiffers
         self._ciphers = noise.split()
         # Before the peer's certificate is judged: a node that has our id should learn that from ours.
         self._send(self._ciphers[0].seal(self._packed()))

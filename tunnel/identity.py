@@ -8,6 +8,7 @@ uses now.
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,9 @@ SIGNATURE_SIZE: Final = 64
 
 DEFAULT_TOKEN: Final = "go.micro.tunnel"  # noqa: S105 - everybody knows it: nodes that use it admit private peers only
 """The token of a network whose owner set none, as in micro v2."""
+MAX_TOKENS: Final = 4
+"""Tokens that a node takes at a time: the old one and the new one while they are changed, and as many again. Each costs
+an acceptor some hundred microseconds of every stranger's handshake."""
 
 MAX_CERTIFICATE: Final = 3072
 """Longest certificate, in bytes: all of a handshake has to fit 4 KiB."""
@@ -129,9 +133,15 @@ def network_key(token: str, network: str) -> bytes:
     return key
 
 
-def known_network_key(token: str, network: str) -> bytes | None:
-    """What `network_key` found earlier, so that nobody waits for a thread twice."""
-    return _network_keys.get((token, network))
+def network_keys(tokens: Sequence[str], network: str) -> tuple[bytes, ...]:
+    """The same for several tokens, in their order: slow, for a thread."""
+    return tuple(network_key(token, network) for token in tokens)
+
+
+def known_network_keys(tokens: Sequence[str], network: str) -> tuple[bytes, ...] | None:
+    """What was found earlier, so that nobody waits for a thread twice; None where one is missing."""
+    known = [key for token in tokens if (key := _network_keys.get((token, network))) is not None]
+    return tuple(known) if len(known) == len(tokens) else None
 
 
 def pack_certificate(key: NodeKey, certificate: Certificate, static: bytes) -> bytes:

@@ -8,10 +8,11 @@ here. Keys come in as arguments, ephemeral ones too, because published vectors n
     -> s, se, psk
 """
 
+import copy
 import hashlib
 import hmac
 import struct
-from typing import Final
+from typing import Final, Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -147,6 +148,14 @@ class Handshake:
         payload = self._symmetric.open_untrusted(message)
         self._done += 1
         return payload
+
+    def with_psk(self, psk: bytes) -> Self:
+        """Another handshake at the same point, with another psk. It may go on however this one does: where a message
+        could have been made with any of several keys, each is tried on a handshake of its own."""
+        other = copy.copy(self)
+        other._symmetric = copy.copy(self._symmetric)
+        other._psk = psk
+        return other
 
     def split(self) -> tuple[Cipher, Cipher]:
         """The ciphers to send and to receive with."""

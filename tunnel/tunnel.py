@@ -7,7 +7,7 @@ with a peer ends that peer's connection, with one line in the log that names its
 import logging
 import math
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,7 @@ from typing import Final, Never, TypeVar
 import trio
 
 from sdk.connection import Transport, run_connection
-from sdk.errors import MicroError, RemoteProtocolError, Unavailable
+from sdk.errors import BadRequest, MicroError, RemoteProtocolError, Unavailable
 from sdk.netaddress import is_private, split_address
 from sdk.port import Sink
 from sdk.rawsocket import bound_address, listen_tcp, take_over
@@ -26,8 +26,9 @@ from sdk.timers import Timers
 from . import transport
 from .admission import Admission
 from .dialling import Dialler, Outcome, Seed, SeedState, SeedStatus
-from .handshake import LinkHandshake, OwnId
-from .identity import Certificate, NodeId, NodeKey, known_network_key, network_key, pack_certificate
+from .handshake import LinkHandshake, OwnId, TokenDiffers
+from .identity import MAX_TOKENS, Certificate, NodeId, NodeKey, known_network_keys, network_keys, pack_certificate
+from .keyring import Keyring
 from .link import Link, LinkPort
 from .links import LinkEvents, Links
 from .rtt import RoundTrip
@@ -52,8 +53,8 @@ class TunnelConfig:
     listen: tuple[str, ...]
     """Addresses to accept links at: `host:port` (TCP and WebSocket on one port) or `mem://name`; none for a node that
     only dials."""
-    token: str
-    """What nodes of one network share."""
+    tokens: tuple[str, ...]
+    """What nodes of one network share: each of them lets a peer in, up to four; the first is the one to dial with."""
     network: str
     """The name of that network."""
     name: str = ""
@@ -108,7 +109,8 @@ class Tunnel:
         self._timers = timers
         self._memory = network
         self._static = secrets.token_bytes(32)
-        self._psk = b""
+        self._keyring = Keyring()
+        self._private_only = config.private_only
         self._certificate = Certificate(
             public=key.public, epoch=epoch, name=config.name, addresses=config.advertise, network=config.network
         )
@@ -133,6 +135,20 @@ class Tunnel:
     def seeds(self) -> list[SeedStatus]:
         """The addresses that are dialled, and how each fares."""
         return self._dialler.seeds()
+
+    async def set_tokens(self, tokens: Sequence[str], *, private_only: bool) -> None:
+        """Takes these tokens from now on, and those only. Links that are up stay up, whatever let them in.
+
+        `private_only` as in `TunnelConfig`. It takes up to a quarter of a second, in a thread, before anything changes.
+        Raises `BadRequest` for none or too many.
+        """
+        if not 0 < len(tokens) <= MAX_TOKENS:
+            raise BadRequest(f"{len(tokens)} tokens were given; a node takes 1 to {MAX_TOKENS} at a time")
+        keys = known_network_keys(tokens, self._config.network)
+        if keys is None:
+            keys = await trio.to_thread.run_sync(network_keys, tokens, self._config.network)
+        self._keyring.replace(keys)
+        self._private_only = private_only
 
     def statistics(self) -> TunnelStatistics:
         """Counts of this moment, and since the start."""
@@ -171,10 +187,7 @@ class Tunnel:
         if not config.advertise:
             self._certificate = replace(self._certificate, addresses=self.bound)
         pack_certificate(self._key, self._certificate, bytes(32))  # to say now that it is too long
-        known = known_network_key(config.token, config.network)
-        if known is None:
-            known = await trio.to_thread.run_sync(network_key, config.token, config.network)
-        self._psk = known
+        await self.set_tokens(config.tokens, private_only=config.private_only)
 
     # Accepting.
 
@@ -194,7 +207,7 @@ class Tunnel:
 
     async def _welcome(self, there: transport.Acceptable, nursery: trio.Nursery) -> None:
         now = trio.current_time()
-        if self._config.private_only and there.peer_host and not is_private(there.peer_host):
+        if self._private_only and there.peer_host and not is_private(there.peer_host):
             self._admission.refused += 1
             self._complain(there, "with the default token only loopback and private addresses may link")
             return
@@ -205,7 +218,7 @@ class Tunnel:
         try:
             with trio.move_on_after(HANDSHAKE):
                 connected = await transport.accept(there, nursery)
-                handshake = self._handshake(dialled=False)
+                handshake = self._handshake(self._keyring.keys, dialled=False)
                 round_trip = await _shake_hands(handshake, connected)
                 done = connected, handshake, round_trip
             if done is None:
@@ -227,28 +240,45 @@ class Tunnel:
     # Dialling.
 
     async def _attempt(self, seed: Seed) -> Outcome:
-        """Dials once; returns when that has failed, or when the link it brought is over."""
+        """Dials once, with each token that the other end refuses once more; returns when that has failed, or when the
+        link it brought is over."""
         try:
-            async with trio.open_nursery() as nursery:
+            for psk in self._keyring.to_dial(seed.address):
                 try:
-                    return await self._dial(seed, nursery)
-                finally:
-                    nursery.cancel_scope.cancel()
+                    return await self._dial_with(psk, seed)
+                except TokenDiffers as error:
+                    refused = str(error)
+            return Outcome(refused)
         except Exception as error:
             logger.exception("the connection to %s ended by an error of this node", seed.address)
             return Outcome(f"an error of this node: {type(error).__name__}")
 
-    async def _dial(self, seed: Seed, nursery: trio.Nursery) -> Outcome:
+    async def _dial_with(self, psk: bytes, seed: Seed) -> Outcome:
+        """Raises `TokenDiffers` where the peer does not take this one."""
+        differs: TokenDiffers
+        async with trio.open_nursery() as nursery:
+            try:
+                return await self._dial(psk, seed, nursery)
+            except TokenDiffers as error:
+                differs = error  # a nursery would wrap it
+            finally:
+                nursery.cancel_scope.cancel()
+        raise differs
+
+    async def _dial(self, psk: bytes, seed: Seed, nursery: trio.Nursery) -> Outcome:
         connected: Connected | None = None
         try:
             dialled = transport.dial(seed.address, nursery, self._memory)
             connected = await _within(CONNECT, "it did not answer", dialled)
-            handshake = self._handshake(dialled=True)
+            handshake = self._handshake((psk,), dialled=True)
             greeted = _shake_hands(handshake, connected)
             round_trip = await _within(HANDSHAKE, "it did not finish its handshake", greeted)
+            self._keyring.worked(seed.address, psk)
             return await self._keep(connected, handshake, round_trip, dialled=True, seed=seed)
         except OwnId as error:
             return Outcome(str(error), itself=True)
+        except TokenDiffers:
+            raise
         except _FAILURES as error:
             return Outcome(str(error) or "the connection broke during the handshake")
         finally:
@@ -256,13 +286,13 @@ class Tunnel:
                 with trio.move_on_after(1, shield=True):
                     await connected.transport.aclose()
 
-    def _handshake(self, *, dialled: bool) -> LinkHandshake:
+    def _handshake(self, psks: Sequence[bytes], *, dialled: bool) -> LinkHandshake:
         return LinkHandshake(
             dialled=dialled,
             key=self._key,
             static=self._static,
             ephemeral=secrets.token_bytes(32),
-            psk=self._psk,
+            psks=psks,
             certificate=self._certificate,
         )
 

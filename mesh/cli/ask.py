@@ -130,13 +130,21 @@ def connect(proxy_address: str | None, address: str) -> None:
 
 @click.command(cls=Command)
 @_asks
+def reload(proxy_address: str | None) -> None:
+    """Let the node read its token file again. Its links stay up; a file that cannot be used changes nothing."""
+    reply = _ask(proxy_address, "Network.Reload")
+    _show(reply, lambda: f"tokens accepted now: {reply['tokens']}")
+
+
+@click.command(cls=Command)
+@_asks
 def status(proxy_address: str | None) -> None:
     """Show how the node is: links, seeds, registry."""
     reply = _ask(proxy_address, "Network.Status")
     _show(reply, lambda: render.pairs(reply))
 
 
-COMMANDS = (nodes, routes, services, graph, connections, links, why, connect, status)
+COMMANDS = (nodes, routes, services, graph, connections, links, why, connect, reload, status)
 """All of them."""
 
 

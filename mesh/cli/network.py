@@ -32,7 +32,12 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 @_flag("--nodes", "MICRO_NETWORK_NODES", "Addresses of other nodes, separated by commas.", default="")
 @_flag(
     "--token", "MICRO_NETWORK_TOKEN", "The secret that the nodes of a network share. On the command line every user of "
-    "this machine can read it: better set the variable.",
+    "this machine can read it: better set the variable, or use a file.",
+)  # fmt: skip
+@_flag(
+    "--token-file", "MICRO_NETWORK_TOKEN_FILE", "A file with up to four tokens, one in a line: each of them lets a "
+    "node in, the first is the one to dial with. `micro network reload`, or SIGHUP, reads it again.",
+    metavar="PATH", default="",
 )  # fmt: skip
 @_flag("--network", "MICRO_NETWORK", "The network's name.", default="go.micro")
 @_flag(
@@ -87,9 +92,12 @@ def _run_node(flags: dict[str, Any], nodes: str) -> None:
     from mesh.node import Node
 
     values = {name: value for name, value in flags.items() if value is not None}
-    if os.environ.get("MICRO_NETWORK_TOKEN") == "" and "token" not in values:
+    if "token" not in values and not values["token_file"]:
         # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
-        values["token"] = ""
+        if os.environ.get("MICRO_NETWORK_TOKEN") == "":
+            values["token"] = ""
+        elif os.environ.get("MICRO_NETWORK_TOKEN_FILE") == "":
+            raise BadRequest("--token-file (MICRO_NETWORK_TOKEN_FILE) is empty: it is the path of a file with tokens")
     for several in ("exports", "imports", "link_prices"):
         values[several] = tuple(chain.from_iterable(values[several]))
     values["link_prices"] = tuple(map(_price, values["link_prices"]))
@@ -99,7 +107,8 @@ def _run_node(flags: dict[str, Any], nodes: str) -> None:
         registry_address=settings().registry_address,
         **values,
     )
-    run_until_signal(Node(config), lambda ready: _ready_line(config.name, ready))
+    node = Node(config)
+    run_until_signal(node, lambda ready: _ready_line(config.name, ready), hangup=node.reload)
 
 
 def _price(text: str) -> tuple[str, int]:

@@ -4,6 +4,7 @@ Exit status: 0 when it did what was asked, 1 when something outside failed, 2 wh
 130 after Ctrl-C.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -57,14 +58,17 @@ def run(function: Callable[[], Awaitable[T]]) -> T:
     return _run(function)
 
 
-def run_until_signal(program: Program, ready: Callable[[Any], str]) -> None:
+def run_until_signal(
+    program: Program, ready: Callable[[Any], str], *, hangup: Callable[[], Awaitable[object]] | None = None
+) -> None:
     """Runs a long-running program; `ready` makes the line printed when it has started, from what it reported.
 
+    SIGHUP calls `hangup`, once the program has started; what that raises as a `MicroError` it has put into the log.
     SIGTERM and SIGINT drain and end it, a second signal ends the process at once. The exit status is 0, or 130 after
     SIGINT.
     """
     _log_to_stderr("info")
-    status = _run(lambda: _until_signal(program, ready))
+    status = _run(lambda: _until_signal(program, ready, hangup))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     click.get_current_context().exit(status)
 
@@ -112,9 +116,11 @@ def _check_text(arguments: list[str]) -> None:
             raise click.UsageError(f"argument {number} is not UTF-8") from None
 
 
-async def _until_signal(program: Program, ready: Callable[[Any], str]) -> int:
+async def _until_signal(
+    program: Program, ready: Callable[[Any], str], hangup: Callable[[], Awaitable[object]] | None
+) -> int:
     status = 0
-    started = False
+    started = trio.Event()
 
     async def live(nursery: trio.Nursery, *, task_status: trio.TaskStatus[Any]) -> None:
         await program.run(task_status=task_status)
@@ -136,17 +142,27 @@ async def _until_signal(program: Program, ready: Callable[[Any], str]) -> int:
             for each in DRAIN:
                 signal.signal(each, signal.SIG_DFL)
             _leave_after(DRAIN[signal.Signals(number)] + LEAVE, status)
-            if started:
+            if started.is_set():
                 nursery.start_soon(end, nursery, DRAIN[signal.Signals(number)])
             else:
                 nursery.cancel_scope.cancel()
             async for number in signals:  # it came before the handlers were changed
                 os._exit(128 + number)
 
+    async def listen_for_hangup(told: Callable[[], Awaitable[object]], *, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            await started.wait()
+            async for _ in signals:
+                with contextlib.suppress(MicroError):
+                    await told()
+
     async with trio.open_nursery() as nursery:
         await nursery.start(listen, nursery)
+        if hangup is not None:
+            await nursery.start(listen_for_hangup, hangup)
         bound = await nursery.start(live, nursery)
-        started = True
+        started.set()
         click.echo(printable(ready(bound)), err=True)
     return status
 

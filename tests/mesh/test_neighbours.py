@@ -58,7 +58,7 @@ class End:
         )
         self.table = RoutingTable(gossip=self.gossip, format_id=format_id)
         self.address = f"mem://{key.id.hex()}.{epoch}"
-        config = TunnelConfig(listen=(self.address,), token=TOKEN, network=NETWORK, name=name)
+        config = TunnelConfig(listen=(self.address,), tokens=(TOKEN,), network=NETWORK, name=name)
         self.tunnel = Tunnel(config, key, epoch, self.switch, self.neighbours, self.timers, Random(1), network=network)
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:

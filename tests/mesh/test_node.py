@@ -333,7 +333,7 @@ async def test_a_port_that_is_taken_is_named(port: str) -> None:
 async def test_a_name_that_turns_out_to_be_a_public_address_is_refused_with_the_default_token(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("mesh.node.is_public", lambda host: host == "127.0.0.1")
+    monkeypatch.setattr("mesh.reload.is_public", lambda host: host == "127.0.0.1")
     async with world() as all_:
         a = await all_.open("a")
         with pytest.raises(BaseExceptionGroup) as caught:

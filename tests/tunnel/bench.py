@@ -12,7 +12,7 @@ from sdk.errors import RemoteProtocolError
 from sdk.port import Port
 from sdk.timers import Timers
 from tunnel.handshake import LinkHandshake
-from tunnel.identity import Certificate, NodeId, NodeKey, network_key
+from tunnel.identity import Certificate, NodeId, NodeKey, network_key, network_keys
 from tunnel.link import Link
 from tunnel.transport.memory import MemoryNetwork, MemoryStream
 from tunnel.tunnel import Tunnel, TunnelConfig
@@ -30,7 +30,13 @@ def certificate(key: NodeKey, **changes: Any) -> Certificate:
 
 
 def handshake(
-    key: NodeKey, *, dialled: bool, psk: bytes = b"p" * 32, static: bytes = b"", **changes: Any
+    key: NodeKey,
+    *,
+    dialled: bool,
+    psk: bytes = b"p" * 32,
+    psks: tuple[bytes, ...] = (),
+    static: bytes = b"",
+    **changes: Any,
 ) -> LinkHandshake:
     number = KEYS.index(key)
     return LinkHandshake(
@@ -38,7 +44,7 @@ def handshake(
         key=key,
         static=static or bytes([20 + number]) * 32,
         ephemeral=bytes([30 + number + 5 * dialled]) * 32,
-        psk=psk,
+        psks=psks or (psk,),
         certificate=certificate(key, **changes),
     )
 
@@ -136,15 +142,16 @@ async def node(
     network: MemoryNetwork | None = None,
     key: NodeKey | None = None,
     epoch: int = 1,
-    token: str = TOKEN,
+    token: str | tuple[str, ...] = TOKEN,
     name: str = "",
     seeds: tuple[str, ...] = (),
     private_only: bool = False,
 ) -> AsyncIterator[Node]:
     """A running tunnel, called `n0`, `n1` or `n2` by its key; it is gone when the block ends, as if killed."""
-    network_key(token, NETWORK)  # found now: a thread is no thing to wait for on a virtual clock
+    tokens = (token,) if isinstance(token, str) else token
+    network_keys(tokens, NETWORK)  # found now: a thread is no thing to wait for on a virtual clock
     config = TunnelConfig(
-        listen=listen, token=token, network=NETWORK, name=name or f"n{number}", private_only=private_only
+        listen=listen, tokens=tokens, network=NETWORK, name=name or f"n{number}", private_only=private_only
     )
     recorder, timers, key = Recorder(), Timers(), key or KEYS[number]
     network = network or MemoryNetwork()

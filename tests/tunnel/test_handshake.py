@@ -59,6 +59,26 @@ def test_with_another_psk_both_ends_know_that_the_token_differs() -> None:
         dialler.receive_data(alert)
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_an_acceptor_takes_any_of_its_psks(number: int) -> None:
+    psks = tuple(bytes([each]) * 32 for each in range(4))
+    dialler, acceptor = handshake(ANNA, dialled=True, psk=psks[number]), handshake(BERTA, dialled=False, psks=psks)
+    talk(dialler, acceptor)
+    dialler.accept()
+    talk(dialler, acceptor)
+    assert acceptor.done
+    record = acceptor.ciphers[0].seal(b"over")
+    assert dialler.ciphers[1].open_untrusted(record) == b"over"
+
+
+def test_none_of_several_psks_is_told_from_one_that_is_wrong() -> None:
+    dialler = handshake(ANNA, dialled=True)
+    acceptor = handshake(BERTA, dialled=False, psks=(b"q" * 32, b"r" * 32))
+    with pytest.raises(TokenDiffers):
+        talk(dialler, acceptor)
+    assert acceptor.data_to_send() == b"\x00\x01\x01"
+
+
 def test_a_peer_that_claims_another_network_is_refused() -> None:
     dialler, acceptor = handshake(ANNA, dialled=True, network="other"), handshake(BERTA, dialled=False)
     with pytest.raises(TokenDiffers):
@@ -92,7 +112,7 @@ def test_a_stolen_certificate_is_of_no_use_with_another_static_key() -> None:
         key=KEYS[2],
         static=b"t" * 32,
         ephemeral=b"e" * 32,
-        psk=b"p" * 32,
+        psks=(b"p" * 32,),
         certificate=certificate(KEYS[2]),
     )
     with pytest.raises(RemoteProtocolError, match="signature"):

@@ -9,7 +9,9 @@ from tunnel.identity import (
     Certificate,
     NodeKey,
     format_id,
+    known_network_keys,
     network_key,
+    network_keys,
     node_id,
     pack_certificate,
     parse_certificate_untrusted,
@@ -135,3 +137,13 @@ def test_what_no_peer_would_take_is_not_signed(changes: dict[str, object]) -> No
 def test_a_certificate_that_is_too_long_is_not_even_read() -> None:
     with pytest.raises(RemoteProtocolError, match="too long"):
         parse_certificate_untrusted(bytes(MAX_CERTIFICATE + 1), STATIC)
+
+
+def test_the_keys_of_several_tokens_are_found_in_their_order_and_kept() -> None:
+    tokens = ("one of several", "another")
+    assert known_network_keys(tokens, "net") is None
+    network_key("another", "net")
+    assert known_network_keys(tokens, "net") is None
+    keys = network_keys(tokens, "net")
+    assert keys == (network_key("one of several", "net"), network_key("another", "net"))
+    assert known_network_keys(tokens, "net") == keys

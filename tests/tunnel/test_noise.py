@@ -169,3 +169,22 @@ def test_the_key_is_renewed_on_both_ends_at_the_same_record(
     assert AESGCM(key).decrypt(nonces[2], sealed[2], None) == b"four"
     renewed = AESGCM(key).encrypt(bytes(4) + b"\xff" * 8, bytes(32), None)[:32]
     assert AESGCM(renewed).decrypt(nonces[3], sealed[3], None) == b"four"
+
+
+def test_a_message_made_with_one_of_several_psks_opens_on_a_handshake_of_its_own() -> None:
+    psks = [bytes([number]) * 32 for number in range(4)]
+    ours = Handshake(initiator=True, prologue=b"", static=b"a" * 32, ephemeral=b"b" * 32, psk=psks[2])
+    theirs = Handshake(initiator=False, prologue=b"", static=b"c" * 32, ephemeral=b"d" * 32, psk=psks[0])
+    theirs.read_message_untrusted(ours.write_message())
+    ours.read_message_untrusted(theirs.write_message())
+    third = ours.write_message(b"who I am")
+    opened = []
+    for psk in psks:
+        trial = theirs.with_psk(psk)
+        try:
+            assert trial.read_message_untrusted(third) == b"who I am"
+        except RemoteProtocolError:
+            continue
+        assert trial.split()[1].open_untrusted(ours.split()[0].seal(b"over")) == b"over"
+        opened.append(psk)
+    assert opened == [psks[2]]

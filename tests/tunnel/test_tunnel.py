@@ -13,6 +13,7 @@ from tests.tunnel.bench import NETWORK, TOKEN, Log, Node, node, raw_link
 from tunnel import tunnel as tunnel_module
 from tunnel.dialling import SeedState
 from tunnel.handshake import PREFACE
+from tunnel.identity import network_key
 from tunnel.meter import Segments
 from tunnel.transport.memory import MemoryNetwork
 from tunnel.tunnel import TunnelConfig
@@ -119,6 +120,55 @@ async def test_with_a_wrong_token_both_ends_say_so_in_one_line_and_keep_running(
         "no link with mem://a: token or network name differs; it is tried for ever",
         "refused a link from a dialler of mem://a: token or network name differs",
     ]
+
+
+async def test_a_dialler_with_several_tokens_finds_the_right_one_at_once_and_remembers_it(
+    autojump_clock: MockClock, log: Log
+) -> None:
+    net = MemoryNetwork()
+    tokens = ("other token", "one more token", TOKEN)
+    async with node(1, network=net, seeds=("mem://a",), token=tokens) as b:
+        async with node(0, "mem://a", network=net) as a:
+            begun = trio.current_time()
+            await b.linked(a)
+            assert trio.current_time() - begun < 1
+            assert b.tunnel.seeds()[0].attempts == 1
+            assert log.lines == ["refused a link from a dialler of mem://a: token or network name differs"]
+        log.lines.clear()
+        async with node(0, "mem://a", network=net, epoch=2) as a:
+            await b.linked(a)
+        assert not any("token" in line for line in log.lines)
+
+
+async def test_a_node_with_several_tokens_lets_in_who_has_any_of_them(autojump_clock: MockClock, log: Log) -> None:
+    net = MemoryNetwork()
+    async with (
+        node(0, "mem://a", network=net, token=("other token", TOKEN)) as a,
+        node(1, network=net, seeds=("mem://a",), token="other token") as b,
+        node(2, network=net, seeds=("mem://a",)) as c,
+    ):
+        await b.linked(a)
+        await c.linked(a)
+    assert not log.lines
+
+
+async def test_tokens_are_replaced_while_links_stay_up(autojump_clock: MockClock) -> None:
+    net = MemoryNetwork()
+    network_key("other token", NETWORK)
+    async with node(0, "mem://a", network=net) as a, node(1, network=net, seeds=("mem://a",)) as b:
+        link = await b.linked(a)
+        await a.tunnel.set_tokens(("other token",), private_only=False)
+        await trio.sleep(60)
+        assert b.tunnel.links == {a.id: link}
+        async with node(2, network=net, seeds=("mem://a",)) as c:
+            await trio.sleep(5)
+            assert c.tunnel.seeds()[0].last_error == "token or network name differs"
+        async with node(2, network=net, seeds=("mem://a",), token="other token") as c:
+            await c.linked(a)
+        with pytest.raises(BadRequest, match="0 tokens"):
+            await a.tunnel.set_tokens((), private_only=False)
+        with pytest.raises(BadRequest, match="5 tokens"):
+            await a.tunnel.set_tokens(("1", "2", "3", "4", "5"), private_only=False)
 
 
 async def test_a_node_does_not_link_with_itself(autojump_clock: MockClock, log: Log) -> None:
@@ -234,7 +284,7 @@ async def test_an_address_that_is_none_is_refused_at_once(address: str) -> None:
 
 
 def test_a_configuration_does_not_show_its_token() -> None:
-    assert TOKEN not in repr(TunnelConfig(listen=(":0",), token=TOKEN, network=NETWORK))
+    assert TOKEN not in repr(TunnelConfig(listen=(":0",), tokens=(TOKEN,), network=NETWORK))
 
 
 # Over real sockets.

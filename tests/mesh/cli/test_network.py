@@ -8,6 +8,7 @@ import socket
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -49,9 +50,9 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
-    config = {field.name: getattr(NodeConfig(), field.name) for field in fields(NodeConfig)}
+    config = {field.name: getattr(NodeConfig(), field.name) for field in fields(NodeConfig) if field.init}
     flags = {option.name: option for option in network.params}
-    for name in ("address", "advertise", "network", "resolver", "name", "advertise_strategy", "gateway"):
+    for name in ("address", "advertise", "token_file", "network", "resolver", "name", "advertise_strategy", "gateway"):
         assert flags[name].default == config[name]
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
     assert set(flags) - {"web_address"} == set(config) - {"registry", "registry_address"}
@@ -63,6 +64,7 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "advertise": "MICRO_NETWORK_ADVERTISE",
         "nodes": "MICRO_NETWORK_NODES",
         "token": "MICRO_NETWORK_TOKEN",
+        "token_file": "MICRO_NETWORK_TOKEN_FILE",
         "network": "MICRO_NETWORK",
         "resolver": "MICRO_NETWORK_RESOLVER",
         "proxy_address": "MICRO_PROXY_ADDRESS",
@@ -226,8 +228,13 @@ def test_the_routing_flags_reach_the_node_from_the_command_line_and_from_the_env
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     configs: list[NodeConfig] = []
-    monkeypatch.setattr("mesh.node.Node", configs.append)
-    monkeypatch.setattr(sys.modules["mesh.cli.network"], "run_until_signal", lambda node, ready: None)
+
+    def node(config: NodeConfig) -> SimpleNamespace:
+        configs.append(config)
+        return SimpleNamespace(reload=None)
+
+    monkeypatch.setattr("mesh.node.Node", node)
+    monkeypatch.setattr(sys.modules["mesh.cli.network"], "run_until_signal", lambda node, ready, hangup: None)
     flags = ["--advertise_strategy=local", "--export", "public.*", "--export", "!public.x, y", "--import", "z",
              "--gateway", "edge", "--link-price", "far=5", "--link_price", "10.0.0.1:8085=6,*=7"]  # fmt: skip
     variables = {
@@ -304,3 +311,74 @@ def test_a_second_signal_ends_a_node_that_drains(env: dict[str, str]) -> None:
             status, stderr = node.stop(signal.SIGTERM)
             assert status == -signal.SIGTERM
             assert "Traceback" not in stderr
+
+
+def test_a_token_file_is_read_again_on_sighup_and_by_the_command(env: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.touch(mode=0o600)
+    file.write_text(f"{TOKEN}\n")
+    del env["MICRO_NETWORK_TOKEN"]
+    with start(*NODE, "--token-file", str(file), env=env) as node:
+        file.write_text(f"a-new-secret\n{TOKEN}\n")
+        node.send(signal.SIGHUP)
+        node.wait_for("reloaded: the number of tokens accepted is 2")
+        file.write_text("a-new-secret\n")
+        assert run("micro", "network", "reload", env=env) == (0, "tokens accepted now: 1\n", "")
+        file.write_text("")
+        done = run("micro", "network", "reload", env=env)
+        assert (done.status, done.stdout) == (1, "")
+        assert f"--token-file (MICRO_NETWORK_TOKEN_FILE): {file} holds no token" in done.stderr
+        node.send(signal.SIGHUP)
+        node.wait_for("nothing was reloaded, the tokens stay as they are")
+        with start(
+            *NODE,
+            env=env | {"MICRO_NETWORK_TOKEN": "a-new-secret"},
+        ) as other:
+            run("micro", "network", "connect", node.address("link"), "--proxy-address", other.address("proxy"), env=env)
+            other.wait_for("link with")
+        status, stderr = node.stop()
+        assert status == 0
+    for secret in (TOKEN, "a-new-secret"):
+        assert secret not in stderr
+
+
+def test_without_a_token_file_sighup_says_that_there_is_nothing_to_reload(env: dict[str, str]) -> None:
+    with start(*NODE, env=env) as node:
+        node.send(signal.SIGHUP)
+        node.wait_for("nothing to reload: this node was started without --token-file (MICRO_NETWORK_TOKEN_FILE)")
+        done = run("micro", "network", "reload", env=env)
+        assert (done.status, done.stdout) == (1, "")
+        assert "nothing to reload" in done.stderr
+        assert node.stop(signal.SIGINT)[0] == 130
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_a_token_from_variable_or_file_is_in_no_process_list_and_no_log(
+    env: dict[str, str], tmp_path: Path, by_file: bool
+) -> None:
+    if by_file:
+        file = tmp_path / "tokens"
+        file.touch(mode=0o600)
+        file.write_text(f"{TOKEN}\n")
+        del env["MICRO_NETWORK_TOKEN"]
+        env["MICRO_NETWORK_TOKEN_FILE"] = str(file)
+    with start(*NODE, env=env | {"MICRO_LOG_LEVEL": "debug"}) as node:
+        assert TOKEN.encode() not in Path(f"/proc/{node.process.pid}/cmdline").read_bytes()
+        assert (TOKEN.encode() in Path(f"/proc/{node.process.pid}/environ").read_bytes()) != by_file
+        _, stderr = node.stop()
+        assert TOKEN not in stderr + node.stdout
+
+
+@pytest.mark.parametrize("empty", ["MICRO_NETWORK_TOKEN", "MICRO_NETWORK_TOKEN_FILE"])
+def test_a_secret_that_failed_to_arrive_is_no_default(env: dict[str, str], empty: str) -> None:
+    del env["MICRO_NETWORK_TOKEN"]
+    done = run(*NODE, env=env | {empty: ""})
+    assert done.status == 2
+    assert f"({empty}) is empty" in done.stderr
+
+
+def test_token_and_token_file_exclude_each_other(env: dict[str, str], tmp_path: Path) -> None:
+    done = run(*NODE, "--token-file", str(tmp_path / "tokens"), env=env)
+    assert done.status == 2
+    assert "both --token (MICRO_NETWORK_TOKEN) and --token-file (MICRO_NETWORK_TOKEN_FILE) are given" in done.stderr
+    assert TOKEN not in done.stderr

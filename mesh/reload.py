@@ -1,0 +1,70 @@
+"""Reading the token file again while the node runs: links stay up, and a bad file changes nothing."""
+
+import logging
+from collections.abc import Iterable
+
+import trio
+
+from sdk.errors import BadRequest, MicroError
+from sdk.netaddress import split_address
+from tunnel.identity import DEFAULT_TOKEN
+from tunnel.tunnel import Tunnel
+
+from .config import NodeConfig, PublicAddress, is_public
+from .tokens import read_tokens
+
+_log = logging.getLogger(__name__)
+
+
+class Reload:
+    """What `micro network reload` and SIGHUP do."""
+
+    def __init__(self, config: NodeConfig, tunnel: Tunnel) -> None:
+        self._config = config
+        self._tunnel = tunnel
+        self._turn = trio.Lock()
+
+    async def __call__(self) -> int:
+        """Takes the tokens that stand in the file now; returns how many they are.
+
+        Raises `BadRequest` when there is no file, or nothing in it that can be used; then the tokens in use stay, and
+        the log says so as well.
+        """
+        try:
+            async with self._turn:  # or an older state of the file might win
+                tokens = await self._read()
+        except MicroError as error:
+            _log.warning("nothing was reloaded, the tokens stay as they are: %s", error)
+            raise
+        _log.info("reloaded: the number of tokens accepted is %d", len(tokens))
+        return len(tokens)
+
+    async def _read(self) -> tuple[str, ...]:
+        path = self._config.token_file
+        if not path:
+            raise BadRequest(
+                "there is nothing to reload: this node was started without --token-file (MICRO_NETWORK_TOKEN_FILE)"
+            )
+        tokens = await trio.to_thread.run_sync(read_tokens, path, abandon_on_cancel=True)
+        refuse_public(tokens, self._tunnel.bound)
+        warn_of_default(tokens)
+        await self._tunnel.set_tokens(tokens, private_only=DEFAULT_TOKEN in tokens)
+        return tokens
+
+
+def refuse_public(tokens: Iterable[str], bound: Iterable[str]) -> None:
+    """Raises `PublicAddress` where the default token would let anybody in. A name may turn out to be a public address
+    only when it is bound."""
+    if DEFAULT_TOKEN in tokens:
+        for address in bound:
+            if "://" not in address and is_public(split_address(address)[0]):
+                raise PublicAddress(address)
+
+
+def warn_of_default(tokens: Iterable[str]) -> None:
+    """Says in the log what the default token means."""
+    if DEFAULT_TOKEN in tokens:
+        _log.warning(
+            "the token is the default one, which everybody knows: only loopback and private peers are let in; "
+            "set MICRO_NETWORK_TOKEN to let in others"
+        )
