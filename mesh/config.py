@@ -13,6 +13,7 @@ from router.policy import Policy, Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private, split_address
 from tunnel.identity import DEFAULT_TOKEN
+from tunnel.transport.tls import TlsConfig
 
 from .tokens import read_tokens
 
@@ -61,6 +62,9 @@ class NodeConfig:
     """The network's name: nodes of different networks do not link."""
     resolver: str = "registry"
     """`registry` also dials the nodes that stand in the local registry, `static` only `nodes`."""
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    """Certificates, for links inside TLS: `--tls-ca` (MICRO_TLS_CA), `--tls-cert` (MICRO_TLS_CERT) and `--tls-key`
+    (MICRO_TLS_KEY)."""
     proxy_address: str = ":8081"
     """Where programs reach this node: `host:port`. Only loopback and private peers are let in."""
     name: str = ""
@@ -171,12 +175,11 @@ def check_address(address: str, what: str, *, bind: bool = False) -> str:
     scheme, separator, rest = address.rpartition("://")
     if scheme == "mem" and rest:
         return ""
-    if separator and (bind or scheme not in ("tcp", "ws")):
-        raise BadRequest(
-            f"{what} has {address!r}: write host:port" + ("" if bind else ", tcp://host:port or ws://host:port")
-        )
+    if separator and (bind or scheme not in ("tcp", "ws", "wss")):
+        others = ", tcp://host:port, ws://host:port/path or wss://host:port/path"
+        raise BadRequest(f"{what} has {address!r}: write host:port" + ("" if bind else others))
     try:
-        host, port = split_address(rest)
+        host, port = split_address(rest.partition("/")[0] if scheme in ("ws", "wss") else rest)
     except BadRequest as error:
         raise BadRequest(f"{what}: {error}") from None
     if not bind and not (host and port):

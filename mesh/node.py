@@ -248,6 +248,7 @@ class Node:
                 name=config.name,
                 advertise=(config.advertise,) if config.advertise else (),
                 private_only=config.default_token,
+                tls=config.tls,
             ),
             self._key,
             epoch,

@@ -9,7 +9,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
 from typing import Final, Never, TypeVar
@@ -32,8 +32,9 @@ from .keyring import Keyring
 from .link import Link, LinkPort
 from .links import LinkEvents, Links
 from .rtt import RoundTrip
-from .transport import Connected
+from .transport import Connected, Ways
 from .transport.memory import PROCESS, MemoryListener, MemoryNetwork, MemoryStream
+from .transport.tls import Tls, TlsConfig
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +52,8 @@ class TunnelConfig:
     """How a node is linked to others."""
 
     listen: tuple[str, ...]
-    """Addresses to accept links at: `host:port` (TCP and WebSocket on one port) or `mem://name`; none for a node that
-    only dials."""
+    """Addresses to accept links at: `host:port` (TCP, WebSocket and TLS on one port) or `mem://name`; none for a node
+    that only dials."""
     tokens: tuple[str, ...]
     """What nodes of one network share: each of them lets a peer in, up to four; the first is the one to dial with."""
     network: str
@@ -63,6 +64,8 @@ class TunnelConfig:
     """Addresses that others are told to dial; empty for those it is bound to."""
     private_only: bool = False
     """Whether links are accepted from loopback and private addresses only: so with a token that everybody knows."""
+    tls: TlsConfig = field(default_factory=TlsConfig)
+    """Certificates, for links inside TLS."""
 
     def __repr__(self) -> str:
         return f"<TunnelConfig of network {self.network!r}, listening on {', '.join(self.listen) or 'nothing'}>"
@@ -96,7 +99,8 @@ class Tunnel:
         network: MemoryNetwork = PROCESS,
     ) -> None:
         """`sink` takes the frames of all links; `epoch` must be higher than at the last start under the same key;
-        `network` is where `mem://` addresses are."""
+        `network` is where `mem://` addresses are. Raises `BadRequest` for files of the configuration that cannot be
+        used."""
         self._links = Links(key.id, events)
         self.links: Mapping[NodeId, Link] = self._links.up
         """The links that are up, by peer."""
@@ -107,7 +111,7 @@ class Tunnel:
         self._sink = sink
         self._events = events
         self._timers = timers
-        self._memory = network
+        self._ways = Ways(network=network, tls=Tls(config.tls))
         self._static = secrets.token_bytes(32)
         self._keyring = Keyring()
         self._private_only = config.private_only
@@ -179,7 +183,7 @@ class Tunnel:
 
     async def _listen(self, address: str) -> list[MemoryListener] | list[trio.SocketListener]:
         scheme, rest = transport.split_scheme(address)
-        return [self._memory.listen(rest)] if scheme == "mem" else await listen_tcp(rest)
+        return [self._ways.network.listen(rest)] if scheme == "mem" else await listen_tcp(rest)
 
     async def _introduce(self) -> None:
         """Makes what every handshake needs."""
@@ -217,7 +221,7 @@ class Tunnel:
         done = None
         try:
             with trio.move_on_after(HANDSHAKE):
-                connected = await transport.accept(there, nursery)
+                connected = await transport.accept(there, nursery, self._ways)
                 handshake = self._handshake(self._keyring.keys, dialled=False)
                 round_trip = await _shake_hands(handshake, connected)
                 done = connected, handshake, round_trip
@@ -268,7 +272,7 @@ class Tunnel:
     async def _dial(self, psk: bytes, seed: Seed, nursery: trio.Nursery) -> Outcome:
         connected: Connected | None = None
         try:
-            dialled = transport.dial(seed.address, nursery, self._memory)
+            dialled = transport.dial(seed.address, nursery, self._ways)
             connected = await _within(CONNECT, "it did not answer", dialled)
             handshake = self._handshake((psk,), dialled=True)
             greeted = _shake_hands(handshake, connected)

@@ -48,6 +48,13 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     "--proxy-address", "MICRO_PROXY_ADDRESS", "Where programs reach this node; for a subcommand, the node to ask.",
     show_default=":8081",
 )  # fmt: skip
+@_flag("--tls-ca", "MICRO_TLS_CA", "File of the CAs to believe, in place of the system's.", default="")
+@_flag(
+    "--tls-cert", "MICRO_TLS_CERT", "Certificate that this node shows. With it the link port accepts TLS as well, and "
+    "with --tls-ca only from who has a certificate of that CA.",
+    default="",
+)  # fmt: skip
+@_flag("--tls-key", "MICRO_TLS_KEY", "Its private key.", default="")
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
 @_flag("--name", "MICRO_NETWORK_NAME", "What people call this node.", default="")
 @_flag(
@@ -90,6 +97,7 @@ def network(context: click.Context, /, nodes: str, web_address: str, **flags: An
 def _run_node(flags: dict[str, Any], nodes: str) -> None:
     from mesh.config import NodeConfig
     from mesh.node import Node
+    from tunnel.transport.tls import TlsConfig
 
     values = {name: value for name, value in flags.items() if value is not None}
     if "token" not in values and not values["token_file"]:
@@ -105,6 +113,7 @@ def _run_node(flags: dict[str, Any], nodes: str) -> None:
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
         registry=settings().registry,
         registry_address=settings().registry_address,
+        tls=TlsConfig(**{file: values.pop(f"tls_{file}") for file in ("ca", "cert", "key")}),
         **values,
     )
     node = Node(config)

@@ -80,7 +80,14 @@ def test_the_token_is_in_no_repr_and_in_no_error() -> None:
 
 
 def test_each_form_of_a_node_address_is_understood() -> None:
-    nodes = ("10.0.0.1:8085", "tcp://b.example:1", "ws://b.example:1", "[::1]:8085", "mem://b")
+    nodes = (
+        "10.0.0.1:8085",
+        "tcp://b.example:1",
+        "ws://b.example:1/a",
+        "wss://b.example:1/a/b",
+        "[::1]:8085",
+        "mem://b",
+    )
     assert NodeConfig(nodes=nodes, address="mem://a").nodes == nodes
 
 

@@ -1,6 +1,7 @@
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,12 +11,14 @@ from sdk.errors import BadRequest, Conflict
 from sdk.rawsocket import RawSocket, open_tcp
 from sdk.wire import frame
 from tests.tunnel.bench import NETWORK, TOKEN, Log, Node, node, raw_link
+from tests.tunnel.transport.certificates import files
 from tunnel import tunnel as tunnel_module
 from tunnel.dialling import SeedState
 from tunnel.handshake import PREFACE
 from tunnel.identity import network_key
 from tunnel.meter import Segments
 from tunnel.transport.memory import MemoryNetwork
+from tunnel.transport.tls import TlsConfig
 from tunnel.tunnel import TunnelConfig
 
 
@@ -290,9 +293,14 @@ def test_a_configuration_does_not_show_its_token() -> None:
 # Over real sockets.
 
 
-@pytest.mark.parametrize("scheme", ["", "tcp://", "ws://"])
-async def test_tcp_and_websocket_share_one_port(scheme: str) -> None:
-    async with node(0, "127.0.0.1:0") as a, node(1, seeds=(scheme + a.tunnel.bound[0],)) as b:
+@pytest.fixture
+def tls(tmp_path: Path) -> TlsConfig:
+    return files(tmp_path, ca="trusted")
+
+
+@pytest.mark.parametrize("scheme", ["", "tcp://", "ws://", "wss://"])
+async def test_tcp_websocket_and_tls_share_one_port(scheme: str, tls: TlsConfig) -> None:
+    async with node(0, "127.0.0.1:0", tls=tls) as a, node(1, seeds=(scheme + a.tunnel.bound[0],), tls=tls) as b:
         link, back = await b.linked(a), await a.linked(b)
         assert link.transport == back.transport == (scheme.removesuffix("://") or "tcp")
         assert back.address.startswith("127.0.0.1:")
@@ -307,21 +315,21 @@ async def test_tcp_and_websocket_share_one_port(scheme: str) -> None:
         assert 0 < (link.round_trip.srtt or 0) < 1
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "ws"])
+@pytest.mark.parametrize("scheme", ["tcp", "ws", "wss"])
 async def test_what_tcp_sends_again_is_known_as_the_loss_of_the_link(
-    scheme: str, monkeypatch: pytest.MonkeyPatch
+    scheme: str, tls: TlsConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tunnel.transport.tcp.segments", lambda connection: Segments(sent=500, again=50))
-    async with node(0, "127.0.0.1:0") as a, node(1, seeds=(f"{scheme}://{a.tunnel.bound[0]}",)) as b:
+    async with node(0, "127.0.0.1:0", tls=tls) as a, node(1, seeds=(f"{scheme}://{a.tunnel.bound[0]}",), tls=tls) as b:
         link = await b.linked(a)
         link.port.handle_timeout(link.port.next_timeout())
         assert link.loss == 0.1
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "ws"])
-async def test_a_real_peer_that_leaves_is_noticed_at_once(scheme: str) -> None:
-    async with node(0, "127.0.0.1:0") as a:
-        async with node(1, seeds=(f"{scheme}://{a.tunnel.bound[0]}",)) as b:
+@pytest.mark.parametrize("scheme", ["tcp", "ws", "wss"])
+async def test_a_real_peer_that_leaves_is_noticed_at_once(scheme: str, tls: TlsConfig) -> None:
+    async with node(0, "127.0.0.1:0", tls=tls) as a:
+        async with node(1, seeds=(f"{scheme}://{a.tunnel.bound[0]}",), tls=tls) as b:
             await a.linked(b)
         with trio.fail_after(2):
             await a.recorder.until(lambda: len(a.recorder.story) == 3)
@@ -330,11 +338,11 @@ async def test_a_real_peer_that_leaves_is_noticed_at_once(scheme: str) -> None:
         assert not a.tunnel.links
 
 
-@pytest.mark.parametrize("scheme", ["tcp", "ws"])
-async def test_a_wrong_token_is_told_at_both_ends_with_the_address(scheme: str, log: Log) -> None:
-    async with node(0, "127.0.0.1:0") as a:
+@pytest.mark.parametrize("scheme", ["tcp", "ws", "wss"])
+async def test_a_wrong_token_is_told_at_both_ends_with_the_address(scheme: str, tls: TlsConfig, log: Log) -> None:
+    async with node(0, "127.0.0.1:0", tls=tls) as a:
         address = f"{scheme}://{a.tunnel.bound[0]}"
-        async with node(1, seeds=(address,), token="other token"):
+        async with node(1, seeds=(address,), token="other token", tls=tls):
             failed, refused = await log.until(2)
     assert refused.startswith("refused a link from 127.0.0.1:")
     assert refused.endswith(": token or network name differs")
@@ -351,7 +359,7 @@ async def stranger(a: Node) -> AsyncIterator[RawSocket]:
 @pytest.mark.parametrize(
     ("said", "found"),
     [
-        (b"\x16\x03\x01\x02\x00\x01", "it is neither a node nor a WebSocket"),
+        (b"\x16\x03\x01\x02\x00\x01", "it speaks TLS, and this node has no --tls-cert (MICRO_TLS_CERT)"),
         (b"GEX / HTTP/1.1\r\n\r\n", "it is neither a node nor a WebSocket"),
         (b"\xffmicro\x01\x01", "it is neither a node nor a WebSocket"),
         (b"\xfeother\x01\x01", "the other end is no node's link port"),

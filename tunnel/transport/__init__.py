@@ -1,23 +1,39 @@
-"""What a link travels over: TCP, WebSocket, or the process's own memory. One listening port serves the first two.
+"""What a link travels over: TCP, WebSocket, either of them inside TLS, or the process's own memory. One listening port
+serves all but the last.
 
-    tcp://host:port     ws://host:port/path     mem://name     host:port (TCP)
+    tcp://host:port     ws://host:port/path     wss://host:port/path     mem://name     host:port (TCP)
 
 Dialling and accepting take a nursery that lives as long as the connection: a WebSocket has a task of its own.
 """
 
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import trio
 
 from sdk.connection import Transport
-from sdk.errors import BadRequest
-from sdk.rawsocket import RawSocket
+from sdk.errors import BadRequest, RemoteProtocolError, Unavailable
+from sdk.netaddress import split_address
+from sdk.rawsocket import RawSocket, open_tcp
 from tunnel.handshake import PREFACE
 from tunnel.meter import Segments
 
-from . import memory, tcp, websocket
+from . import tcp, websocket
+from .memory import PROCESS, MemoryNetwork, MemoryStream
+from .tls import CERT, Tls
+from .tlsstream import HANDSHAKE, TlsStream
 
-SCHEMES = ("tcp", "ws", "mem")
+SCHEMES = ("tcp", "ws", "wss", "mem")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """What connections are made with."""
+
+    network: MemoryNetwork = PROCESS
+    """Where `mem://` addresses are."""
+    tls: Tls = field(default_factory=Tls)
+    """Which certificates are shown and believed."""
 
 
 class Acceptable(Transport, Protocol):
@@ -34,16 +50,17 @@ class Connected(NamedTuple):
 
     transport: Transport
     kind: str
-    """One of `SCHEMES`."""
+    """One of `SCHEMES`, or `tls` for what was accepted without a WebSocket inside."""
     address: str
     """The other end: the address that was dialled, or where it came from."""
     first: bytes = b""
     """Bytes that were read to tell the protocol."""
+    socket: RawSocket | None = None
+    """The TCP connection at the bottom; None in memory."""
 
     def segments(self) -> Segments | None:
         """What TCP has sent on it so far; None where there is no TCP, or where the system does not tell."""
-        below = self.transport.socket if isinstance(self.transport, websocket.WebSocketTransport) else self.transport
-        return tcp.segments(below) if isinstance(below, RawSocket) else None
+        return None if self.socket is None else tcp.segments(self.socket)
 
 
 def split_scheme(address: str) -> tuple[str, str]:
@@ -56,28 +73,66 @@ def split_scheme(address: str) -> tuple[str, str]:
     return scheme, rest
 
 
-async def dial(address: str, nursery: trio.Nursery, network: memory.MemoryNetwork) -> Connected:
-    """Connects. Raises `Unavailable` when nobody answers there, `BadRequest` for an address that is none."""
+async def dial(address: str, nursery: trio.Nursery, ways: Ways) -> Connected:
+    """Connects. Raises `Unavailable` or `RemoteProtocolError` naming address and reason when there is nobody to link
+    with, `BadRequest` for an address that is none."""
     scheme, rest = split_scheme(address)
-    transport: Transport
     if scheme == "mem":
-        transport = await network.dial(rest)
-    elif scheme == "ws":
-        transport = await websocket.dial(rest, nursery)
-    else:
-        transport = await tcp.dial(rest)
-    return Connected(transport, scheme, address)
+        return Connected(await ways.network.dial(rest), scheme, address)
+    host = rest.partition("/")[0]
+    socket = await open_tcp(host)
+    transport: Transport = socket
+    if scheme == "ws":
+        transport = await websocket.dial(address, socket, nursery)
+    elif scheme == "wss":
+        secured = await _secure(address, socket, ways.tls, host)
+        transport = await _upgrade(address, secured, nursery)
+    return Connected(transport, scheme, address, socket=socket)
 
 
-async def accept(transport: Acceptable, nursery: trio.Nursery) -> Connected:
+async def _secure(address: str, socket: RawSocket, tls: Tls, host: str) -> TlsStream:
+    """Speaks TLS with whoever the certificate says is that host."""
+    name = split_address(host)[0] or "localhost"
+    stream = TlsStream(socket, tls.dialling, host=name.partition("%")[0])
+    try:
+        await stream.handshake()
+    except BaseException as error:
+        socket.close()
+        if isinstance(error, RemoteProtocolError | Unavailable):
+            raise type(error)(f"cannot connect to {address}: {error}") from None
+        raise
+    return stream
+
+
+async def _upgrade(address: str, stream: TlsStream, nursery: trio.Nursery) -> Transport:
+    try:
+        return await websocket.dial(address, stream, nursery)
+    except Unavailable:
+        # By TLS 1.3 a dialler is through with the handshake before the other end has looked at its certificate.
+        if stream.failure:
+            raise Unavailable(f"cannot connect to {address}: {stream.failure}") from None
+        raise
+
+
+async def accept(transport: Acceptable, nursery: trio.Nursery, ways: Ways) -> Connected:
     """Finds out what the other end speaks, by its first bytes.
 
     Raises `RemoteProtocolError` or `Unavailable` when it is nothing that leads to a link. Closing is the caller's.
     """
-    if isinstance(transport, memory.MemoryStream):
-        return Connected(transport, "mem", transport.peer)
-    first = await tcp.first_bytes(transport)
-    if first[0] == PREFACE[0]:
-        return Connected(transport, "tcp", transport.peer, first)
+    peer = transport.peer
+    if isinstance(transport, MemoryStream):
+        return Connected(transport, "mem", peer)
     assert isinstance(transport, RawSocket)
-    return Connected(await websocket.accept(transport, first, nursery), "ws", transport.peer)
+    first = await tcp.first_bytes(transport)
+    stream: RawSocket | TlsStream = transport
+    plain, upgraded = "tcp", "ws"
+    if first[:1] == HANDSHAKE:
+        if ways.tls.accepting is None:
+            raise RemoteProtocolError(f"it speaks TLS, and this node has no {CERT}")
+        stream = TlsStream(transport, ways.tls.accepting, first=first)
+        await stream.handshake()
+        first = await tcp.first_bytes(stream)
+        plain, upgraded = "tls", "wss"
+    if first[:1] == PREFACE[:1]:
+        return Connected(stream, plain, peer, first, transport)
+    return Connected(await websocket.accept(stream, first, nursery), upgraded, peer, socket=transport)

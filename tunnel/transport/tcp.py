@@ -11,6 +11,8 @@ from sdk.rawsocket import RawSocket, open_tcp
 from tunnel.handshake import PREFACE
 from tunnel.meter import Segments
 
+from .tlsstream import HANDSHAKE
+
 _UPGRADE: Final = b"GET "
 
 # Of struct tcp_info in linux/tcp.h: tcpi_total_retrans, and tcpi_data_segs_out, which kernels before 4.6 lack.
@@ -38,9 +40,9 @@ def segments(connection: RawSocket) -> Segments | None:
 
 
 async def first_bytes(connection: Transport) -> bytes:
-    """The first bytes of whoever connected, as many as it takes to tell a node from a WebSocket.
+    """The first bytes of whoever connected, as many as it takes to tell a node, TLS and a WebSocket from each other.
 
-    Raises `RemoteProtocolError` or `Unavailable` when it is neither.
+    Raises `RemoteProtocolError` or `Unavailable` when it is none of them.
     """
     first = b""
     while not first.startswith(_UPGRADE):
@@ -48,7 +50,7 @@ async def first_bytes(connection: Transport) -> bytes:
         first += data
         if not data:
             raise Unavailable("it closed the connection before it said anything" if not first else _stranger(first))
-        if first[0] == PREFACE[0]:
+        if first[:1] in (PREFACE[:1], HANDSHAKE):
             break
         if not _UPGRADE.startswith(first[: len(_UPGRADE)]):
             raise RemoteProtocolError(_stranger(first))

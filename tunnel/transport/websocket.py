@@ -13,7 +13,9 @@ import trio_websocket
 from wsproto.utilities import LocalProtocolError as WebSocketMisuse
 
 from sdk.errors import RemoteProtocolError, Unavailable
-from sdk.rawsocket import RawSocket, open_tcp
+from sdk.rawsocket import RawSocket
+
+from .tlsstream import TlsStream
 
 logger = logging.getLogger(__name__)
 
@@ -36,10 +38,14 @@ _OPTIONS: Final[dict[str, Any]] = {
 _NORMAL = (1000, 1001)
 
 
+Below = RawSocket | TlsStream
+"""What a WebSocket runs over."""
+
+
 class WebSocketTransport:
     """A stream of bytes in the binary messages of a WebSocket."""
 
-    def __init__(self, connection: trio_websocket.WebSocketConnection, socket: RawSocket) -> None:
+    def __init__(self, connection: trio_websocket.WebSocketConnection, socket: Below) -> None:
         self.socket = socket
         """What the WebSocket runs over."""
         self._connection = connection
@@ -88,7 +94,7 @@ class WebSocketTransport:
 class _Replay(trio.abc.Stream):
     """A socket of which some bytes were read already."""
 
-    def __init__(self, first: bytes, socket: RawSocket) -> None:
+    def __init__(self, first: bytes, socket: Below) -> None:
         self._first = first
         self._socket = socket
 
@@ -113,7 +119,7 @@ class _Opening:
     opening handshake is through, the library waits for ever. Here it only ends the wait.
     """
 
-    def __init__(self, nursery: trio.Nursery, socket: RawSocket) -> None:
+    def __init__(self, nursery: trio.Nursery, socket: Below) -> None:
         self._nursery = nursery
         self._socket = socket
         self.scope = trio.CancelScope()
@@ -147,10 +153,9 @@ class _Opening:
             waiting.cancel()
 
 
-async def dial(address: str, nursery: trio.Nursery) -> WebSocketTransport:
-    """Connects to `host:port/path` and upgrades; raises `Unavailable` naming the reason."""
-    host, _, path = address.partition("/")
-    socket = await open_tcp(host)
+async def dial(url: str, socket: Below, nursery: trio.Nursery) -> WebSocketTransport:
+    """Upgrades a connection to the host of `ws://host:port/path`; raises `Unavailable` naming the reason."""
+    host, _, path = url.partition("://")[2].partition("/")
     opening = _Opening(nursery, socket)
     try:
         with opening.scope:
@@ -161,10 +166,10 @@ async def dial(address: str, nursery: trio.Nursery) -> WebSocketTransport:
     except BaseException:
         socket.close()
         raise
-    raise Unavailable(f"cannot connect to ws://{address}: {opening.reason}")
+    raise Unavailable(f"cannot connect to {url}: {opening.reason}")
 
 
-async def accept(socket: RawSocket, first: bytes, nursery: trio.Nursery) -> WebSocketTransport:
+async def accept(socket: Below, first: bytes, nursery: trio.Nursery) -> WebSocketTransport:
     """Takes the upgrade request of which `first` was read already; raises `Unavailable` when it comes to nothing."""
     opening = _Opening(nursery, socket)
     with opening.scope:

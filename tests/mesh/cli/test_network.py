@@ -18,6 +18,8 @@ from mesh.cli.network import network
 from mesh.config import NodeConfig
 from tests.mesh.cli.conftest import NODE, Place
 from tests.processes import run, start, start_only
+from tests.tunnel.transport.certificates import files
+from tunnel.transport.tls import TlsConfig
 
 SLOW = """
 import trio
@@ -55,7 +57,9 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
     for name in ("address", "advertise", "token_file", "network", "resolver", "name", "advertise_strategy", "gateway"):
         assert flags[name].default == config[name]
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
-    assert set(flags) - {"web_address"} == set(config) - {"registry", "registry_address"}
+    files = {f"tls_{field.name}": getattr(TlsConfig(), field.name) for field in fields(TlsConfig)}
+    assert {name: flags[name].default for name in files} == files
+    assert set(flags) - {"web_address", *files} == set(config) - {"registry", "registry_address", "tls"}
 
 
 def test_every_flag_of_the_node_has_its_variable() -> None:
@@ -68,6 +72,9 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "network": "MICRO_NETWORK",
         "resolver": "MICRO_NETWORK_RESOLVER",
         "proxy_address": "MICRO_PROXY_ADDRESS",
+        "tls_ca": "MICRO_TLS_CA",
+        "tls_cert": "MICRO_TLS_CERT",
+        "tls_key": "MICRO_TLS_KEY",
         "web_address": "MICRO_WEB_ADDRESS",
         "name": "MICRO_NETWORK_NAME",
         "advertise_strategy": "MICRO_NETWORK_ADVERTISE_STRATEGY",
@@ -251,6 +258,35 @@ def test_the_routing_flags_reach_the_node_from_the_command_line_and_from_the_env
         assert (config.advertise_strategy, config.gateway) == ("local", "edge")
         assert (config.exports, config.imports) == (("public.*", "!public.x", "y"), ("z",))
         assert config.link_prices == (("far", 5), ("10.0.0.1:8085", 6), ("*", 7))
+
+
+def test_nodes_link_inside_tls_by_the_files_of_flags_and_environment(tmp_path: Path, env: dict[str, str]) -> None:
+    tls = files(tmp_path, ca="trusted")
+    variables = {"MICRO_TLS_CA": tls.ca, "MICRO_TLS_CERT": tls.cert, "MICRO_TLS_KEY": tls.key}
+    other = {**env, **variables, "MICRO_REGISTRY_ADDRESS": str(tmp_path / "other.db")}
+    with (
+        start(*NODE, "--tls-ca", tls.ca, "--tls_cert", tls.cert, "--tls-key", tls.key, env=env) as node,
+        start(*NODE, "--nodes", f"wss://{node.address('link')}/link", env=other) as second,
+    ):
+        for _ in range(100):  # each look is a process of its own
+            asked = run("micro", "network", "connections", "--output", "json", env=other)
+            if connections := json.loads(asked.stdout)["connections"]:
+                break
+        assert connections[0]["node"] == node.address("id")
+        assert connections[0]["transport"] == "wss"
+        assert second.stop()[0] == 0
+
+
+def test_a_file_that_cannot_be_used_ends_the_start_with_the_name_of_its_flag(
+    tmp_path: Path, env: dict[str, str]
+) -> None:
+    done = run(*NODE, "--tls-cert", str(tmp_path / "none.pem"), env=env)
+    assert done.status == 2
+    assert "--tls-cert (MICRO_TLS_CERT)" in done.stderr
+    assert "ready" not in done.stderr
+    done = run(*NODE, env=env | {"MICRO_TLS_KEY": "node.key"})
+    assert done.status == 2
+    assert "--tls-key (MICRO_TLS_KEY)" in done.stderr
 
 
 def test_the_default_token_does_for_no_public_address(env: dict[str, str]) -> None:

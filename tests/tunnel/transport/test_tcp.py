@@ -25,15 +25,15 @@ async def test_nobody_there_is_said_with_the_address() -> None:
         await tcp.dial(address)
 
 
-@pytest.mark.parametrize("said", [PREFACE, PREFACE + b"more", b"GET ", b"GET / HTTP/1.1"])
+@pytest.mark.parametrize("said", [PREFACE, PREFACE + b"more", b"\x16\x03\x01", b"GET ", b"GET / HTTP/1.1"])
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-async def test_nodes_and_websockets_are_told_apart_by_their_first_bytes(said: bytes, chunk: int) -> None:
+async def test_nodes_tls_and_websockets_are_told_apart_by_their_first_bytes(said: bytes, chunk: int) -> None:
     here, there = memory_pair("a")
     for start in range(0, len(said), chunk):
         await here.send_all(said[start : start + chunk])
     first = await tcp.first_bytes(there)
     assert said.startswith(first)
-    assert first.startswith((PREFACE[:1], b"GET "))
+    assert first.startswith((PREFACE[:1], b"\x16", b"GET "))
     await here.aclose()
     rest = b""
     while data := await there.receive_some():
@@ -41,7 +41,7 @@ async def test_nodes_and_websockets_are_told_apart_by_their_first_bytes(said: by
     assert first + rest == said  # nothing is lost
 
 
-@pytest.mark.parametrize("said", [b"\x16\x03\x01", b"GEt ", b"PRI * HTTP/2.0", b"\xffmicro", b"G" * 1000])
+@pytest.mark.parametrize("said", [b"\x15\x03\x01", b"GEt ", b"PRI * HTTP/2.0", b"\xffmicro", b"G" * 1000])
 async def test_all_else_is_a_stranger(said: bytes) -> None:
     here, there = memory_pair("a")
     await here.send_all(said)

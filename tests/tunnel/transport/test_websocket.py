@@ -33,7 +33,7 @@ async def pair() -> AsyncIterator[tuple[WebSocketTransport, WebSocketTransport]]
     async with accepting() as (address, listener), trio.open_nursery() as nursery:
 
         async def dial() -> None:
-            ends["dialler"] = await websocket.dial(address, nursery)
+            ends["dialler"] = await websocket.dial(f"ws://{address}/", await tcp.dial(address), nursery)
 
         async with trio.open_nursery() as opening:
             opening.start_soon(dial)
@@ -94,7 +94,7 @@ async def test_a_connection_that_breaks_is_no_end() -> None:
 async def test_closing_takes_no_longer_than_half_a_second_when_the_peer_is_deaf() -> None:
     async with accepting() as (address, listener), trio.open_nursery() as nursery:
         nursery.start_soon(deaf_server, listener)
-        dialler = await websocket.dial(address, nursery)
+        dialler = await websocket.dial(f"ws://{address}/", await tcp.dial(address), nursery)
         began = trio.current_time()
         with trio.fail_after(5):
             await dialler.aclose()
@@ -157,7 +157,7 @@ async def test_a_server_that_does_not_upgrade_is_told_by_what_it_said(answer: by
     async with accepting() as (address, listener), trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         with trio.fail_after(5), pytest.raises(Unavailable, match=found):
-            await websocket.dial(f"{address}/path", nursery)
+            await websocket.dial(f"ws://{address}/path", await tcp.dial(address), nursery)
         nursery.cancel_scope.cancel()
 
 
