@@ -7,11 +7,9 @@ Everything runs in one nursery. A node ends by being cancelled; `drain` before t
 """
 
 import logging
-import secrets
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -35,13 +33,14 @@ from sdk.server import Server
 from sdk.timers import Timers
 from sdk.types import Instance, Service
 from sdk.wire.mux import Mux
-from tunnel.identity import NodeKey, format_id, node_id, verify
+from tunnel.identity import format_id, node_id, verify
 from tunnel.transport.memory import PROCESS, MemoryNetwork
 from tunnel.tunnel import Tunnel, TunnelConfig
 
 from .addresses import local_address, told_addresses
 from .admin import Admin
 from .config import NodeConfig
+from .datadir import Identity, new_identity
 from .local import LocalServices
 from .neighbours import Neighbours
 from .observe import LoopLag
@@ -87,18 +86,22 @@ class Node:
         self,
         config: NodeConfig,
         *,
+        identity: Identity | None = None,
         registry: Registry | None = None,
         memory: MemoryNetwork = PROCESS,
         random: Random | None = None,
         instances: Callable[[Sink, trio.Nursery], Instances] = TcpDialer,
     ) -> None:
-        """`registry` takes the place of the one in the configuration, `memory` is where `mem://` addresses are,
-        `random` decides jitter and balancing, and `instances` makes what connects to instances."""
+        """`identity` is who the node is, a new one by default; `registry` takes the place of the one in the
+        configuration, `memory` is where `mem://` addresses are, `random` decides jitter and balancing, and `instances`
+        makes what connects to instances."""
         self._config = config
         self._registry = registry or open_registry(config.registry, config.registry_address)
         self._memory = memory
         self._random = random or Random()
-        self._key = NodeKey(secrets.token_bytes(32))
+        identity = identity or new_identity()
+        self._key = identity.key
+        self._epoch = identity.epoch
         self._name = config.name or format_id(self._key.id)
         self._timers = Timers()
         self._policy = config.policy
@@ -129,7 +132,7 @@ class Node:
 
     @property
     def id(self) -> str:
-        """The node's id as text; new with each `Node`."""
+        """The node's id as text; without an identity that was kept, new with each `Node`."""
         return format_id(self._key.id)
 
     async def run(self, *, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
@@ -179,13 +182,12 @@ class Node:
     async def _start(self, registry: Registry, nursery: trio.Nursery, listeners: list[trio.SocketListener]) -> Ready:
         """Starts every part, from the links to the record by which others find them."""
         config = self._config
-        epoch = int(datetime.now(UTC).timestamp() * 1000)
-        tunnel = self._tunnel(epoch)
+        tunnel = self._tunnel()
         bound: tuple[str, ...] = await nursery.start(tunnel.run)
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
         refuse_public(config.tokens, bound)
         self._reload = Reload(config, tunnel)
-        gossip = self._gossip(epoch, bound)
+        gossip = self._gossip(bound)
         table = RoutingTable(gossip=gossip, format_id=format_id, policy=self._policy)
         steps = Steps(table)
         self._neighbours.attach(gossip, steps)
@@ -238,7 +240,7 @@ class Node:
         await nursery.start(self._presence.run)
         return Ready(id=self.id, link=bound, proxy=proxy)
 
-    def _tunnel(self, epoch: int) -> Tunnel:
+    def _tunnel(self) -> Tunnel:
         config = self._config
         return Tunnel(
             TunnelConfig(
@@ -251,7 +253,7 @@ class Node:
                 tls=config.tls,
             ),
             self._key,
-            epoch,
+            self._epoch,
             self._switch,
             self._neighbours,
             self._timers,
@@ -259,7 +261,7 @@ class Node:
             network=self._memory,
         )
 
-    def _gossip(self, epoch: int, bound: tuple[str, ...]) -> Gossip:
+    def _gossip(self, bound: tuple[str, ...]) -> Gossip:
         config = self._config
         return Gossip(
             me=self._key.id,
@@ -267,7 +269,7 @@ class Node:
             name=config.name,
             network=config.network,
             addresses=(config.advertise,) if config.advertise else told_addresses(bound),
-            epoch=epoch,
+            epoch=self._epoch,
             sign=self._key.sign,
             verify=verify,
             node_id=node_id,

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from itertools import chain
 from typing import Any
 
@@ -56,6 +57,11 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 )  # fmt: skip
 @_flag("--tls-key", "MICRO_TLS_KEY", "Its private key.", default="")
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
+@_flag(
+    "--data-dir", "MICRO_DATA_DIR", "Where the node keeps its key, and so its id, from one start to the next; without "
+    "it each start makes a new one.",
+    metavar="PATH", default="",
+)  # fmt: skip
 @_flag("--name", "MICRO_NETWORK_NAME", "What people call this node.", default="")
 @_flag(
     "--advertise-strategy", "MICRO_NETWORK_ADVERTISE_STRATEGY", "What other nodes are told: all (best does the same at "
@@ -84,18 +90,19 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     keep_as="link_prices", metavar="NODE=PRICE",
 )  # fmt: skip
 @click.pass_context
-def network(context: click.Context, /, nodes: str, web_address: str, **flags: Any) -> None:
+def network(context: click.Context, /, nodes: str, web_address: str, data_dir: str, **flags: Any) -> None:
     """Run a node of the network, or ask one that runs.
 
     The node links to the others it is told of, learns what they offer, tells them what the local registry holds, and
     carries the calls of programs here to wherever the service runs: MICRO_PROXY=go.micro.network is all they need.
     """
     if context.invoked_subcommand is None:
-        _run_node(flags, nodes)
+        _run_node(flags, nodes, data_dir)
 
 
-def _run_node(flags: dict[str, Any], nodes: str) -> None:
+def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
     from mesh.config import NodeConfig
+    from mesh.datadir import kept_identity
     from mesh.node import Node
     from tunnel.transport.tls import TlsConfig
 
@@ -116,8 +123,10 @@ def _run_node(flags: dict[str, Any], nodes: str) -> None:
         tls=TlsConfig(**{file: values.pop(f"tls_{file}") for file in ("ca", "cert", "key")}),
         **values,
     )
-    node = Node(config)
-    run_until_signal(node, lambda ready: _ready_line(config.name, ready), hangup=node.reload)
+    with ExitStack() as stack:
+        identity = stack.enter_context(kept_identity(data_dir)) if data_dir else None
+        node = Node(config, identity=identity)
+        run_until_signal(node, lambda ready: _ready_line(config.name, ready), hangup=node.reload)
 
 
 def _price(text: str) -> tuple[str, int]:

@@ -208,7 +208,7 @@ async def test_of_two_nodes_with_one_key_the_older_gives_way_and_serves_its_own_
         await middle.start()
         await far.start(nodes=("mem://middle",))
         key = NodeKey(b"k" * 32)
-        monkeypatch.setattr("mesh.node.NodeKey", lambda seed: key)
+        monkeypatch.setattr("mesh.datadir.NodeKey", lambda seed: key)
         await older.start(nodes=("mem://middle",))
         started = datetime.now(UTC)
         while datetime.now(UTC) - started < timedelta(milliseconds=2):

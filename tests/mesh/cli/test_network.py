@@ -59,7 +59,7 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
     files = {f"tls_{field.name}": getattr(TlsConfig(), field.name) for field in fields(TlsConfig)}
     assert {name: flags[name].default for name in files} == files
-    assert set(flags) - {"web_address", *files} == set(config) - {"registry", "registry_address", "tls"}
+    assert set(flags) - {"web_address", "data_dir", *files} == set(config) - {"registry", "registry_address", "tls"}
 
 
 def test_every_flag_of_the_node_has_its_variable() -> None:
@@ -76,6 +76,7 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "tls_cert": "MICRO_TLS_CERT",
         "tls_key": "MICRO_TLS_KEY",
         "web_address": "MICRO_WEB_ADDRESS",
+        "data_dir": "MICRO_DATA_DIR",
         "name": "MICRO_NETWORK_NAME",
         "advertise_strategy": "MICRO_NETWORK_ADVERTISE_STRATEGY",
         "exports": "MICRO_NETWORK_EXPORT",
@@ -236,7 +237,7 @@ def test_the_routing_flags_reach_the_node_from_the_command_line_and_from_the_env
 ) -> None:
     configs: list[NodeConfig] = []
 
-    def node(config: NodeConfig) -> SimpleNamespace:
+    def node(config: NodeConfig, **_: object) -> SimpleNamespace:
         configs.append(config)
         return SimpleNamespace(reload=None)
 
@@ -418,3 +419,18 @@ def test_token_and_token_file_exclude_each_other(env: dict[str, str], tmp_path: 
     assert done.status == 2
     assert "both --token (MICRO_NETWORK_TOKEN) and --token-file (MICRO_NETWORK_TOKEN_FILE) are given" in done.stderr
     assert TOKEN not in done.stderr
+
+
+def test_a_node_with_a_data_directory_keeps_its_id_and_shares_it_with_nobody(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    env["MICRO_DATA_DIR"] = str(tmp_path / "data")
+    ids = set()
+    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
+        with start(*NODE, env=env) as node:
+            ids.add(node.address("id"))
+            second = run(*NODE, env=env)
+            assert second.status == 1
+            assert "--data-dir (MICRO_DATA_DIR): another node uses" in second.stderr
+            node.stop(number)
+    assert len(ids) == 1
