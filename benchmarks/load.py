@@ -3,8 +3,8 @@
     python -m benchmarks.load        # the sink: prints `ready bulk=PORT echo=PORT`, serves until it is killed
 
 Its bulk port reads a count of 8 bytes (big-endian) and that many bytes, throws them away and answers one byte: the
-sender knows when the last byte was there, also through tunnels that do not pass on half-closed streams. Its echo port
-sends back what comes.
+sender knows when the last byte was there, also through tunnels that do not pass on half-closed streams. After the count
+STOPPED it reads nothing more. Its echo port sends back what comes.
 """
 
 import contextlib
@@ -27,6 +27,12 @@ MESSAGE = 128
 
 COUNT = struct.Struct(">Q")
 """The head of a bulk stream: how many bytes come."""
+
+STOPPED = (1 << 64) - 1
+"""The count of a stream whose consumer stops at once."""
+
+STILL = 0.5
+"""Seconds in which nothing is taken of a stream that stands still."""
 
 BUNCH = 64
 """Idle streams that are opened at once."""
@@ -128,8 +134,8 @@ def connections(port: int, at_once: int, seconds: float, most: int) -> tuple[int
         began = time.perf_counter()
         try:
             while True:
-                running = started < most and time.perf_counter() - began < seconds
-                while running and len(open_now) < at_once:
+                more = most if time.perf_counter() - began < seconds else 0
+                while started < more and len(open_now) < at_once:
                     sock = begin_connection(port)
                     open_now[sock.fileno()] = sock
                     epoll.register(sock.fileno(), select.EPOLLOUT)
@@ -163,6 +169,24 @@ def idle(port: int, count: int) -> Iterator[None]:
                             epoll.unregister(number)
                             del by_number[number]
         yield
+
+
+@contextlib.contextmanager
+def stopped(port: int) -> Iterator[int]:
+    """A bulk stream whose consumer has stopped, filled until nothing more goes in; gives how many bytes went in.
+
+    It is reset when the block ends: an orderly end would wait behind bytes that nobody reads.
+    """
+    data = memoryview(os.urandom(CHUNK))
+    taken = 0
+    with socket.create_connection(("127.0.0.1", port)) as sock, select.epoll() as epoll:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.setblocking(False)
+        sock.send(COUNT.pack(STOPPED))
+        epoll.register(sock.fileno(), select.EPOLLOUT)
+        while epoll.poll(STILL):
+            taken += sock.send(data)
+        yield taken
 
 
 def begin_connection(port: int) -> socket.socket:
@@ -239,6 +263,8 @@ def serve() -> None:
                     head += more
                     if len(head) == COUNT.size:
                         sinking[number] = sock, COUNT.unpack(head)[0]
+                        if sinking[number][1] == STOPPED:
+                            epoll.modify(number, select.EPOLLERR)  # it is read next when it is reset
                         continue
                     if more:
                         heads[number] = sock, head
