@@ -21,11 +21,10 @@ from sdk.server import Server
 from tunnel.identity import NodeId, format_id, parse_id_untrusted
 from tunnel.tunnel import Tunnel
 
-from .config import NodeConfig, check_address
+from .config import NODE_SERVICE, NodeConfig, check_address
 from .local import LocalServices
 from .observe import LoopLag
 from .records import Record, connection_record, link_record, node_record, query_of, record_of, route_record
-from .seeds import NODE_SERVICE
 from .watching import Reply, Watching
 from .why import explain, goes_to_gateway
 

@@ -12,9 +12,10 @@ from typing import Final
 from router.policy import Policy, Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private, split_address
-from tunnel.identity import DEFAULT_TOKEN
+from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN
 from tunnel.transport.tls import TlsConfig
 
+from .point_to_point import TUNNEL_SERVICE, PointToPoint
 from .tokens import read_tokens
 
 RESOLVERS: Final = ("registry", "static")
@@ -26,6 +27,11 @@ MAX_NAME: Final = 255
 MAX_PRICE: Final = 10_000
 """Highest price of a link: more than a hundred times what the worst delay and loss cost together."""
 
+TOKEN_FLAGS: Final = ("token", "token-file")
+
+NODE_SERVICE: Final = "go.micro.network"
+"""The name nodes of a network register under."""
+
 EVERY_LINK: Final = "*"
 """Stands for every link that has no price of its own."""
 
@@ -33,10 +39,10 @@ EVERY_LINK: Final = "*"
 class PublicAddress(BadRequest):
     """The token that everybody knows, on an address that everybody can reach."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, command: str = "NETWORK") -> None:
         super().__init__(
-            f"--address (MICRO_NETWORK_ADDRESS) {address} can be reached from anywhere, and the default token lets "
-            "anybody in: set MICRO_NETWORK_TOKEN (--token) to a secret that your nodes share"
+            f"--address (MICRO_{command}_ADDRESS) {address} can be reached from anywhere, and the default token lets "
+            f"anybody in: set MICRO_{command}_TOKEN (--token) to a secret that your nodes share"
         )
 
 
@@ -82,6 +88,8 @@ class NodeConfig:
     link_prices: tuple[tuple[str, int], ...] = ()
     """What a link costs beside its delay and loss, from 0 to 10,000, by the peer's id, its name, the address it was
     dialled at, or `*` for every other; the first of these that has a price counts. One is the price of a hop."""
+    point_to_point: PointToPoint | None = None
+    """What makes it an end of a tunnel; None for a node of a network."""
     registry: str = ""
     """Kind of the local registry; empty for the built-in default."""
     registry_address: str = ""
@@ -102,29 +110,32 @@ class NodeConfig:
                 raise BadRequest(f"{what} is longer than {MAX_NAME} characters or not printable")
         if not self.network:
             raise BadRequest("--network (MICRO_NETWORK) is empty")
-        host = check_address(self.address, "--address (MICRO_NETWORK_ADDRESS)", bind=True)
+        host = ""
+        if self.address or self.point_to_point is None:
+            host = check_address(self.address, f"--address (MICRO_{self.command}_ADDRESS)", bind=True)
         if self.advertise:
             check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
         for node in self.nodes:
-            check_address(node, "--nodes (MICRO_NETWORK_NODES)")
+            check_address(node, self.flag_of_nodes)
         if "://" in self.proxy_address:
             raise BadRequest(f"--proxy-address (MICRO_PROXY_ADDRESS) is {self.proxy_address!r}; it is host:port")
         check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
         if self.default_token and is_public(host):
-            raise PublicAddress(self.address)
+            raise PublicAddress(self.address, self.command)
         self._check_routing()
 
     def _find_tokens(self) -> tuple[str, ...]:
+        token, file = (f"--{name} (MICRO_{self.command}_{name.replace('-', '_').upper()})" for name in TOKEN_FLAGS)
         if self.token == "":
-            raise BadRequest("--token (MICRO_NETWORK_TOKEN) is empty: without it anybody could join")
+            raise BadRequest(f"{token} is empty: without it anybody could join")
         if not self.token_file:
-            return (self.token or DEFAULT_TOKEN,)
+            return (self.token or (DEFAULT_TOKEN if self.point_to_point is None else TUNNEL_TOKEN),)
         if self.token is not None:
             raise BadRequest(
-                "both --token (MICRO_NETWORK_TOKEN) and --token-file (MICRO_NETWORK_TOKEN_FILE) are given: the file "
-                "holds every token that is accepted, so leave one of them out"
+                f"both {token} and {file} are given: the file holds every token that is accepted, so leave one of them "
+                "out"
             )
-        return read_tokens(self.token_file)
+        return read_tokens(self.token_file, file)
 
     def _check_routing(self) -> None:
         if self.advertise_strategy not in list(Strategy):
@@ -154,8 +165,24 @@ class NodeConfig:
 
     @property
     def default_token(self) -> bool:
-        """Whether one of the tokens is the one that everybody knows."""
-        return DEFAULT_TOKEN in self.tokens
+        """Whether one of the tokens is one that everybody knows."""
+        return not PUBLISHED.isdisjoint(self.tokens)
+
+    @property
+    def command(self) -> str:
+        """The command that this is the configuration of, as its variables have it."""
+        return "NETWORK" if self.point_to_point is None else "TUNNEL"
+
+    @property
+    def flag_of_nodes(self) -> str:
+        """The flag that names the nodes to dial."""
+        tunnel = self.point_to_point is not None
+        return "--server (MICRO_TUNNEL_SERVER)" if tunnel else "--nodes (MICRO_NETWORK_NODES)"
+
+    @property
+    def service(self) -> str:
+        """The name under which the node registers."""
+        return NODE_SERVICE if self.point_to_point is None else TUNNEL_SERVICE
 
 
 def is_public(host: str) -> bool:

@@ -9,7 +9,7 @@ Everything runs in one nursery. A node ends by being cancelled; `drain` before t
 import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Protocol
@@ -22,6 +22,7 @@ from proxy.egress import Dialer, Egress
 from proxy.ingress import Ingress
 from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
+from proxy.mapped import MappedPort
 from proxy.switch import Switch
 from router.gossip import Gossip
 from router.table import RoutingTable
@@ -39,15 +40,16 @@ from tunnel.tunnel import Tunnel, TunnelConfig
 
 from .addresses import local_address, told_addresses
 from .admin import Admin
-from .config import NodeConfig
+from .config import NODE_SERVICE, NodeConfig
 from .datadir import Identity, new_identity
 from .local import LocalServices
 from .neighbours import Neighbours
 from .observe import LoopLag
+from .point_to_point import PointToPoint, with_exposed
 from .presence import Presence
 from .reload import Reload, refuse_public, warn_of_default
 from .router_service import ROUTER_SERVICE, RouterService
-from .seeds import NODE_SERVICE, Seeds
+from .seeds import Seeds
 from .steps import Steps
 from .watching import Watching
 
@@ -70,6 +72,8 @@ class Ready:
     """Addresses its link port is bound to."""
     proxy: tuple[str, ...]
     """Addresses its proxy port is bound to."""
+    forwards: tuple[str, ...] = ()
+    """Local ports and the services they lead to, as `address=service`."""
 
 
 class Instances(Dialer, Protocol):
@@ -105,6 +109,7 @@ class Node:
         self._name = config.name or format_id(self._key.id)
         self._timers = Timers()
         self._policy = config.policy
+        self._point_to_point = config.point_to_point or PointToPoint()
         self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
         self._listener = ProxyListener(self._switch, self._timers)
@@ -142,16 +147,20 @@ class Node:
         for one that must not be, `Unavailable` when the registry cannot be opened.
         """
         config = self._config
-        warn_of_default(config.tokens)
+        warn_of_default(config.tokens, config.command)
         async with AsyncExitStack() as stack:
             registry = await stack.enter_async_context(self._registry)
-            listeners = await listen_tcp(config.proxy_address)
-            for listener in listeners:
-                stack.push_async_callback(listener.aclose)
+            listeners = await self._listen(stack, config.proxy_address)
+            mapped = [
+                (forward, await self._listen(stack, forward.address)) for forward in self._point_to_point.forwards
+            ]
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(self._timers.run)
             nursery.start_soon(self._lag.run)
             ready = await self._start(registry, nursery, listeners)
+            for forward, ports in mapped:
+                nursery.start_soon(MappedPort(self._switch, forward.service).serve, ports)
+                ready = replace(ready, forwards=(*ready.forwards, f"{bound_address(ports[0])}={forward.service}"))
             try:
                 task_status.started(ready)
                 await trio.sleep_forever()
@@ -162,6 +171,12 @@ class Node:
     async def reload(self) -> int:
         """Reads the token file again, once the node has started; see `Reload`."""
         return await self._reload()
+
+    async def _listen(self, stack: AsyncExitStack, address: str) -> list[trio.SocketListener]:
+        listeners = await listen_tcp(address)
+        for listener in listeners:
+            stack.push_async_callback(listener.aclose)
+        return listeners
 
     async def drain(self) -> None:
         """Takes no new calls of programs, offers nothing any more, and returns when the open calls are done.
@@ -185,7 +200,7 @@ class Node:
         tunnel = self._tunnel()
         bound: tuple[str, ...] = await nursery.start(tunnel.run)
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
-        refuse_public(config.tokens, bound)
+        refuse_public(config.tokens, bound, config.command)
         self._reload = Reload(config, tunnel)
         gossip = self._gossip(bound)
         table = RoutingTable(gossip=gossip, format_id=format_id, policy=self._policy)
@@ -196,7 +211,7 @@ class Node:
         dialer = self._instances(self._switch, nursery)
         own = self._choose_by(table, dialer)
 
-        link = config.advertise or local_address(bound)
+        link = config.advertise or (local_address(bound) if bound else "")
         seeds = Seeds(
             named=config.nodes,
             network=config.network,
@@ -207,7 +222,8 @@ class Node:
         )
         seeds.start()
 
-        def changed(services: tuple[Service, ...]) -> None:
+        def changed(registered: tuple[Service, ...]) -> None:
+            services = with_exposed(registered, self._point_to_point.exposes)
             table.set_local(services, trio.current_time())
             dialer.keep_only({instance.address for service in services for instance in service.instances})
             if config.resolver == "registry":
@@ -231,7 +247,7 @@ class Node:
             own=own,
             load=self._balancer.load,
         )
-        own[NODE_SERVICE] = self._inside(admin.server, nursery)
+        own[NODE_SERVICE] = own[config.service] = self._inside(admin.server, nursery)
         routes = RouterService(table, network=config.network, router=self.id, writable=False)
         own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
         self._watching = (admin.watching, routes.watching)
@@ -244,7 +260,7 @@ class Node:
         config = self._config
         return Tunnel(
             TunnelConfig(
-                listen=(config.address,),
+                listen=(config.address,) if config.address else (),
                 tokens=config.tokens,
                 network=config.network,
                 name=config.name,
@@ -290,6 +306,8 @@ class Node:
             egress=egress,
             balancer=balancer,
             gateway=self._config.gateway,
+            elsewhere=self._config.point_to_point is not None,
+            pin=self._point_to_point.pin,
         )
         switch.egress, switch.ingress = egress, ingress
         self._timers.watch(switch)
@@ -309,10 +327,10 @@ class Node:
             "native": "1",
             "network": self._config.network,
             "id": self.id,
-            "link": link,
+            **({"link": link} if link else {}),
         }
-        instance = Instance(id=f"{NODE_SERVICE}-{self.id}", address=local_address(proxy), metadata=metadata)
-        return Service(name=NODE_SERVICE, endpoints=server.endpoints, instances=(instance,))
+        instance = Instance(id=f"{self._config.service}-{self.id}", address=local_address(proxy), metadata=metadata)
+        return Service(name=self._config.service, endpoints=server.endpoints, instances=(instance,))
 
     async def _withdraw(self) -> None:
         """Takes the node's record out of the registry, once."""

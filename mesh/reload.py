@@ -7,7 +7,7 @@ import trio
 
 from sdk.errors import BadRequest, MicroError
 from sdk.netaddress import split_address
-from tunnel.identity import DEFAULT_TOKEN
+from tunnel.identity import PUBLISHED
 from tunnel.tunnel import Tunnel
 
 from .config import NodeConfig, PublicAddress, is_public
@@ -43,28 +43,30 @@ class Reload:
         path = self._config.token_file
         if not path:
             raise BadRequest(
-                "there is nothing to reload: this node was started without --token-file (MICRO_NETWORK_TOKEN_FILE)"
+                "there is nothing to reload: this node was started without --token-file "
+                f"(MICRO_{self._config.command}_TOKEN_FILE)"
             )
         tokens = await trio.to_thread.run_sync(read_tokens, path, abandon_on_cancel=True)
-        refuse_public(tokens, self._tunnel.bound)
-        warn_of_default(tokens)
-        await self._tunnel.set_tokens(tokens, private_only=DEFAULT_TOKEN in tokens)
+        refuse_public(tokens, self._tunnel.bound, self._config.command)
+        warn_of_default(tokens, self._config.command)
+        await self._tunnel.set_tokens(tokens, private_only=not PUBLISHED.isdisjoint(tokens))
         return tokens
 
 
-def refuse_public(tokens: Iterable[str], bound: Iterable[str]) -> None:
+def refuse_public(tokens: Iterable[str], bound: Iterable[str], command: str = "NETWORK") -> None:
     """Raises `PublicAddress` where the default token would let anybody in. A name may turn out to be a public address
     only when it is bound."""
-    if DEFAULT_TOKEN in tokens:
+    if not PUBLISHED.isdisjoint(tokens):
         for address in bound:
             if "://" not in address and is_public(split_address(address)[0]):
-                raise PublicAddress(address)
+                raise PublicAddress(address, command)
 
 
-def warn_of_default(tokens: Iterable[str]) -> None:
+def warn_of_default(tokens: Iterable[str], command: str = "NETWORK") -> None:
     """Says in the log what the default token means."""
-    if DEFAULT_TOKEN in tokens:
+    if not PUBLISHED.isdisjoint(tokens):
         _log.warning(
             "the token is the default one, which everybody knows: only loopback and private peers are let in; "
-            "set MICRO_NETWORK_TOKEN to let in others"
+            "set MICRO_%s_TOKEN to let in others",
+            command,
         )

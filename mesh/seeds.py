@@ -5,12 +5,10 @@ registers as `go.micro.network`, with its link address, its network's name and i
 """
 
 from collections.abc import Callable, Iterable
-from typing import Final
 
 from sdk.types import Service
 
-NODE_SERVICE: Final = "go.micro.network"
-"""The name nodes register under."""
+from .config import NODE_SERVICE
 
 
 class Seeds:

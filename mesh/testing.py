@@ -28,7 +28,7 @@ import trio
 
 from proxy.inner import inner_pair
 from sdk.codec import MSGPACK, encode
-from sdk.errors import BadRequest
+from sdk.errors import BadRequest, Unavailable
 from sdk.handler import Function
 from sdk.head import CallHead, pack_call_head
 from sdk.port import Port, Sink
@@ -272,6 +272,10 @@ class _Instances:
         if port is None:
             port = self._ports[address, server] = self._join(address, server)
         return port
+
+    def raw_to(self, address: str) -> Port:
+        """There is no TCP in memory: raises `Unavailable`."""
+        raise Unavailable(f"instance {address} is in memory, where there are no raw connections")
 
     def keep_only(self, addresses: set[str]) -> None:
         """They cost nothing."""

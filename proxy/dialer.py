@@ -12,7 +12,10 @@ from sdk.connection import run_connection
 from sdk.errors import MicroError
 from sdk.port import Sink
 from sdk.port.native import NativePort
-from sdk.rawsocket import open_tcp
+from sdk.rawsocket import RawSocket, open_tcp
+
+from .splice import STOPPING, splice
+from .tcp import TcpPort
 
 CONNECT = 5.0
 """Seconds until an address that does not answer counts as dead."""
@@ -41,6 +44,12 @@ class TcpDialer:
             self._nursery.start_soon(self._run, address, port)
         return port
 
+    def raw_to(self, address: str) -> TcpPort:
+        """A new connection to `host:port` that takes one call, its bytes as they are."""
+        port = TcpPort(self._sink, name=f"instance {address}", clock=trio.current_time)
+        self._nursery.start_soon(self._run_raw, address, port)
+        return port
+
     def keep_only(self, addresses: set[str]) -> None:
         """Closes connections to addresses where no instance is any more, once no call is on them."""
         for address, port in list(self._ports.items()):
@@ -49,18 +58,34 @@ class TcpDialer:
                 port.go_away()
                 port.close(GONE)
 
-    async def _run(self, address: str, port: NativePort) -> None:
+    async def _run_raw(self, address: str, port: TcpPort) -> None:
+        transport = await self._connect(address, port)
+        if transport is not None:
+            port.connected()
+            try:
+                await splice(port, transport)
+            except Exception:  # a defect of ours must not take the node down
+                _log.exception("the connection to %s ended with an error", address)
+
+    async def _connect(self, address: str, port: NativePort | TcpPort) -> RawSocket | None:
+        """A connection; where none comes about, the port dies with the reason."""
         try:
             with trio.fail_after(CONNECT):
-                transport = await open_tcp(address)
+                return await open_tcp(address)
         except (MicroError, ValueError, trio.TooSlowError) as error:
             # A record may hold what is no address at all; ValueError is Python's for a host that is none.
             port.connection_lost(str(error) or f"nobody answered in {CONNECT:g} s")
+            return None
         except BaseException:
-            port.connection_lost("this node is stopping")
+            port.connection_lost(STOPPING)
             raise
-        else:
-            if port.draining:  # the instance went while it was dialled
+
+    async def _run(self, address: str, port: NativePort) -> None:
+        try:
+            transport = await self._connect(address, port)
+            if transport is None:
+                pass
+            elif port.draining:  # the instance went while it was dialled
                 transport.close()
                 port.connection_lost(GONE)
             else:

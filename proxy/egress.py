@@ -11,6 +11,9 @@ from sdk.types import Instance
 from .balance import Balancer, Group, Groups
 from .switch import Target
 
+RAW = "tcp"
+"""The protocol of calls whose bytes nobody looks into."""
+
 
 class LocalInstances(Protocol):
     """What is asked of the routing table for each call: a look-up."""
@@ -25,6 +28,9 @@ class Dialer(Protocol):
     def port_to(self, address: str) -> Port:
         """The port to an address. It exists before its socket does, takes frames meanwhile, and dies as not reached."""
 
+    def raw_to(self, address: str) -> Port:
+        """Likewise a port of its own for one call, whose bytes go there as they are."""
+
 
 class Egress:
     """Chooses among instances."""
@@ -36,26 +42,29 @@ class Egress:
         self._dialer = dialer
         self._balancer = balancer
         self._groups = Groups(balancer, among=_native, key=_id)
+        self._raw_groups = Groups(balancer, among=_all, key=_id)
 
-    def find(self, service: str) -> Group[Instance] | None:
-        """The instances of a service that can be called, or None when none is here."""
-        instances = self._instances.local_instances(service)
+    def find(self, head: CallHead) -> Group[Instance] | None:
+        """The instances that can answer a call, or None when none is here: any takes raw bytes."""
+        instances = self._instances.local_instances(head.service)
         if not instances:
             return None
-        group = self._groups.of(service, instances)
+        groups = self._raw_groups if head.protocol == RAW else self._groups
+        group = groups.of(head.service, instances)
         return group if group.items else None
 
     def choose(self, head: CallHead, now: float) -> Target:
         """The instance that answers. Raises `NotFound` when none is here, `Unavailable` when none speaks frames."""
-        group = self.find(head.service)
+        group = self.find(head)
         if group is None:
             raise self.refusal(head.service)
-        return self.choose_in(group, now)
+        return self.choose_in(group, head, now)
 
-    def choose_in(self, group: Group[Instance], now: float) -> Target:
+    def choose_in(self, group: Group[Instance], head: CallHead, now: float) -> Target:
         """The instance of a group that answers."""
         instance, load = self._balancer.choose(group, now)
-        return Target(self._dialer.port_to(instance.address), b"", load)
+        connect = self._dialer.raw_to if head.protocol == RAW else self._dialer.port_to
+        return Target(connect(instance.address), b"", load)
 
     def refusal(self, service: str) -> NotFound | Unavailable:
         """Why no instance of this environment can be called."""
@@ -63,6 +72,10 @@ class Egress:
         if spoken:
             return Unavailable(f"the instances of {service!r} speak {spoken} only, which this node cannot call yet")
         return NotFound(f"{self._name}: no instance of {service!r} is left here")
+
+
+def _all(instances: Sequence[Instance]) -> Sequence[Instance]:
+    return instances
 
 
 def _native(instances: Sequence[Instance]) -> Sequence[Instance]:

@@ -26,6 +26,9 @@ AVOID = 1.0
 """Seconds a link that failed is avoided. Word of it is everywhere in a third of that; and a link that is back, or never
 was down, is not missed for long."""
 
+ROUTER_KEY = "micro-router"
+"""The metadata that pins a call to a node."""
+
 MAX_AVOIDED = 256
 """Links that are avoided at a time: as many as a hundred nodes have between them."""
 
@@ -79,9 +82,14 @@ class Ingress:
         egress: Egress,
         balancer: Balancer,
         gateway: str = "",
+        elsewhere: bool = False,
+        pin: str = "",
     ) -> None:
         """`name` is this node's in errors; `links` are the ports of links by the node they lead to; `gateway` is the
-        node that takes calls for services nobody offers, by id or name. The node itself is no gateway of its own."""
+        node that takes calls for services nobody offers, by id or name. The node itself is no gateway of its own.
+
+        With `elsewhere`, calls go to other nodes only, as through a tunnel. `pin` is the only node that calls go to,
+        by id or name, unless they name another one themselves."""
         self.own: dict[str, Port] = {}
         """Services that this node itself answers, such as `go.micro.network`."""
         self._name = name
@@ -90,6 +98,8 @@ class Ingress:
         self._egress = egress
         self._balancer = balancer
         self._gateway = "" if gateway == name else gateway
+        self._elsewhere = elsewhere
+        self._pin = pin
         self._groups = Groups(balancer, among=cheapest_tier, key=_id)
         self._avoided: dict[bytes, float] = {}  # until when; those that end first come first
 
@@ -99,9 +109,11 @@ class Ingress:
         if own is not None:
             return Target(own, b"", None)
         service = head.service
-        here = self._egress.find(service)
-        if here is not None:
-            return self._egress.choose_in(here, now)
+        pin = pinned(head) if head.metadata else ""
+        if pin or self._pin:
+            return self._to_pinned(head, pin or self._pin, now)
+        if not self._elsewhere and (here := self._egress.find(head)) is not None:
+            return self._egress.choose_in(here, head, now)
         origins = self._routes.origins_of(service)
         if not origins:
             return self._to_gateway(head, now)
@@ -112,6 +124,22 @@ class Ingress:
         target = self._around(service, origins, origin, load, MAX_HOPS, now)
         if target is None:
             raise Unavailable(f"the links towards the nodes that offer {service!r} have just gone down")
+        return target
+
+    def _to_pinned(self, head: CallHead, pin: str, now: float) -> Target:
+        """The one node that may answer, where it offers the service."""
+        if pin == self._name and not self._elsewhere:
+            return self._egress.choose(head, now)
+        service = head.service
+        wanted = self._routes.way_to(pin)
+        if wanted is None:
+            raise Unavailable(f"the call may go to node {pin!r} only, which cannot be reached at the moment")
+        origins = [origin for origin in self._routes.origins_of(service) if origin.origin == wanted.origin]
+        if not origins:
+            raise NotFound(f"node {pin!r}, the only one that the call may go to, offers no service called {service!r}")
+        target = self._around(service, origins, origins[0], self._balancer.load(wanted.origin), MAX_HOPS, now)
+        if target is None:
+            raise Unavailable(f"the links towards node {pin!r} have just gone down")
         return target
 
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
@@ -200,6 +228,15 @@ class Ingress:
         return NotFound(
             f"{self._name}: no service called {service!r} is known here; `micro network services` lists those that are"
         )
+
+
+def pinned(head: CallHead) -> str:
+    """The only node that a call may go to, by id or name, where its metadata says so."""
+    metadata = head.metadata
+    for at in range(0, len(metadata), 2):
+        if metadata[at] == ROUTER_KEY:
+            return metadata[at + 1]
+    return ""
 
 
 def _id(origin: Origin) -> bytes:

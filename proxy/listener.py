@@ -11,12 +11,15 @@ from collections.abc import Sequence
 import trio
 
 from sdk.connection import run_connection
+from sdk.errors import RemoteProtocolError
 from sdk.netaddress import is_private
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
 from sdk.wire.frame import PREFACE
 
+from .connect import METHOD, ConnectPort, ConnectRequest
+from .splice import splice
 from .switch import Switch
 
 FIRST_BYTES = 5.0
@@ -81,6 +84,9 @@ class ProxyListener:
             return
         due = trio.current_time() + FIRST_BYTES
         first = await self._first_bytes(transport, due)
+        if first.startswith(METHOD):
+            await self._connect(transport, first, due)
+            return
         if not first.startswith(PREFACE[:6]):
             self._refuse(transport, "it does not speak frames" if first else "it said nothing")
             return
@@ -100,7 +106,9 @@ class ProxyListener:
         first = b""
         with trio.move_on_at(due):
             try:
-                while len(first) < len(PREFACE) and PREFACE.startswith(first[:6]):
+                while (len(first) < len(PREFACE) and PREFACE.startswith(first[:6])) or (
+                    len(first) < len(METHOD) and METHOD.startswith(first)
+                ):
                     data = await transport.receive_some(FIRST_SIZE)
                     if not data:
                         break
@@ -108,6 +116,25 @@ class ProxyListener:
             except trio.BrokenResourceError:
                 return b""
         return first
+
+    async def _connect(self, transport: RawSocket, data: bytes, due: float) -> None:
+        """A program that asks for a raw connection to a service, in HTTP."""
+        request = ConnectRequest()
+        asked = None
+        with trio.move_on_at(due):
+            try:
+                while (asked := request.receive_untrusted(data)) is None:
+                    data = await transport.receive_some(FIRST_SIZE)
+            except (RemoteProtocolError, trio.BrokenResourceError) as error:
+                self._refuse(transport, str(error) or "the connection broke")
+                return
+        if asked is None:
+            self._refuse(transport, f"its request did not end within {FIRST_BYTES:g} s")
+            return
+        head, behind = asked
+        port = ConnectPort(self._switch, name=f"program {transport.peer}", clock=trio.current_time)
+        port.open(head)
+        await splice(port, transport, behind)
 
     def _refuse(self, transport: RawSocket, reason: str) -> None:
         """Closes a connection; the log has one line for each address."""

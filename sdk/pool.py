@@ -30,7 +30,7 @@ class Connection:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.mux = Mux()
+        self.mux = Mux(clock=trio.current_time)
         self.port = NativePort(self.mux, role="client", dialled=True, name=address)
         self.mux.attach(self.port)
         self.settled = trio.Event()

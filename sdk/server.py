@@ -126,7 +126,7 @@ class Server:
             _log.warning("refused %s: %d connections are open", transport.peer, MAX_CONNECTIONS)
             transport.close()
             return
-        mux = Mux(on_open=lambda stream, opened: self.accept(stream, opened, nursery))
+        mux = Mux(on_open=lambda stream, opened: self.accept(stream, opened, nursery), clock=trio.current_time)
         port = _InstancePort(mux, transport.peer, trio.current_time() + HELLO_SECONDS)
         mux.attach(port)
         self._ports[port] = None

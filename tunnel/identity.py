@@ -32,6 +32,12 @@ MAX_TOKENS: Final = 4
 """Tokens that a node takes at a time: the old one and the new one while they are changed, and as many again. Each costs
 an acceptor some hundred microseconds of every stranger's handshake."""
 
+TUNNEL_TOKEN: Final = "micro"  # noqa: S105 - likewise
+"""The token of a tunnel whose owner set none."""
+
+PUBLISHED: Final = frozenset((DEFAULT_TOKEN, TUNNEL_TOKEN))
+"""Tokens that stand in the manual."""
+
 MAX_CERTIFICATE: Final = 3072
 """Longest certificate, in bytes: all of a handshake has to fit 4 KiB."""
 MAX_ADDRESSES: Final = 16

@@ -13,6 +13,7 @@ from .options import Group, dashes
 from .registry import deregister, get, list_, register
 from .router import router
 from .run import exit_status
+from .tunnel import tunnel
 
 
 @click.group(cls=Group, context_settings={"token_normalize_func": dashes})
@@ -20,7 +21,7 @@ def micro() -> None:
     """Call services wherever they run, and run the nodes of the network that carries the calls."""
 
 
-for command in (network, router, call, stream, list_, get, register, deregister):
+for command in (network, tunnel, router, call, stream, list_, get, register, deregister):
     micro.add_command(command)
 
 

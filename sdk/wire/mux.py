@@ -13,6 +13,7 @@ from sdk.errors import BadRequest, LocalProtocolError, RemoteProtocolError, Stat
 from sdk.port import Port
 
 from . import frame
+from .credit import PROCESS, CreditPool, Window
 from .frame import END, TRAILERS, Fate, Open, Reset
 
 CHUNK = 16384
@@ -33,9 +34,13 @@ class Mux:
         *,
         on_open: Callable[["MuxStream", Open], None] | None = None,
         on_dead: Callable[[str], None] | None = None,
+        pool: CreditPool = PROCESS,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """`on_open` takes streams the peer opens (without it they are refused), `on_dead` hears that the port is
-        gone."""
+        gone. Windows grow from `pool`, by what `clock` measures; without a clock they stay as they are."""
+        self.pool = pool
+        self.clock = clock
         self._on_open = on_open
         self._on_port_dead = on_dead
 
@@ -105,7 +110,7 @@ class MuxStream:
 
     __slots__ = (
         "buffered", "cut", "deadline", "ended", "head", "head_is_final", "may_send", "mux", "number", "on_change",
-        "received", "reset_by_peer", "sent_end", "stopped", "stopping", "trailers", "unread", "unsent",
+        "received", "reset_by_peer", "sent_end", "stopped", "stopping", "trailers", "unread", "unsent", "window",
     )  # fmt: skip
 
     def __init__(self, mux: Mux, number: int) -> None:
@@ -123,6 +128,8 @@ class MuxStream:
         """How many they are."""
         self.unread = 0
         """Bytes that came since credit was last granted."""
+        self.window: Window | None = None
+        """How far the peer may be ahead, once credit was granted."""
         self.may_send = frame.INITIAL_CREDIT
         """Body bytes that may be sent now."""
         self.unsent = b""
@@ -170,6 +177,7 @@ class MuxStream:
         self.reset_by_peer = reset
         self.cut = self.cut or not self.ended
         self.ended = self.sent_end = True
+        self._close_window()
         self.on_change()
 
     def _receive_body(self, kind: int, flags: int, payload: bytes) -> None:
@@ -190,7 +198,10 @@ class MuxStream:
         if body and not self.stopping:
             self.buffered += len(body)
             self.unread += len(body)
-            if self.unread > frame.INITIAL_CREDIT:
+            window = self.window
+            if window is not None:
+                window.received(len(body), self.mux.port.now)
+            if self.unread > (window.size if window is not None else frame.INITIAL_CREDIT):
                 raise RemoteProtocolError("the peer sent more than its credit")
             self.received.append(body)
 
@@ -206,10 +217,26 @@ class MuxStream:
             data = self._take_first(max_bytes)
         self.buffered -= len(data)
         used = self.unread - self.buffered
-        if used >= frame.INITIAL_CREDIT // 2 and not self.ended:
-            self.unread -= used
-            self.mux.port.send(frame.CREDIT, 0, self.number, frame.pack_u32(used))
+        if self.ended:
+            self._close_window()
+        elif used >= (self.window.size if self.window is not None else frame.INITIAL_CREDIT) // 2:
+            self._grant(used)
         return data
+
+    def _grant(self, used: int) -> None:
+        """Lets the peer send as much again as was read, and more where that makes it faster."""
+        mux = self.mux
+        granted = used
+        if mux.clock is not None:
+            window = self.window = self.window or Window(mux.pool)
+            granted = window.grant(used, self.unread, mux.clock())
+        self.unread -= used
+        mux.port.send(frame.CREDIT, 0, self.number, frame.pack_u32(granted))
+
+    def _close_window(self) -> None:
+        """The peer sends nothing more; what it has sent is held until it is read, or until nobody wants it."""
+        if self.window is not None and not self.buffered:
+            self.window.close()
 
     def _take_first(self, max_bytes: int) -> bytes:
         """Exactly so many bytes, of more that there are. Joined once: a peer may send them one by one."""
@@ -263,6 +290,7 @@ class MuxStream:
         self.stopping = True
         self.received.clear()
         self.buffered = 0
+        self._close_window()
         if not self.ended:
             self.mux.port.send(frame.STOP, 0, self.number, b"")
 
@@ -273,6 +301,7 @@ class MuxStream:
             self._forget()
         self.cut = self.cut or not self.ended
         self.ended = self.sent_end = True
+        self._close_window()
 
     def _send(self, kind: int, end: bool, payload: bytes, flags: int = 0) -> None:
         if end:

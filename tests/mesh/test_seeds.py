@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.seeds import NODE_SERVICE, Seeds, links_in_registry
+from mesh.config import NODE_SERVICE
+from mesh.seeds import Seeds, links_in_registry
 from sdk.types import Instance, Service
 
 

@@ -166,6 +166,8 @@ class _Dialer:
     def port_to(self, address: str) -> Port:
         return self._dial(self._node, address)
 
+    raw_to = port_to
+
 
 class Program:
     """A caller at a node. It connects again when its connection is gone."""

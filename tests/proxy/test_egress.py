@@ -6,6 +6,7 @@ import pytest
 
 from proxy.balance import Balancer
 from proxy.egress import Egress
+from proxy.tcp import TcpPort
 from sdk.errors import NotFound, Unavailable
 from sdk.head import CallHead
 from sdk.port.native import NativePort
@@ -30,6 +31,9 @@ class PortsByAddress:
     def port_to(self, address: str) -> NativePort:
         return self.ports.setdefault(address, NativePort(Mux(), role="node", dialled=True, name=address))
 
+    def raw_to(self, address: str) -> TcpPort:
+        return TcpPort(Mux(), name=f"raw {address}", clock=lambda: 0.0)
+
 
 def egress_to(*instances: Instance) -> tuple[Egress, PortsByAddress, Balancer]:
     routes, dialer, balancer = StaticRoutes(), PortsByAddress(), Balancer(Random(1))
@@ -40,7 +44,7 @@ def egress_to(*instances: Instance) -> tuple[Egress, PortsByAddress, Balancer]:
 
 def test_a_call_goes_to_the_address_of_an_instance_that_speaks_frames() -> None:
     egress, dialer, balancer = egress_to(instance("old", protocol="mucp"), instance("new", native="1"))
-    assert egress.find("greeter") is not None
+    assert egress.find(GREETER) is not None
     target = egress.choose(GREETER, 0.0)
     assert target.port is dialer.ports["new:9000"]
     assert target.path == b""
@@ -55,7 +59,7 @@ def test_a_busy_instance_is_left_in_peace() -> None:
 
 def test_where_the_last_instance_has_gone_the_node_says_so() -> None:
     egress, dialer, _ = egress_to()
-    assert egress.find("greeter") is None
+    assert egress.find(GREETER) is None
     with pytest.raises(NotFound, match="here: no instance of 'greeter' is left here"):
         egress.choose(GREETER, 0.0)
     assert not dialer.ports
@@ -63,7 +67,7 @@ def test_where_the_last_instance_has_gone_the_node_says_so() -> None:
 
 def test_instances_that_no_node_can_call_are_named_by_what_they_speak() -> None:
     egress, dialer, _ = egress_to(instance("old", protocol="mucp"), instance("web", protocol="http"))
-    assert egress.find("greeter") is None
+    assert egress.find(GREETER) is None
     with pytest.raises(Unavailable, match="'greeter' speak http, mucp only"):
         egress.choose(GREETER, 0.0)
     assert not dialer.ports

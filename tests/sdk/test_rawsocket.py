@@ -147,7 +147,7 @@ async def test_closing_a_socket_wakes_whoever_reads_or_writes_on_it(ends: tuple[
 
     async def expect_closed(name: str) -> None:
         with pytest.raises(trio.ClosedResourceError):
-            await (near.receive_some() if name == "reader" else near.send_all(b"x"))
+            await (near.receive_some() if name == "reader" else near.send_all(MUCH))
         ended.append(name)
 
     async with trio.open_nursery() as nursery:

@@ -12,6 +12,7 @@ from proxy.inner import inner_pair
 from proxy.switch import Switch
 from router.metric import PERIOD, LinkMetric
 from router.table import RoutingTable
+from sdk.errors import Unavailable
 from sdk.head import CallHead, ReplyHead, pack_call_head, pack_reply_head, parse_call_head_untrusted
 from sdk.port import Port
 from sdk.types import Instance, Service
@@ -124,6 +125,10 @@ class SimNode:
         self.program, self._at_program = self._pair("program", Mux())
         self._instances, self._at_instances = self._pair("instances", Mux(on_open=self._answer))
         self.tell()
+
+    def raw_to(self, address: str) -> Port:
+        """There is no TCP in a simulation."""
+        raise Unavailable(f"{address} takes no raw connections")
 
     def do(self, action: Action, *, timer: bool = False) -> None:
         """Does something, unless the node is dead; while it is paused it is kept for later."""

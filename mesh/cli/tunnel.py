@@ -1,0 +1,78 @@
+"""`micro tunnel`: joins two environments, point to point."""
+
+import os
+from typing import Any
+
+import click
+
+from .options import Command, Several, settings
+from .run import run_until_signal
+
+
+@click.command(cls=Command)
+@click.option(
+    "--server", "servers", envvar="MICRO_TUNNEL_SERVER", show_envvar=True, type=Several(), metavar="HOST:PORT",
+    help="The other end, which is dialled; several are separated by commas. Without it this end waits to be dialled.",
+)  # fmt: skip
+@click.option(
+    "--address", envvar="MICRO_TUNNEL_ADDRESS", show_envvar=True,
+    help="Where the other end reaches this one. [default: :8083; with --server: none]",
+)  # fmt: skip
+@click.option(
+    "--id", envvar="MICRO_TUNNEL_ID", show_envvar=True, default="",
+    help="The name of this end; with --server, the one of the servers, by its name or id, that calls go to.",
+)  # fmt: skip
+@click.option(
+    "--token", envvar="MICRO_TUNNEL_TOKEN", show_envvar=True,
+    help="The secret that both ends share [default: micro, which everybody knows: only private peers are let in]. On "
+    "the command line every user of this machine can read it: better set the variable.",
+)  # fmt: skip
+@click.option(
+    "--token-file", envvar="MICRO_TUNNEL_TOKEN_FILE", show_envvar=True, default="", metavar="PATH",
+    help="A file with up to four such secrets, one in a line, in place of --token; read again on SIGHUP.",
+)  # fmt: skip
+@click.option(
+    "--proxy-address", envvar="MICRO_TUNNEL_PROXY_ADDRESS", show_envvar=True,
+    help="Where programs reach this end. [default: a free port, which MICRO_PROXY=go.micro.tunnel finds]",
+)  # fmt: skip
+@click.option(
+    "--forward", "forwards", envvar="MICRO_TUNNEL_FORWARD", show_envvar=True, type=Several(), multiple=True,
+    metavar="[HOST:]PORT:SERVICE",
+    help="Opens a local port that leads to the TCP service over there. Repeatable, or separated by commas.",
+)  # fmt: skip
+@click.option(
+    "--expose", "exposes", envvar="MICRO_TUNNEL_EXPOSE", show_envvar=True, type=Several(), multiple=True,
+    metavar="NAME=HOST:PORT",
+    help="Offers a TCP address of this side under a name. Repeatable, or separated by commas.",
+)  # fmt: skip
+def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flags: Any) -> None:
+    """Join this environment with another one, point to point.
+
+    The services in the registry of each side can be called from the other, through MICRO_PROXY=go.micro.tunnel or the
+    proxy address, and TCP services through --forward and --expose. Only the end with --server dials, so it may be
+    behind NAT.
+    """
+    from mesh.config import NodeConfig
+    from mesh.node import Node
+    from mesh.point_to_point import parse_expose, parse_forward, tunnel_values
+
+    several = {
+        "forwards": tuple(parse_forward(each) for group in flags.pop("forwards") for each in group),
+        "exposes": tuple(parse_expose(each) for group in flags.pop("exposes") for each in group),
+    }
+    if os.environ.get("MICRO_TUNNEL_TOKEN") == "" and flags["token"] is None:
+        # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
+        flags["token"] = ""
+    values = {name: value for name, value in flags.items() if value is not None}
+    config = NodeConfig(
+        registry=settings().registry,
+        registry_address=settings().registry_address,
+        **tunnel_values(servers=servers or (), address=address, id=id, **several, **values),
+    )
+    run_until_signal(Node(config), lambda ready: _ready_line(config.name, ready))
+
+
+def _ready_line(name: str, ready: Any) -> str:
+    ports = {"link": ready.link, "proxy": ready.proxy, "forward": ready.forwards}
+    said = [f"{title}={','.join(addresses)}" for title, addresses in ports.items() if addresses]
+    return " ".join(["ready micro tunnel", name, f"id={ready.id}", *said])

@@ -1,0 +1,88 @@
+"""HTTP CONNECT on the proxy port: `CONNECT service:port` makes a raw TCP call to that service (RFC 9110, 9.3.6).
+
+So whatever knows how to go through an HTTP proxy reaches a service by its name. The port number means nothing here. An
+error comes as an HTTP answer in plain words, and with its kind in `Proxy-Status` (RFC 9209).
+"""
+
+from typing import Final
+
+import h11
+
+from sdk.errors import RemoteProtocolError, Status
+from sdk.head import CallHead, metadata_to_pairs, pack_call_head
+from sdk.wire import frame
+from sdk.wire.frame import HEAD, RESET
+
+from .tcp import TcpPort
+
+METHOD: Final = b"CONNECT "
+"""What such a connection begins with."""
+
+MAX_REQUEST: Final = 16384
+"""Bytes of a request's head."""
+
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+_STATUS = {Status.NOT_FOUND: (404, "Not Found"), Status.DEADLINE_EXCEEDED: (504, "Gateway Timeout")}
+
+
+class ConnectPort(TcpPort):
+    """A raw TCP port that answers its program in HTTP before the bytes begin."""
+
+    _begun = False
+
+    def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Takes one frame, as `TcpPort` does; the first says how the request went."""
+        if not self._begun and kind == HEAD:
+            self._begun = True
+            self._say(_ESTABLISHED)
+        elif not self._begun and kind == RESET:
+            self._begun = True
+            reset = frame.parse_reset_untrusted(payload)
+            self._say(refusal(reset.status, reset.detail), last=True)
+            return
+        super().send(kind, flags, stream, payload)
+
+
+class ConnectRequest:
+    """Reads the request that such a connection begins with. Nothing is answered from here."""
+
+    def __init__(self) -> None:
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
+
+    def receive_untrusted(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Takes bytes; once the request is complete, the packed head of the call and what came behind the request.
+
+        Raises `RemoteProtocolError` for what is no proper CONNECT.
+        """
+        try:
+            self._http.receive_data(data)
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise RemoteProtocolError(f"the request cannot be read: {error}") from None
+        if event is h11.NEED_DATA:
+            return None
+        if not isinstance(event, h11.Request) or event.method != b"CONNECT":
+            raise RemoteProtocolError("the connection ended within its request")
+        service = event.target.decode("latin-1").rpartition(":")[0]
+        if not service:
+            raise RemoteProtocolError("CONNECT takes service:port")
+        pins = metadata_to_pairs(
+            (name.decode("latin-1"), value.decode("latin-1"))
+            for name, value in event.headers
+            if name.startswith(b"micro-")
+        )
+        head = CallHead(service=service, endpoint="", protocol="tcp", metadata=pins)
+        return pack_call_head(head), self._http.trailing_data[0]
+
+
+def refusal(status: int, detail: str) -> bytes:
+    """The answer to a request that leads nowhere."""
+    number, phrase = _STATUS.get(Status(status), (503, "Service Unavailable"))
+    text = f"{detail}\n".encode()
+    quoted = detail.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')
+    head = (
+        f"HTTP/1.1 {number} {phrase}\r\nProxy-Status: micro; error=destination_unavailable; "
+        f'details="{"".join(letter if letter.isprintable() else "?" for letter in quoted)}"\r\n'
+        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + text

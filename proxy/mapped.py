@@ -1,0 +1,89 @@
+"""A local port that leads to one service, whatever runs it: each connection to it is a raw TCP call."""
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from sdk.head import CallHead, Metadata, pack_call_head
+from sdk.netaddress import is_private
+from sdk.port import Sink
+from sdk.rawsocket import RawSocket, take_over
+
+from .splice import splice
+from .tcp import TcpPort
+
+MAX_CONNECTIONS = 4096
+"""Connections at one time, as for the proxy port."""
+
+PATIENCE = 3.0
+"""Seconds that a connection waits for its service to be known."""
+
+AGAIN = 0.05
+"""Seconds between looks for it."""
+
+_log = logging.getLogger(__name__)
+
+
+class MappedPort:
+    """Serves the connections to one local port."""
+
+    def __init__(self, sink: Sink, service: str, metadata: Metadata = ()) -> None:
+        """`service` is who is called, `metadata` goes with each call."""
+        self.refused = 0
+        """Connections that were closed without a call."""
+        self._sink = sink
+        self._service = service
+        self._head = pack_call_head(CallHead(service=service, endpoint="", protocol="tcp", metadata=metadata))
+        self._connections = 0
+        self._said = ""
+
+    async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
+        """Accepts until cancelled."""
+        await trio.serve_listeners(self._serve_one, list(listeners))
+
+    async def _serve_one(self, stream: trio.SocketStream) -> None:
+        transport = take_over(stream)
+        self._connections += 1
+        try:
+            await self._carry(transport)
+        except Exception:  # a defect of ours must not take the node down
+            _log.exception("the connection of %s ended with an error", transport.peer)
+        finally:
+            self._connections -= 1
+            transport.close()
+
+    async def _carry(self, transport: RawSocket) -> None:
+        if not transport.peer_host:
+            return  # it left before it was accepted
+        if not is_private(transport.peer_host):
+            self._refuse(transport, "it is not of this host or a private network")
+        elif self._connections > MAX_CONNECTIONS:
+            self._refuse(transport, f"{MAX_CONNECTIONS} connections are open already")
+        else:
+            port = await self._open(f"program {transport.peer}")
+            await splice(port, transport)
+            if port.reset is not None:
+                self._say(f"a connection to {self._service} was broken off: {port.reset.detail}")
+
+    async def _open(self, name: str) -> TcpPort:
+        """The call that a connection is. Who connects just after this node has started, or its link has broken, waits
+        a moment instead of being refused: nothing was read from the connection yet."""
+        until = trio.current_time() + PATIENCE
+        while True:
+            port = TcpPort(self._sink, name=name, clock=trio.current_time)
+            port.open(self._head)
+            if port.reset is None or trio.current_time() > until:
+                return port
+            await trio.sleep(AGAIN)
+
+    def _refuse(self, transport: RawSocket, reason: str) -> None:
+        self.refused += 1
+        transport.abort()
+        self._say(f"refused a connection from {transport.peer_host} to {self._service}: {reason}")
+
+    def _say(self, what: str) -> None:
+        """One line for a person, unless it is the last one once more."""
+        if what != self._said:
+            self._said = what
+            _log.warning("%s", what)
