@@ -85,6 +85,8 @@ class LinkHandshake:
         `certificate` is this node's own."""
         self.peer: Certificate | None = None
         """Who the other end is, once that is proven."""
+        self.greeted = False
+        """Whether the other end has shown the preface of a link port, of whatever version."""
         self.rest = b""
         """What came behind the handshake: the beginning of the link's records."""
         self._dialled = dialled
@@ -147,6 +149,7 @@ class LinkHandshake:
             raise RemoteProtocolError(f"the other end is no node's link port: it began with {preface!r}")
         if len(preface) < len(PREFACE):
             return False
+        self.greeted = True
         lowest, highest = preface[6], preface[7]
         if not lowest <= _VERSION <= highest:
             raise RemoteProtocolError(

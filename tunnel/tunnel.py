@@ -5,19 +5,18 @@ with a peer ends that peer's connection, with one line in the log that names its
 """
 
 import logging
-import math
 import secrets
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import Final, Never, TypeVar
+from typing import Never
 
 import trio
 
-from sdk.connection import Transport, run_connection
-from sdk.errors import BadRequest, MicroError, RemoteProtocolError, Unavailable
+from sdk.connection import run_connection
+from sdk.errors import BadRequest
 from sdk.netaddress import is_private, split_address
 from sdk.port import Sink
 from sdk.rawsocket import bound_address, listen_tcp, take_over
@@ -26,25 +25,19 @@ from sdk.timers import Timers
 from . import transport
 from .admission import Admission
 from .dialling import Dialler, Outcome, Seed, SeedState, SeedStatus
+from .guesses import Guesses
 from .handshake import LinkHandshake, OwnId, TokenDiffers
 from .identity import MAX_TOKENS, Certificate, NodeId, NodeKey, known_network_keys, network_keys, pack_certificate
 from .keyring import Keyring
 from .link import Link, LinkPort
 from .links import LinkEvents, Links
+from .reach import FAILURES, HANDSHAKE, close, reach, shake_hands
 from .rtt import RoundTrip
 from .transport import Connected, Ways
 from .transport.memory import PROCESS, MemoryListener, MemoryNetwork, MemoryStream
 from .transport.tls import Tls, TlsConfig
 
 logger = logging.getLogger(__name__)
-
-HANDSHAKE: Final = 5.0
-"""Seconds for everything between the first byte and a proven peer."""
-CONNECT: Final = 10.0
-"""Seconds for a connection to be made."""
-
-T = TypeVar("T")
-_FAILURES = (MicroError, trio.BrokenResourceError, trio.ClosedResourceError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +105,7 @@ class Tunnel:
         self._events = events
         self._timers = timers
         self._ways = Ways(network=network, tls=Tls(config.tls))
+        self._guesses = Guesses()
         self._static = secrets.token_bytes(32)
         self._keyring = Keyring()
         self._private_only = config.private_only
@@ -223,13 +217,13 @@ class Tunnel:
             with trio.move_on_after(HANDSHAKE):
                 connected = await transport.accept(there, nursery, self._ways)
                 handshake = self._handshake(self._keyring.keys, dialled=False)
-                round_trip = await _shake_hands(handshake, connected)
+                round_trip = await shake_hands(handshake, connected)
                 done = connected, handshake, round_trip
             if done is None:
                 self._complain(there, f"it did not finish its handshake within {HANDSHAKE:.0f} s")
         except OwnId:
             pass  # the dialling end of this node knows what to make of it
-        except _FAILURES as error:
+        except FAILURES as error:
             self._complain(there, str(error) or "the connection broke during the handshake")
         finally:
             self._admission.end()
@@ -272,23 +266,20 @@ class Tunnel:
     async def _dial(self, psk: bytes, seed: Seed, nursery: trio.Nursery) -> Outcome:
         connected: Connected | None = None
         try:
-            dialled = transport.dial(seed.address, nursery, self._ways)
-            connected = await _within(CONNECT, "it did not answer", dialled)
-            handshake = self._handshake((psk,), dialled=True)
-            greeted = _shake_hands(handshake, connected)
-            round_trip = await _within(HANDSHAKE, "it did not finish its handshake", greeted)
+            new_handshake = partial(self._handshake, (psk,), dialled=True)
+            reached = await reach(seed.address, new_handshake, nursery, self._ways, self._guesses)
+            connected = reached.connected
             self._keyring.worked(seed.address, psk)
-            return await self._keep(connected, handshake, round_trip, dialled=True, seed=seed)
+            return await self._keep(*reached, dialled=True, seed=seed)
         except OwnId as error:
             return Outcome(str(error), itself=True)
         except TokenDiffers:
             raise
-        except _FAILURES as error:
+        except FAILURES as error:
             return Outcome(str(error) or "the connection broke during the handshake")
         finally:
             if connected is not None:
-                with trio.move_on_after(1, shield=True):
-                    await connected.transport.aclose()
+                await close(connected)
 
     def _handshake(self, psks: Sequence[bytes], *, dialled: bool) -> LinkHandshake:
         return LinkHandshake(
@@ -339,7 +330,7 @@ class Tunnel:
         link = Link(
             certificate=peer,
             dialled=dialled,
-            address=connected.address,
+            address=seed.address if seed is not None else connected.address,
             transport=connected.kind,
             port=port,
             up_since=since,
@@ -356,44 +347,6 @@ class Tunnel:
         if not dialled and not port.draining:
             self._dialler.call_back(peer.id, peer.addresses, lambda: peer.id in self.links)
         return Outcome("" if peer.id in self.links else ended, peer=peer.id, lasted=trio.current_time() - since)
-
-
-async def _shake_hands(handshake: LinkHandshake, connected: Connected) -> RoundTrip:
-    """Runs the handshake over a connection; returns what it showed of the round trip.
-
-    Raises what `LinkHandshake.receive_data` raises, after telling the peer, and `Unavailable` when the peer leaves.
-    """
-    there: Transport = connected.transport
-    shortest = math.inf  # a peer may think for a while before one of its answers
-    data: bytes | bytearray = connected.first
-    try:
-        while True:
-            handshake.receive_data(bytes(data))
-            if handshake.done:
-                break
-            out = handshake.data_to_send()
-            if out:
-                await there.send_all(out)
-            asked = trio.current_time()
-            data = await there.receive_some(4096)
-            if not data:
-                raise Unavailable("it closed the connection during the handshake")
-            if out:
-                shortest = min(shortest, trio.current_time() - asked)
-    except RemoteProtocolError:
-        if out := handshake.data_to_send():
-            await there.send_all(out)
-        raise
-    round_trip = RoundTrip()
-    round_trip.sample(shortest)
-    return round_trip
-
-
-async def _within(seconds: float, failure: str, doing: Awaitable[T]) -> T:
-    """What `doing` returns; raises `Unavailable` when that takes too long."""
-    with trio.move_on_after(seconds):
-        return await doing
-    raise Unavailable(f"{failure} within {seconds:.0f} s")
 
 
 def _address(listener: MemoryListener | trio.SocketListener) -> str:
