@@ -9,7 +9,7 @@ from typing import Any
 import trio
 
 from sdk.errors import RemoteProtocolError
-from sdk.port import Port
+from sdk.port import Port, Sink
 from sdk.timers import Timers
 from tunnel.handshake import LinkHandshake
 from tunnel.identity import Certificate, NodeId, NodeKey, network_key, network_keys
@@ -149,8 +149,10 @@ async def node(
     seeds: tuple[str, ...] = (),
     private_only: bool = False,
     tls: TlsConfig = NO_FILES,
+    sink: Sink | None = None,
 ) -> AsyncIterator[Node]:
-    """A running tunnel, called `n0`, `n1` or `n2` by its key; it is gone when the block ends, as if killed."""
+    """A running tunnel, called `n0`, `n1` or `n2` by its key; it is gone when the block ends, as if killed. Frames go
+    to the recorder where no other `sink` is given."""
     tokens = (token,) if isinstance(token, str) else token
     network_keys(tokens, NETWORK)  # found now: a thread is no thing to wait for on a virtual clock
     config = TunnelConfig(
@@ -158,7 +160,7 @@ async def node(
     )
     recorder, timers, key = Recorder(), Timers(), key or KEYS[number]
     network = network or MemoryNetwork()
-    tunnel = Tunnel(config, key, epoch, recorder, recorder, timers, Random(number), network=network)
+    tunnel = Tunnel(config, key, epoch, sink or recorder, recorder, timers, Random(number), network=network)
     for seed in seeds:
         tunnel.connect(seed)
     async with trio.open_nursery() as nursery:
