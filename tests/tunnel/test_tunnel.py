@@ -1,5 +1,4 @@
-import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -21,19 +20,7 @@ from tunnel.transport.memory import MemoryNetwork
 from tunnel.transport.tls import TlsConfig
 from tunnel.tunnel import TunnelConfig
 
-
-@pytest.fixture(autouse=True)
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[Log]:
-    """The warnings of each test; in what is logged at any level no secret may be."""
-    caplog.set_level(logging.DEBUG)
-    log = Log()
-    logging.getLogger("tunnel").addHandler(log)
-    yield log
-    logging.getLogger("tunnel").removeHandler(log)
-    assert TOKEN not in caplog.text
-    assert "other token" not in caplog.text
-    assert "Traceback" not in caplog.text
-
+pytestmark = pytest.mark.usefixtures("log")
 
 # On a virtual clock, in memory.
 
