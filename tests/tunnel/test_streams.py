@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import trio
@@ -11,6 +12,7 @@ from sdk.stream import Stream
 from sdk.wire.frame import INITIAL_CREDIT
 from sdk.wire.mux import Mux, MuxStream
 from tests.tunnel.bench import node
+from tests.tunnel.transport.certificates import believing, files
 from tunnel.link import LinkPort
 from tunnel.transport.memory import MemoryNetwork
 
@@ -18,6 +20,7 @@ from tunnel.transport.memory import MemoryNetwork
 WAYS = {
     "tcp": ("127.0.0.1:0", "tcp://"),
     "ws": ("127.0.0.1:0", "ws://"),
+    "wss": ("127.0.0.1:0", "wss://"),
     "mem": ("mem://a", ""),
 }
 
@@ -53,12 +56,12 @@ class Ends:
 
 
 @asynccontextmanager
-async def linked(way: str) -> AsyncIterator[Ends]:
+async def linked(way: str, folder: Path) -> AsyncIterator[Ends]:
     listen, scheme = WAYS[way]
     ends, network = Ends(), MemoryNetwork()
     async with (
-        node(0, listen, network=network, sink=ends.far) as a,
-        node(1, network=network, sink=ends.near, seeds=(scheme + a.tunnel.bound[0],)) as b,
+        node(0, listen, network=network, sink=ends.far, tls=files(folder)) as a,
+        node(1, network=network, sink=ends.near, tls=believing(folder), seeds=(scheme + a.tunnel.bound[0],)) as b,
     ):
         link = await b.linked(a)
         assert link.transport == way
@@ -68,9 +71,9 @@ async def linked(way: str) -> AsyncIterator[Ends]:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_stream_between_nodes_keeps_the_promises_of_trio(way: str) -> None:
+async def test_a_stream_between_nodes_keeps_the_promises_of_trio(way: str, tmp_path: Path) -> None:
     with trio.fail_after(50):
-        async with linked(way) as ends:
+        async with linked(way, tmp_path) as ends:
             await check_half_closeable_stream(ends.streams, ends.clogged)
             await ends.flushed()
             assert (ends.near.port.streams, ends.far.port.streams) == ({}, {})
