@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from router.policy import Policy, Strategy
-from sdk.errors import BadRequest
+from sdk.errors import BadRequest, RemoteProtocolError
 from sdk.netaddress import is_private, split_address
-from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN
+from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN, NodeId, parse_id_untrusted
 from tunnel.transport.tls import TlsConfig
 
 from .point_to_point import TUNNEL_SERVICE, PointToPoint
@@ -26,8 +26,6 @@ MAX_NAME: Final = 255
 
 MAX_PRICE: Final = 10_000
 """Highest price of a link: more than a hundred times what the worst delay and loss cost together."""
-
-TOKEN_FLAGS: Final = ("token", "token-file")
 
 NODE_SERVICE: Final = "go.micro.network"
 """The name nodes of a network register under."""
@@ -64,6 +62,8 @@ class NodeConfig:
     """The file in which the secret stands instead, or up to four that are accepted at once; see `tokens`."""
     tokens: tuple[str, ...] = field(init=False, repr=False)
     """The tokens that came of these two, the one to dial with first."""
+    admit: tuple[str, ...] = ()
+    """Ids of the only nodes that may link with this one; none for all that have a token."""
     network: str = "go.micro"
     """The network's name: nodes of different networks do not link."""
     resolver: str = "registry"
@@ -122,10 +122,11 @@ class NodeConfig:
         check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
         if self.default_token and is_public(host):
             raise PublicAddress(self.address, self.command)
+        self.admitted  # noqa: B018 - it raises
         self._check_routing()
 
     def _find_tokens(self) -> tuple[str, ...]:
-        token, file = (f"--{name} (MICRO_{self.command}_{name.replace('-', '_').upper()})" for name in TOKEN_FLAGS)
+        token, file = self.flags_of_tokens
         if self.token == "":
             raise BadRequest(f"{token} is empty: without it anybody could join")
         if not self.token_file:
@@ -157,6 +158,22 @@ class NodeConfig:
                     f"--link-price (MICRO_NETWORK_LINK_PRICE) has {node}={price}; it is NODE=PRICE with a price from "
                     f"0 to {MAX_PRICE}"
                 )
+
+    @property
+    def admitted(self) -> frozenset[NodeId] | None:
+        """The ids of `admit`; None where all are admitted. Raises `BadRequest` for one that is none."""
+        try:
+            return frozenset(map(parse_id_untrusted, self.admit)) or None
+        except RemoteProtocolError as error:
+            raise BadRequest(
+                f"--admit (MICRO_NETWORK_ADMIT): {error}; ids are in the ready line of each node, and in "
+                "`micro network nodes`"
+            ) from None
+
+    @property
+    def flags_of_tokens(self) -> tuple[str, str]:
+        """What sets the token, and what its file, for people."""
+        return f"--token (MICRO_{self.command}_TOKEN)", f"--token-file (MICRO_{self.command}_TOKEN_FILE)"
 
     @property
     def policy(self) -> Policy:

@@ -265,6 +265,7 @@ class Node:
                 network=config.network,
                 name=config.name,
                 advertise=(config.advertise,) if config.advertise else (),
+                admitted=config.admitted,
                 private_only=config.default_token,
                 tls=config.tls,
             ),

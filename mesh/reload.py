@@ -40,13 +40,10 @@ class Reload:
         return len(tokens)
 
     async def _read(self) -> tuple[str, ...]:
-        path = self._config.token_file
+        path, (_, flag) = self._config.token_file, self._config.flags_of_tokens
         if not path:
-            raise BadRequest(
-                "there is nothing to reload: this node was started without --token-file "
-                f"(MICRO_{self._config.command}_TOKEN_FILE)"
-            )
-        tokens = await trio.to_thread.run_sync(read_tokens, path, abandon_on_cancel=True)
+            raise BadRequest(f"there is nothing to reload: this node was started without {flag}")
+        tokens = await trio.to_thread.run_sync(read_tokens, path, flag, abandon_on_cancel=True)
         refuse_public(tokens, self._tunnel.bound, self._config.command)
         warn_of_default(tokens, self._config.command)
         await self._tunnel.set_tokens(tokens, private_only=not PUBLISHED.isdisjoint(tokens))

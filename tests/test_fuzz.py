@@ -213,7 +213,6 @@ TARGETS: dict[str, Target] = {
     "tunnel.handshake:LinkHandshake._read_preface_untrusted": BY_DIALLER,
     "tunnel.handshake:LinkHandshake._read_untrusted": BY_DIALLER,
     "tunnel.handshake:LinkHandshake._read_third_untrusted": BY_DIALLER,
-    "tunnel.handshake:LinkHandshake._meet_untrusted": BY_ACCEPTOR,
     "tunnel.handshake:LinkHandshake._open_untrusted": BY_ACCEPTOR,
     "tunnel.noise:Handshake.read_message_untrusted": BY_DIALLER,
     "tunnel.noise:_Symmetric.open_untrusted": BY_ACCEPTOR,

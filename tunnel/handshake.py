@@ -6,23 +6,24 @@
     e                                →
                                      ←        e, ee, s, es
     s, se, psk, certificate          →                                    wrong token: it does not open here
-                                     ←        first record: certificate   or the alert
-    first record: empty              →                                    the link is up
+                                     ←        first record: certificate   or an alert
+    first record: empty, or an alert →                                    the link is up
 
 Each message and record follows its length, u16. No certificate goes to a peer that has not shown the token, so a
-scanner learns nothing; the alert is fixed and in clear, so that both ends can tell their owners what to look at.
+scanner learns nothing; alerts are fixed and in clear, so that both ends can tell their owners what to look at: the
+token, or the list of those who are admitted.
 
 While tokens are being changed, a node takes more than one. The dialler uses one for each connection; the acceptor
 tries each of its own on the third message, for nothing in clear says which it is.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 from sdk.errors import LocalProtocolError, RemoteProtocolError
 
-from .identity import Certificate, NodeKey, pack_certificate, parse_certificate_untrusted
+from .identity import Certificate, NodeId, NodeKey, format_id, pack_certificate, parse_certificate_untrusted
 from .noise import TAG_SIZE, Cipher, Handshake, public_key
 
 PREFACE: Final = b"\xfemicro\x01\x01"
@@ -34,8 +35,9 @@ MAX_BYTES: Final = 4096
 
 _MAGIC: Final = PREFACE[:6]
 _VERSION: Final = 1
-_ALERT: Final = b"\x00\x01\x01"
-"""One byte in clear where a record was due, which has at least 16."""
+_TOKEN_DIFFERS: Final = b"\x01"
+_NOT_ADMITTED: Final = b"\x02"
+"""Alerts: one byte in clear where a record was due, which has at least 16."""
 
 
 class TokenDiffers(RemoteProtocolError):
@@ -43,6 +45,10 @@ class TokenDiffers(RemoteProtocolError):
 
     def __init__(self) -> None:
         super().__init__("token or network name differs")
+
+
+class NotAdmitted(RemoteProtocolError):
+    """The peer has the right token, but one of the two nodes admits only some, and not the other."""
 
 
 class OwnId(RemoteProtocolError):
@@ -80,9 +86,10 @@ class LinkHandshake:
         ephemeral: bytes,
         psks: Sequence[bytes],
         certificate: Certificate,
+        admitted: Container[NodeId] | None = None,
     ) -> None:
         """`static` and `ephemeral` are X25519 private keys; of `psks` a dialler uses the first, an acceptor takes any;
-        `certificate` is this node's own."""
+        `certificate` is this node's own; `admitted` are the nodes that may link with it, None for all."""
         self.peer: Certificate | None = None
         """Who the other end is, once that is proven."""
         self.greeted = False
@@ -95,6 +102,7 @@ class LinkHandshake:
         self._psks = tuple(psks)
         self._public = public_key(static)
         self._certificate = certificate
+        self._admitted = admitted
         self._step = Step.PREFACE
         self._noise: Handshake | None = None
         self._ciphers: tuple[Cipher, Cipher] | None = None
@@ -126,8 +134,8 @@ class LinkHandshake:
         return b"".join(out)
 
     def receive_data(self, data: bytes) -> None:
-        """Takes bytes of the peer; raises `RemoteProtocolError`, more precisely `TokenDiffers` or `OwnId` where that
-        is why."""
+        """Takes bytes of the peer; raises `RemoteProtocolError`, more precisely `TokenDiffers`, `NotAdmitted` or
+        `OwnId` where that is why."""
         self._buffer += data
         if self._step is Step.PREFACE and not self._read_preface_untrusted():
             return
@@ -187,11 +195,13 @@ class LinkHandshake:
         elif self._step is Step.THIRD:
             self._read_third_untrusted(noise, message)
         elif self._step is Step.CERTIFICATE:
-            if message == _ALERT[2:]:
+            if message == _TOKEN_DIFFERS:
                 raise TokenDiffers
-            self._meet_untrusted(noise, self._open_untrusted(message))
+            self._refuse_if_refused(message)
+            self._meet(parse_certificate_untrusted(self._open_untrusted(message), noise.remote_static))
             self._step = Step.DONE
         else:
+            self._refuse_if_refused(message)
             if self._open_untrusted(message):
                 raise RemoteProtocolError("the peer's first record is not empty")
             self._step = Step.DONE
@@ -206,16 +216,30 @@ class LinkHandshake:
             noise = self._noise = trial
             break
         else:
-            self._out.append(_ALERT)
+            self._send(_TOKEN_DIFFERS)
             raise TokenDiffers
         self._ciphers = noise.split()
-        # Before the peer's certificate is judged: a node that has our id should learn that from ours.
-        self._send(self._ciphers[0].seal(self._packed()))
-        self._meet_untrusted(noise, payload)
+        certificate = parse_certificate_untrusted(payload, noise.remote_static)
+        if self._admits(certificate):
+            # Before the rest is judged: a node that has our id should learn that from ours.
+            self._send(self._ciphers[0].seal(self._packed()))
+        self._meet(certificate)
         self._step = Step.READY
 
-    def _meet_untrusted(self, noise: Handshake, packed: bytes) -> None:
-        certificate = parse_certificate_untrusted(packed, noise.remote_static)
+    def _admits(self, certificate: Certificate) -> bool:
+        # What is this node itself is told so, whoever is admitted.
+        return self._admitted is None or certificate.id == self._key.id or certificate.id in self._admitted
+
+    def _refuse_if_refused(self, message: bytes) -> None:
+        if message == _NOT_ADMITTED:
+            raise NotAdmitted(
+                f"it does not admit this node: the id {format_id(self._key.id)} is not among those admitted there"
+            )
+
+    def _meet(self, certificate: Certificate) -> None:
+        if not self._admits(certificate):
+            self._send(_NOT_ADMITTED)
+            raise NotAdmitted(f"its id {format_id(certificate.id)} is not among those admitted here")
         if certificate.network != self._certificate.network:
             raise TokenDiffers
         if certificate.id == self._key.id:

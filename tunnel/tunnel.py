@@ -55,6 +55,8 @@ class TunnelConfig:
     """What people call this node; empty for its id."""
     advertise: tuple[str, ...] = ()
     """Addresses that others are told to dial; empty for those it is bound to."""
+    admitted: frozenset[NodeId] | None = None
+    """The nodes that may link with this one, whoever dials; None for all that have a token."""
     private_only: bool = False
     """Whether links are accepted from loopback and private addresses only: so with a token that everybody knows."""
     tls: TlsConfig = field(default_factory=TlsConfig)
@@ -289,6 +291,7 @@ class Tunnel:
             ephemeral=secrets.token_bytes(32),
             psks=psks,
             certificate=self._certificate,
+            admitted=self._config.admitted,
         )
 
     async def _keep(

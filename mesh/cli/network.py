@@ -40,6 +40,11 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     "node in, the first is the one to dial with. `micro network reload`, or SIGHUP, reads it again.",
     metavar="PATH", default="",
 )  # fmt: skip
+@_list_flag(
+    "--admit", "MICRO_NETWORK_ADMIT", "Ids of the only nodes that may link with this one, besides having a token. "
+    "Repeatable, or separated by commas.",
+    keep_as="admit", metavar="ID",
+)  # fmt: skip
 @_flag("--network", "MICRO_NETWORK", "The network's name.", default="go.micro")
 @_flag(
     "--resolver", "MICRO_NETWORK_RESOLVER", "Whether nodes in the local registry are found as well.",
@@ -113,8 +118,11 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
             values["token"] = ""
         elif os.environ.get("MICRO_NETWORK_TOKEN_FILE") == "":
             raise BadRequest("--token-file (MICRO_NETWORK_TOKEN_FILE) is empty: it is the path of a file with tokens")
-    for several in ("exports", "imports", "link_prices"):
+    given = bool(values["admit"])  # perhaps with nothing in it
+    for several in ("admit", "exports", "imports", "link_prices"):
         values[several] = tuple(chain.from_iterable(values[several]))
+    if not values["admit"] and (given or os.environ.get("MICRO_NETWORK_ADMIT") is not None):
+        raise BadRequest("--admit (MICRO_NETWORK_ADMIT) is empty: leave it out to admit every node that has a token")
     values["link_prices"] = tuple(map(_price, values["link_prices"]))
     config = NodeConfig(
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),

@@ -69,7 +69,8 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flag
         registry_address=settings().registry_address,
         **tunnel_values(servers=servers or (), address=address, id=id, **several, **values),
     )
-    run_until_signal(Node(config), lambda ready: _ready_line(config.name, ready))
+    node = Node(config)
+    run_until_signal(node, lambda ready: _ready_line(config.name, ready), hangup=node.reload)
 
 
 def _ready_line(name: str, ready: Any) -> str:

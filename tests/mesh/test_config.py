@@ -9,7 +9,7 @@ from mesh.config import NodeConfig, PublicAddress, is_public
 from router.policy import Policy, Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private
-from tunnel.identity import DEFAULT_TOKEN
+from tunnel.identity import DEFAULT_TOKEN, format_id
 
 
 def test_the_defaults_are_a_configuration_that_runs() -> None:
@@ -30,6 +30,7 @@ def test_the_defaults_are_a_configuration_that_runs() -> None:
         ("nodes", ("http://10.0.0.1:8085",), "--nodes", "MICRO_NETWORK_NODES"),
         ("nodes", ("10.0.0.1:٨٠",), "--nodes", "MICRO_NETWORK_NODES"),
         ("token", "", "--token", "MICRO_NETWORK_TOKEN"),
+        ("admit", ("a" * 26, "b"), "--admit", "MICRO_NETWORK_ADMIT"),
         ("network", "", "--network", "MICRO_NETWORK"),
         ("network", "a\nb", "--network", "MICRO_NETWORK"),
         ("name", "x" * 256, "--name", "MICRO_NETWORK_NAME"),
@@ -114,3 +115,9 @@ def test_an_address_is_private_public_or_every_interface(address: ipaddress.IPv4
 
 def test_the_default_token_is_told_from_any_other() -> None:
     assert NodeConfig(token=DEFAULT_TOKEN).default_token
+
+
+def test_the_nodes_that_are_admitted_are_known_by_their_ids() -> None:
+    assert NodeConfig().admitted is None
+    ids = (bytes(16), b"\xff" * 16)
+    assert NodeConfig(admit=(format_id(ids[0]), format_id(ids[1]).upper())).admitted == frozenset(ids)

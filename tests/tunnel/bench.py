@@ -38,6 +38,7 @@ def handshake(
     psk: bytes = b"p" * 32,
     psks: tuple[bytes, ...] = (),
     static: bytes = b"",
+    admitted: set[NodeId] | None = None,
     **changes: Any,
 ) -> LinkHandshake:
     number = KEYS.index(key)
@@ -48,6 +49,7 @@ def handshake(
         ephemeral=bytes([30 + number + 5 * dialled]) * 32,
         psks=psks or (psk,),
         certificate=certificate(key, **changes),
+        admitted=admitted,
     )
 
 

@@ -4,9 +4,10 @@ from hypothesis import strategies as st
 
 from sdk.errors import LocalProtocolError, RemoteProtocolError
 from tests.tunnel.bench import KEYS, certificate, handshake
-from tunnel.handshake import MAX_BYTES, PREFACE, LinkHandshake, OwnId, TokenDiffers
+from tunnel.handshake import MAX_BYTES, PREFACE, LinkHandshake, NotAdmitted, OwnId, TokenDiffers
+from tunnel.identity import format_id
 
-ANNA, BERTA, _ = KEYS
+ANNA, BERTA, OTHER = KEYS
 
 
 def talk(dialler: LinkHandshake, acceptor: LinkHandshake, *, chunk: int = 4096) -> list[bytes]:
@@ -83,6 +84,47 @@ def test_a_peer_that_claims_another_network_is_refused() -> None:
     dialler, acceptor = handshake(ANNA, dialled=True, network="other"), handshake(BERTA, dialled=False)
     with pytest.raises(TokenDiffers):
         talk(dialler, acceptor)
+
+
+def test_an_acceptor_tells_a_dialler_that_it_is_not_admitted_and_shows_no_certificate() -> None:
+    dialler = handshake(ANNA, dialled=True)
+    acceptor = handshake(BERTA, dialled=False, admitted={OTHER.id})
+    with pytest.raises(NotAdmitted, match=f"its id {format_id(ANNA.id)} is not among those admitted here"):
+        talk(dialler, acceptor)
+    assert acceptor.peer is None
+    alert = acceptor.data_to_send()
+    assert len(alert) == 3
+    with pytest.raises(NotAdmitted, match=f"the id {format_id(ANNA.id)} is not among those admitted there"):
+        dialler.receive_data(alert)
+
+
+def test_a_dialler_tells_an_acceptor_that_it_is_not_admitted() -> None:
+    dialler = handshake(ANNA, dialled=True, admitted={OTHER.id})
+    acceptor = handshake(BERTA, dialled=False)
+    with pytest.raises(NotAdmitted, match=f"its id {format_id(BERTA.id)} is not among those admitted here"):
+        talk(dialler, acceptor)
+    assert not dialler.done
+    with pytest.raises(NotAdmitted, match=f"the id {format_id(BERTA.id)} is not among those admitted there"):
+        acceptor.receive_data(dialler.data_to_send())
+    assert not acceptor.done
+
+
+def test_whoever_is_admitted_at_both_ends_links() -> None:
+    dialler = handshake(ANNA, dialled=True, admitted={BERTA.id})
+    acceptor = handshake(BERTA, dialled=False, admitted={ANNA.id})
+    talk(dialler, acceptor)
+    dialler.accept()
+    talk(dialler, acceptor)
+    assert acceptor.done
+
+
+def test_a_node_that_is_not_on_its_own_list_knows_itself_all_the_same() -> None:
+    dialler = handshake(ANNA, dialled=True, admitted={BERTA.id})
+    acceptor = handshake(ANNA, dialled=False, admitted={BERTA.id})
+    with pytest.raises(OwnId):
+        talk(dialler, acceptor)
+    with pytest.raises(OwnId):
+        dialler.receive_data(acceptor.data_to_send())
 
 
 def test_a_node_that_dials_itself_finds_out_at_both_ends() -> None:

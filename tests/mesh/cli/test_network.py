@@ -59,7 +59,9 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
     files = {f"tls_{field.name}": getattr(TlsConfig(), field.name) for field in fields(TlsConfig)}
     assert {name: flags[name].default for name in files} == files
-    assert set(flags) - {"web_address", "data_dir", *files} == set(config) - {"registry", "registry_address", "tls"}
+    assert set(flags) - {"web_address", "data_dir", *files} == set(config) - {
+        "registry", "registry_address", "tls", "point_to_point",
+    }  # fmt: skip
 
 
 def test_every_flag_of_the_node_has_its_variable() -> None:
@@ -69,6 +71,7 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "nodes": "MICRO_NETWORK_NODES",
         "token": "MICRO_NETWORK_TOKEN",
         "token_file": "MICRO_NETWORK_TOKEN_FILE",
+        "admit": "MICRO_NETWORK_ADMIT",
         "network": "MICRO_NETWORK",
         "resolver": "MICRO_NETWORK_RESOLVER",
         "proxy_address": "MICRO_PROXY_ADDRESS",
@@ -434,3 +437,25 @@ def test_a_node_with_a_data_directory_keeps_its_id_and_shares_it_with_nobody(
             assert "--data-dir (MICRO_DATA_DIR): another node uses" in second.stderr
             node.stop(number)
     assert len(ids) == 1
+
+
+def test_only_nodes_that_are_admitted_link_and_both_sides_say_so(env: dict[str, str], tmp_path: Path) -> None:
+    friend, stranger = str(tmp_path / "friend"), str(tmp_path / "stranger")
+    with start(*NODE, "--data-dir", friend, env=env) as node:
+        id = node.address("id")
+    with start(*NODE, "--admit", id, env=env) as node:
+        seeds = ("--nodes", node.address("link"))
+        with start(*NODE, *seeds, "--data-dir", friend, env=env) as other:
+            other.wait_for("link with")
+        with start(*NODE, *seeds, "--data-dir", stranger, env=env) as other:
+            refused = f"the id {other.address('id')} is not among those admitted there"
+            assert "no link with" in other.wait_for(refused)
+            node.wait_for(f"its id {other.address('id')} is not among those admitted here")
+        assert node.stop()[0] == 0
+
+
+@pytest.mark.parametrize("flags", [["--admit="], ["--admit", " ,"]])
+def test_a_list_of_admitted_nodes_with_nobody_in_it_is_refused(env: dict[str, str], flags: list[str]) -> None:
+    for done in (run(*NODE, *flags, env=env), run(*NODE, env=env | {"MICRO_NETWORK_ADMIT": ""})):
+        assert done.status == 2
+        assert "--admit (MICRO_NETWORK_ADMIT) is empty" in done.stderr
