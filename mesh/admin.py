@@ -4,7 +4,7 @@ Requests and answers are plain records, so any client reads them. Who may ask is
 proxy port admits this host and private networks only.
 """
 
-from collections.abc import Awaitable, Callable, Container, Mapping
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -25,6 +25,8 @@ from .config import NODE_SERVICE, NodeConfig, check_address
 from .local import LocalServices
 from .observe import LoopLag
 from .records import Record, connection_record, link_record, node_record, query_of, record_of, route_record
+from .resolver.lookup import Lookup
+from .seeds import Seeds
 from .watching import Reply, Watching
 from .why import explain, goes_to_gateway
 
@@ -44,14 +46,16 @@ class Admin:
         tunnel: Tunnel,
         local: LocalServices,
         lag: LoopLag,
+        seeds: Seeds,
+        lookups: Sequence[Lookup],
         proxy: tuple[str, ...],
         reload: Callable[[], Awaitable[int]],
         own: Container[str],
         load: Callable[[bytes], Load],
     ) -> None:
-        """The parts of the node that are asked; `proxy` are the addresses its proxy port is bound to, `reload`
-        reads the token file again, `own` are the services it answers itself, and `load` is what its balancer knows of
-        another node."""
+        """The parts of the node that are asked; `lookups` find other nodes, `proxy` are the addresses its proxy port is
+        bound to, `reload` reads the token file again, `own` are the services it answers itself, and `load` is what its
+        balancer knows of another node."""
         self._id = me
         self._me = format_id(me)
         self._config = config
@@ -62,6 +66,8 @@ class Admin:
         self._tunnel = tunnel
         self._local = local
         self._lag = lag
+        self._seeds = seeds
+        self._lookups = lookups
         self._proxy = proxy
         self._reload = reload
         self._started = trio.current_time()
@@ -144,6 +150,7 @@ class Admin:
             raise BadRequest('Network.Connect takes {"address": "host:port"}')
         check_address(address, "address")
         self._tunnel.connect(address)
+        self._seeds.name(address)
         return {}
 
     async def reload(self, request: Any) -> Record:
@@ -172,6 +179,15 @@ class Admin:
                     "attempts": seed.attempts,
                 }
                 for seed in self._tunnel.seeds()
+            ],
+            "lookups": [
+                {
+                    "name": lookup.status.name,
+                    "state": lookup.status.state.value,
+                    "nodes": lookup.status.nodes,
+                    "error": lookup.status.error,
+                }
+                for lookup in self._lookups
             ],
             "strategy": self._config.advertise_strategy,
             "gateway": self._config.gateway,

@@ -16,10 +16,9 @@ from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN, NodeId, pars
 from tunnel.transport.tls import TlsConfig
 
 from .point_to_point import TUNNEL_SERVICE, PointToPoint
+from .resolver.choice import FLAG as RESOLVER
+from .resolver.choice import Choice, Kind, check_srv_name, is_looked_up, is_srv_name, parse_resolver
 from .tokens import read_tokens
-
-RESOLVERS: Final = ("registry", "static")
-"""Ways to find other nodes: in the local registry besides those that are named, or only those that are named."""
 
 MAX_NAME: Final = 255
 """Longest name of a node or network, in characters: as long as a DNS name may be."""
@@ -66,8 +65,10 @@ class NodeConfig:
     """Ids of the only nodes that may link with this one; none for all that have a token."""
     network: str = "go.micro"
     """The network's name: nodes of different networks do not link."""
-    resolver: str = "registry"
-    """`registry` also dials the nodes that stand in the local registry, `static` only `nodes`."""
+    resolver: str = field(default="registry", repr=False)
+    """`registry` also dials the nodes that stand in the local registry, `static` only `nodes`. `dns` looks `nodes` up
+    and dials what it finds, `dns://ip:port` does so with a DNS server of one's own. The `http://` or `https://` URL of
+    a list, which may hold a password, also dials the nodes on it."""
     tls: TlsConfig = field(default_factory=TlsConfig)
     """Certificates, for links inside TLS: `--tls-ca` (MICRO_TLS_CA), `--tls-cert` (MICRO_TLS_CERT) and `--tls-key`
     (MICRO_TLS_KEY)."""
@@ -97,10 +98,6 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", self._find_tokens())
-        if self.resolver not in RESOLVERS:
-            raise BadRequest(
-                f"--resolver (MICRO_NETWORK_RESOLVER) is {self.resolver!r}; known are {', '.join(RESOLVERS)}"
-            )
         for what, name in (
             ("--network (MICRO_NETWORK)", self.network),
             ("--name (MICRO_NETWORK_NAME)", self.name),
@@ -115,8 +112,7 @@ class NodeConfig:
             host = check_address(self.address, f"--address (MICRO_{self.command}_ADDRESS)", bind=True)
         if self.advertise:
             check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
-        for node in self.nodes:
-            check_address(node, self.flag_of_nodes)
+        self._check_nodes()
         if "://" in self.proxy_address:
             raise BadRequest(f"--proxy-address (MICRO_PROXY_ADDRESS) is {self.proxy_address!r}; it is host:port")
         check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
@@ -137,6 +133,19 @@ class NodeConfig:
                 "out"
             )
         return read_tokens(self.token_file, file)
+
+    def _check_nodes(self) -> None:
+        dns = self.choice.kind is Kind.DNS
+        if dns and not self.nodes:
+            raise BadRequest(
+                f"{RESOLVER} is {self.resolver}, and {self.flag_of_nodes} has no name to look up: give one, "
+                "as host:port, or without port where SRV records have it"
+            )
+        for node in self.nodes:
+            if dns and "://" not in node and is_srv_name(node) and is_looked_up(node):
+                check_srv_name(node, self.flag_of_nodes)
+            else:
+                check_address(node, self.flag_of_nodes)
 
     def _check_routing(self) -> None:
         if self.advertise_strategy not in list(Strategy):
@@ -174,6 +183,11 @@ class NodeConfig:
     def flags_of_tokens(self) -> tuple[str, str]:
         """What sets the token, and what its file, for people."""
         return f"--token (MICRO_{self.command}_TOKEN)", f"--token-file (MICRO_{self.command}_TOKEN_FILE)"
+
+    @property
+    def choice(self) -> Choice:
+        """How other nodes are found, as `resolver` says; raises `BadRequest` where it says nothing known."""
+        return parse_resolver(self.resolver)
 
     @property
     def policy(self) -> Policy:

@@ -48,6 +48,9 @@ from .observe import LoopLag
 from .point_to_point import PointToPoint, with_exposed
 from .presence import Presence
 from .reload import Reload, refuse_public, warn_of_default
+from .resolver import divide, sources
+from .resolver.choice import Kind
+from .resolver.lookup import Lookup
 from .router_service import ROUTER_SERVICE, RouterService
 from .seeds import Seeds
 from .steps import Steps
@@ -212,8 +215,9 @@ class Node:
         own = self._choose_by(table, dialer)
 
         link = config.advertise or (local_address(bound) if bound else "")
+        named, looked_up = divide(config.choice, config.nodes)
         seeds = Seeds(
-            named=config.nodes,
+            named=named,
             network=config.network,
             me=self.id,
             link=link,
@@ -221,12 +225,18 @@ class Node:
             leave=tunnel.forget,
         )
         seeds.start()
+        lookups = [
+            Lookup(source, found=seeds.found, random=self._random)
+            for source in sources(config.choice, looked_up, self._random)
+        ]
+        for lookup in lookups:
+            nursery.start_soon(lookup.run)
 
         def changed(registered: tuple[Service, ...]) -> None:
             services = with_exposed(registered, self._point_to_point.exposes)
             table.set_local(services, trio.current_time())
             dialer.keep_only({instance.address for service in services for instance in service.instances})
-            if config.resolver == "registry":
+            if config.choice.kind is Kind.REGISTRY:
                 seeds.update(services)
             if not self._draining:
                 self._neighbours.set_services(table.local_entries)
@@ -242,6 +252,8 @@ class Node:
             tunnel=tunnel,
             local=local,
             lag=self._lag,
+            seeds=seeds,
+            lookups=lookups,
             proxy=proxy,
             reload=self._reload,
             own=own,
@@ -343,7 +355,7 @@ class Node:
 def _dial(tunnel: Tunnel, address: str) -> None:
     try:
         tunnel.connect(address)
-    except BadRequest as error:  # the configuration is checked, so somebody registered this
+    except BadRequest as error:  # the configuration and lists are checked, so somebody registered this
         _log.warning("a node in the registry cannot be dialled: %s", error)
 
 

@@ -23,6 +23,7 @@ import proxy
 import router
 import sdk
 import tunnel
+from mesh.resolver.listing import parse_listing_untrusted
 from router.statement import Kind, Signed, Version
 from router.wire import (
     Compare,
@@ -165,6 +166,10 @@ BY_DIALLER = Target(shaken(dialled=False), [SAID[0]])
 BY_ACCEPTOR = Target(shaken(dialled=True), [SAID[1]])
 
 TARGETS: dict[str, Target] = {
+    "mesh.resolver.listing:parse_listing_untrusted": Target(
+        parse_listing_untrusted,
+        [b'{"nodes": [{"address": "10.0.0.1:8085"}]}', b'["a:1", "ws://b:2/way"]', b"# ours\na:1\n[::1]:2\n"],
+    ),
     "sdk.codec:decode_untrusted": Target(
         lambda data: decode_untrusted(JSON if data[:1] == b"{" else MSGPACK, data),
         [encode(kind, {"a": [1, 2.5, None, "y"]}) for kind in (JSON, MSGPACK)],

@@ -30,7 +30,7 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 @click.group(cls=Group, invoke_without_command=True)
 @_flag("--address", "MICRO_NETWORK_ADDRESS", "Where other nodes reach this one.", default=":8085")
 @_flag("--advertise", "MICRO_NETWORK_ADVERTISE", "The address they are told, where it is another.", default="")
-@_flag("--nodes", "MICRO_NETWORK_NODES", "Addresses of other nodes, separated by commas.", default="")
+@_flag("--nodes", "MICRO_NETWORK_NODES", "Addresses of other nodes, separated by commas; see --resolver.", default="")
 @_flag(
     "--token", "MICRO_NETWORK_TOKEN", "The secret that the nodes of a network share. On the command line every user of "
     "this machine can read it: better set the variable, or use a file.",
@@ -47,8 +47,11 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 )  # fmt: skip
 @_flag("--network", "MICRO_NETWORK", "The network's name.", default="go.micro")
 @_flag(
-    "--resolver", "MICRO_NETWORK_RESOLVER", "Whether nodes in the local registry are found as well.",
-    type=click.Choice(["registry", "static"]), default="registry",
+    "--resolver", "MICRO_NETWORK_RESOLVER", "How nodes are found besides: registry, in the local registry; static, not "
+    "at all; dns, each of --nodes is a name to look up, with a port, or without one where SRV records have it; "
+    "dns://IP:PORT does so at this DNS server; the http:// or https:// URL of a list, the nodes on it. A password in "
+    "the URL is better given by the variable.",
+    metavar="registry|static|dns|URL", default="registry",
 )  # fmt: skip
 @_flag(
     "--proxy-address", "MICRO_PROXY_ADDRESS", "Where programs reach this node; for a subcommand, the node to ask.",

@@ -34,7 +34,7 @@ def test_the_defaults_are_a_configuration_that_runs() -> None:
         ("network", "", "--network", "MICRO_NETWORK"),
         ("network", "a\nb", "--network", "MICRO_NETWORK"),
         ("name", "x" * 256, "--name", "MICRO_NETWORK_NAME"),
-        ("resolver", "dns", "--resolver", "MICRO_NETWORK_RESOLVER"),
+        ("resolver", "oracle", "--resolver", "MICRO_NETWORK_RESOLVER"),
         ("advertise_strategy", "some", "--advertise-strategy", "MICRO_NETWORK_ADVERTISE_STRATEGY"),
         ("exports", ("public.*", ""), "--export", "MICRO_NETWORK_EXPORT"),
         ("imports", ("a\nb",), "--import", "MICRO_NETWORK_IMPORT"),
@@ -78,6 +78,23 @@ def test_the_token_is_in_no_repr_and_in_no_error() -> None:
     with pytest.raises(BadRequest) as caught:
         NodeConfig(token="sesame", resolver="what")
     assert "sesame" not in str(caught.value)
+
+
+def test_with_dns_nodes_may_be_names_without_port_and_there_must_be_one() -> None:
+    nodes = ("a.example:8085", "a.example", "_micro._tcp.a.example", "10.0.0.1:8085", "tcp://b:1", "mem://c")
+    for resolver in ("dns", "dns://127.0.0.1:53"):
+        assert NodeConfig(nodes=nodes, resolver=resolver).nodes == nodes
+        with pytest.raises(BadRequest, match=r"--nodes \(MICRO_NETWORK_NODES\) has no name"):
+            NodeConfig(resolver=resolver)
+        for node in ("a b", "10.0.0.1", "_micro._tcp.a.example:1", "a.example:0", ":8085", "[::1]", "mem://"):
+            with pytest.raises(BadRequest, match=r"^--nodes \(MICRO_NETWORK_NODES\)"):
+                NodeConfig(resolver=resolver, nodes=(node,))
+
+
+def test_the_url_of_a_list_may_hold_a_password_which_is_in_no_repr() -> None:
+    config = NodeConfig(resolver="https://john:sesame@a.example/nodes")
+    assert config.choice.url == "https://john:sesame@a.example/nodes"
+    assert "sesame" not in repr(config)
 
 
 def test_each_form_of_a_node_address_is_understood() -> None:

@@ -78,3 +78,22 @@ def test_what_is_dialled_is_always_what_is_named_and_what_is_registered(
     for state in states:
         dialled.seeds.update([record(*((name, name) for name in sorted(state)))])
         assert sorted(dialled.now) == sorted(named | state)
+
+
+def test_what_each_source_knows_counts_and_one_source_that_forgets_a_node_does_not_for_another() -> None:
+    dialled = Dialled()
+    dialled.seeds.found("one.example", ("b:1", "a:1"))
+    dialled.seeds.found("two.example", ("a:1", "me:1"))
+    assert dialled.now == ["b:1", "a:1"]
+    dialled.seeds.found("one.example", ())
+    assert dialled.now == ["a:1"]
+    dialled.seeds.found("two.example", ())
+    assert dialled.now == []
+
+
+def test_a_node_that_was_named_later_is_dialled_though_its_record_goes() -> None:
+    dialled = Dialled()
+    dialled.seeds.update([record(("x", "x:1"), ("y", "y:1"))])
+    dialled.seeds.name("x:1")
+    dialled.seeds.update([])
+    assert dialled.now == ["x:1"]

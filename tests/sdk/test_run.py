@@ -147,6 +147,6 @@ def test_help_names_the_variables() -> None:
 
 
 def test_importing_the_sdk_loads_nothing_that_is_only_needed_on_use() -> None:
-    wanted = "click sqlite3 grpc google.protobuf cryptography networkx structlog"
+    wanted = "click sqlite3 grpc google.protobuf cryptography networkx structlog httpx dns"
     done = run("python", "-c", f"import sys, sdk; print([name for name in {wanted.split()} if name in sys.modules])")
     assert done.stdout == "[]\n"

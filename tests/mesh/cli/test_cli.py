@@ -25,10 +25,27 @@ def test_the_help_names_every_command() -> None:
     ],
 )
 def test_only_a_node_loads_what_only_a_node_needs(script: str) -> None:
-    heavy = "{'networkx', 'grpc', 'cryptography', 'sqlite3', 'tunnel', 'router', 'proxy', 'trio_websocket'}"
+    heavy = (
+        "{'networkx', 'grpc', 'cryptography', 'sqlite3', 'tunnel', 'router', 'proxy', 'trio_websocket', 'httpx', 'dns'}"
+    )
     done = run("python", "-c", f"import sys\n{script}\nprint(sorted({heavy} & set(sys.modules)))")
     assert done.status == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_node_loads_what_asks_for_nodes_only_where_it_is_to_be_asked() -> None:
+    script = """
+import sys
+from mesh.config import NodeConfig
+from mesh.node import Node
+from mesh.resolver import sources
+print({'httpx', 'dns'} & set(sys.modules))
+for resolver, module in (("dns", "dns"), ("http://a.example/", "httpx")):
+    config = NodeConfig(resolver=resolver, nodes=("a:1",))
+    assert module not in sys.modules and sources(config.choice, config.nodes, None) and module in sys.modules
+"""
+    done = run("python", "-c", script)
+    assert (done.status, done.stdout) == (0, "set()\n"), done.stderr
 
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("call",), ("network", "--web-address", ":8082"), ("--colour",)])

@@ -218,7 +218,11 @@ def test_a_port_that_is_taken_is_named(env: dict[str, str], flag: str) -> None:
         ((), {"MICRO_NETWORK_TOKEN": ""}, "MICRO_NETWORK_TOKEN"),
         (("--address", "nowhere"), {}, "MICRO_NETWORK_ADDRESS"),
         (("--nodes", "b:8085,c"), {}, "MICRO_NETWORK_NODES"),
-        (("--resolver", "oracle"), {}, "--resolver"),
+        (("--resolver", "oracle"), {}, "MICRO_NETWORK_RESOLVER"),
+        (("--resolver", "dns"), {}, "MICRO_NETWORK_NODES"),
+        (("--resolver", "dns", "--nodes", "b:8085,a b"), {}, "MICRO_NETWORK_NODES"),
+        (("--resolver", "dns://ns.example"), {}, "MICRO_NETWORK_RESOLVER"),
+        (("--resolver", "https://"), {}, "MICRO_NETWORK_RESOLVER"),
         (("--registry", "carrier-pigeon"), {}, "carrier-pigeon"),
         (("--advertise-strategy", "some"), {}, "--advertise-strategy"),
         (("--export", "!"), {}, "MICRO_NETWORK_EXPORT"),
@@ -291,6 +295,41 @@ def test_a_file_that_cannot_be_used_ends_the_start_with_the_name_of_its_flag(
     done = run(*NODE, env=env | {"MICRO_TLS_KEY": "node.key"})
     assert done.status == 2
     assert "--tls-key (MICRO_TLS_KEY)" in done.stderr
+
+
+def test_the_way_to_find_nodes_reaches_the_node_from_the_command_line_and_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    configs: list[NodeConfig] = []
+
+    def node(config: NodeConfig, **_: object) -> SimpleNamespace:
+        configs.append(config)
+        return SimpleNamespace(reload=None)
+
+    monkeypatch.setattr("mesh.node.Node", node)
+    monkeypatch.setattr(sys.modules["mesh.cli.network"], "run_until_signal", lambda node, ready, hangup: None)
+    for resolver in ("static", "dns", "dns://10.0.0.53:53", "https://john:x@a.example/nodes?a=b"):
+        for arguments, env in (
+            (["--resolver", resolver, "--nodes", "a.example:1"], {"MICRO_NETWORK_RESOLVER": "registry"}),
+            ([], {"MICRO_NETWORK_RESOLVER": resolver, "MICRO_NETWORK_NODES": "a.example:1"}),
+        ):
+            done = CliRunner().invoke(micro, ["network", *arguments], env=env)
+            assert done.exit_code == 0, done.output
+            config = configs.pop()
+            assert (config.resolver, config.nodes) == (resolver, ("a.example:1",))
+
+
+def test_a_list_that_cannot_be_fetched_is_told_once_and_in_the_status_without_its_password(env: dict[str, str]) -> None:
+    arguments = [argument if argument != "static" else "http://john:abrakadabra@127.0.0.1:1/nodes" for argument in NODE]
+    with start(*arguments, "--log-level", "debug", env=env | {"NO_PROXY": "*"}) as node:
+        line = node.wait_for("does not say where nodes are")
+        assert "http://127.0.0.1:1/nodes" in line
+        status = run("micro", "network", "status", env=env).stdout
+        assert re.search("^lookups +name=http://127.0.0.1:1/nodes state=failing nodes=0 error=", status, re.MULTILINE)
+        printed = [*node.stop(), node.stdout, status]
+    assert printed[0] == 0
+    assert "abrakadabra" not in repr(printed)
+    assert repr(printed).count("does not say where nodes are") == 1
 
 
 def test_the_default_token_does_for_no_public_address(env: dict[str, str]) -> None:
