@@ -111,9 +111,10 @@ class Lookup:
     def _tell(self, error: str) -> None:
         before, state = self.status, LookupState.FAILING if error else LookupState.CURRENT
         self.status = replace(before, state=state, error=error)
-        if error and error != before.error:
+        # By the state and not by the text: there may be seconds in it, which differ each time.
+        if error and before.state is not LookupState.FAILING:
             _log.warning(
-                "%s does not say where nodes are (%s): going on with the %d it named before",
+                "%s does not say where nodes are (%s): going on with the %d nodes known of it",
                 before.name, error, self.status.nodes,
             )  # fmt: skip
         elif before.state is LookupState.FAILING and not error:

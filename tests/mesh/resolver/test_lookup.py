@@ -94,8 +94,9 @@ async def test_a_failure_is_in_the_log_once_and_so_is_its_end(
 ) -> None:
     caplog.set_level(logging.INFO)
     told = Told()
-    told.says = fails()
+    told.says = fails("nobody there")
     async with asking(told):
+        told.says = lambda: fails(f"no answer in {trio.current_time()} s")()
         await trio.sleep(5 * PERIOD)
         told.says = lambda: Found(("a:1",))
         await trio.sleep(5 * PERIOD)
