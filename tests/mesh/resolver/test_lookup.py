@@ -96,7 +96,11 @@ async def test_a_failure_is_in_the_log_once_and_so_is_its_end(
     told = Told()
     told.says = fails("nobody there")
     async with asking(told):
-        told.says = lambda: fails(f"no answer in {trio.current_time()} s")()
+
+        def fail() -> Found:
+            raise Unavailable(f"no answer in {trio.current_time()} s")
+
+        told.says = fail
         await trio.sleep(5 * PERIOD)
         told.says = lambda: Found(("a:1",))
         await trio.sleep(5 * PERIOD)
