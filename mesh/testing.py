@@ -1,6 +1,6 @@
 """Whole nodes in one process, for tests: real nodes, links, gossip and calls, without sockets and in virtual time.
 
-Everything above the transport is what runs outside; links go over memory, with delays and cuts as the test says, and
+Everything above the transport is what runs outside; links go over memory, as late, rough or cut as the test says, and
 programs and instances are joined to their nodes directly. Under trio's autojump clock minutes pass in milliseconds:
 
     async def test_greeter_is_found_two_clouds_away(autojump_clock):
@@ -15,6 +15,7 @@ programs and instances are joined to their nodes directly. Under trio's autojump
 `autojump_clock` is a fixture of pytest-trio; elsewhere `trio.run(main, clock=MockClock(autojump_threshold=0))`.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -39,7 +40,9 @@ from sdk.types import Instance, Service
 from sdk.wire.message import encode_message
 from sdk.wire.mux import Mux
 from tunnel.identity import network_key
-from tunnel.transport.memory import MemoryLine, MemoryNetwork
+from tunnel.transport.line import MemoryLine
+from tunnel.transport.memory import MemoryNetwork
+from tunnel.transport.rough import Quality
 
 from .agreement import differences
 from .config import NodeConfig
@@ -73,11 +76,21 @@ class _Place:
 class Network:
     """Environments with a node each, by name. Use it in `async with`; everything ends with the block."""
 
-    def __init__(self, *, seed: int = 0, delay: float = 0.005) -> None:
-        """`seed` decides jitter and balancing; `delay` are the seconds that links take one way at first."""
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        delay: float = 0.005,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        rate: float = math.inf,
+    ) -> None:
+        """`seed` decides jitter, loss and balancing. The others are what lines are like at first: seconds one way, and
+        how many more or less, the share of segments that is lost and sent again, bytes per second each way."""
         self._seed = seed
         self._delay = delay
-        self._memory = MemoryNetwork()
+        self._quality = Quality(jitter=jitter, loss=loss, rate=rate)
+        self._memory = MemoryNetwork(seed=seed)
         self._world = next(_worlds)
         self._places: dict[str, _Place] = {}
         self._servers: dict[str, Server] = {}
@@ -102,7 +115,8 @@ class Network:
         if name in self._places:
             raise BadRequest(f"there is a node {name!r} already")
         for other in nodes:
-            self.line(name, other).delay = self._delay
+            line = self.line(name, other)
+            line.delay, line.quality = self._delay, self._quality
         values = {"address": f"mem://{name}", "proxy_address": "127.0.0.1:0", "resolver": "static", **config}
         others = tuple(f"mem://{other}" for other in nodes)
         place = self._places[name] = _Place(
@@ -133,7 +147,7 @@ class Network:
     # Lines.
 
     def line(self, one: str, other: str) -> MemoryLine:
-        """What lies between two nodes: `delay` may be set."""
+        """What lies between two nodes: `delay`, `jitter`, `loss` and `rate` may be set at any time."""
         return self._memory.line(one, other)
 
     def cut(self, one: str, other: str) -> None:

@@ -177,6 +177,33 @@ async def test_what_is_withdrawn_is_gone_everywhere_and_its_errors_are_those_of_
             await net.call("a", "pot", "Pot.Pour")
 
 
+async def test_lines_are_as_rough_as_the_test_says(autojump_clock: MockClock) -> None:
+    async def seconds(size: int, **line: Any) -> list[float]:
+        async with Network(delay=0.5, **line) as net:
+            await net.node("a")
+            await net.node("b", nodes=["a"])
+            await net.offer("b", "greeter", {"Greeter.Hello": hello})
+            await net.converged()
+            took = []
+            for _ in range(20):
+                began = trio.current_time()
+                await net.call("a", "greeter", "Greeter.Hello", {"name": "x" * size})
+                took.append(trio.current_time() - began)
+            return took
+
+    there_and_back = pytest.approx(1.0, abs=0.01)
+    assert await seconds(100) == [there_and_back] * 20
+    unsteady = await seconds(100, jitter=0.2)
+    assert 0.6 < min(unsteady) < 0.95
+    assert 1.05 < max(unsteady) < 1.42
+    lossy = await seconds(100, loss=0.1)
+    assert 2 < sum(time == there_and_back for time in lossy) < 20
+    assert min(lossy) == there_and_back
+    assert max(lossy) > 1.9, "what was lost is sent again"
+    slow = await seconds(10_000, rate=10_000)
+    assert min(slow) > 3.0, "a second for the question and one for the answer"
+
+
 async def test_a_delay_is_one_of_virtual_time(autojump_clock: MockClock) -> None:
     async with Network(delay=0.5) as net:
         await line(net, "a", "b")
