@@ -128,5 +128,8 @@ class Lookup:
 
 
 def no_answer(error: Exception) -> Unavailable:
-    """A failure of a library as one that `Source.find` raises."""
-    return Unavailable(str(error) or type(error).__name__)
+    """A failure of a library as one that `Source.find` raises; where it has no words, with those of its cause."""
+    cause: BaseException | None = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__
+    return Unavailable(str(cause) if cause is not None else type(error).__name__)

@@ -1,10 +1,10 @@
 """A DNS server, a system resolver and a web server that run in the test, and say what it tells them to."""
 
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import dns.flags
@@ -104,10 +104,10 @@ class WebServer:
         self.asked: list[h11.Request] = []
         self.address = ""
 
-    async def serve(self, stream: trio.SocketStream) -> None:
+    async def serve(self, stream: trio.abc.Stream) -> None:
         connection = h11.Connection(h11.SERVER)
         while not isinstance(request := connection.next_event(), h11.Request):
-            connection.receive_data(await stream.receive_some())
+            connection.receive_data(bytes(await stream.receive_some()))
         self.asked.append(request)
         answer = self.answer(request)
         headers = [*answer.headers.items(), ("Connection", "close")]
@@ -123,12 +123,14 @@ class WebServer:
 
 
 @asynccontextmanager
-async def web_server() -> AsyncIterator[WebServer]:
-    """A server on a free port."""
+async def web_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[WebServer]:
+    """A server on a free port, inside TLS where it has a certificate for that."""
     server = WebServer()
     async with trio.open_nursery() as nursery:
-        [listener] = await nursery.start(partial(trio.serve_tcp, server.serve, 0, host="127.0.0.1"))
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
         server.address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        listening = trio.SSLListener(listener, tls, https_compatible=True) if tls else listener
+        nursery.start_soon(trio.serve_listeners, server.serve, [listening])
         yield server
         nursery.cancel_scope.cancel()
 

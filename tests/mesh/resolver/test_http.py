@@ -3,6 +3,8 @@
 import base64
 import gzip
 import logging
+import ssl
+from pathlib import Path
 
 import h11
 import pytest
@@ -13,6 +15,7 @@ from mesh.resolver.http import MAX_BODY, REDIRECTS, HttpList
 from mesh.resolver.lookup import LONGEST
 from sdk.errors import RemoteProtocolError, Unavailable
 from tests.mesh.resolver.servers import Answer, header, web_server
+from tests.tunnel.transport.certificates import ca_file, files
 
 LIST = b'{"nodes": [{"address": "10.0.0.1:8085"}]}'
 
@@ -143,3 +146,19 @@ async def test_a_redirect_to_another_scheme_is_not_followed(there: str) -> None:
         with pytest.raises(RemoteProtocolError, match="redirects from http to"):
             await HttpList(f"http://{server.address}/").find()
         assert len(server.asked) == 1
+
+
+async def test_inside_tls_only_a_server_with_a_certificate_that_is_trusted_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = files(tmp_path, "127.0.0.1")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(certificate.cert, certificate.key)
+    async with web_server(tls) as server:
+        server.answer = lambda _: Answer(LIST)
+        url = f"https://{server.address}/"
+        with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+            await HttpList(url).find()
+        assert not server.asked
+        monkeypatch.setenv("SSL_CERT_FILE", ca_file(tmp_path, "trusted"))
+        assert await HttpList(url).find() == (("10.0.0.1:8085",), "")
