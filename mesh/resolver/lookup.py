@@ -131,5 +131,6 @@ def no_answer(error: Exception) -> Unavailable:
     """A failure of a library as one that `Source.find` raises; where it has no words, with those of its cause."""
     cause: BaseException | None = error
     while cause is not None and not str(cause):
-        cause = cause.__cause__
+        # httpcore raises some of its errors again `from None`, which leaves only the context.
+        cause = cause.__cause__ or cause.__context__
     return Unavailable(str(cause) if cause is not None else type(error).__name__)

@@ -105,21 +105,24 @@ class WebServer:
         self.address = ""
 
     async def serve(self, stream: trio.abc.Stream) -> None:
+        try:
+            await self._converse(stream)
+        except trio.BrokenResourceError:
+            pass  # the other side has seen enough
+
+    async def _converse(self, stream: trio.abc.Stream) -> None:
         connection = h11.Connection(h11.SERVER)
         while not isinstance(request := connection.next_event(), h11.Request):
             connection.receive_data(bytes(await stream.receive_some()))
         self.asked.append(request)
         answer = self.answer(request)
         headers = [*answer.headers.items(), ("Connection", "close")]
-        try:
-            await stream.send_all(connection.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
-            step = 1 if answer.dribble else 65536
-            for at in range(0, len(answer.body), step):
-                await trio.sleep(answer.dribble)
-                await stream.send_all(connection.send(h11.Data(data=answer.body[at : at + step])) or b"")
-            await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
-        except trio.BrokenResourceError:
-            pass  # it has seen enough
+        await stream.send_all(connection.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
+        step = 1 if answer.dribble else 65536
+        for at in range(0, len(answer.body), step):
+            await trio.sleep(answer.dribble)
+            await stream.send_all(connection.send(h11.Data(data=answer.body[at : at + step])) or b"")
+        await stream.send_all(connection.send(h11.EndOfMessage()) or b"")
 
 
 @asynccontextmanager
