@@ -13,6 +13,7 @@ from router.policy import Policy, Strategy
 from sdk.errors import BadRequest, RemoteProtocolError
 from sdk.netaddress import is_private, split_address
 from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN, NodeId, parse_id_untrusted
+from tunnel.transport.proxies import Proxies
 from tunnel.transport.tls import TlsConfig
 
 from .point_to_point import TUNNEL_SERVICE, PointToPoint
@@ -72,6 +73,8 @@ class NodeConfig:
     tls: TlsConfig = field(default_factory=TlsConfig)
     """Certificates, for links inside TLS: `--tls-ca` (MICRO_TLS_CA), `--tls-cert` (MICRO_TLS_CERT) and `--tls-key`
     (MICRO_TLS_KEY)."""
+    proxies: Proxies = field(default_factory=Proxies)
+    """Through which HTTP proxy links are dialled: `--via` (MICRO_VIA), or HTTPS_PROXY and NO_PROXY."""
     proxy_address: str = ":8081"
     """Where programs reach this node: `host:port`. Only loopback and private peers are let in."""
     name: str = ""

@@ -280,6 +280,7 @@ class Node:
                 admitted=config.admitted,
                 private_only=config.default_token,
                 tls=config.tls,
+                proxies=config.proxies,
             ),
             self._key,
             self._epoch,

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -60,6 +61,7 @@ from tests.tunnel.bench import KEYS, certificate, handshake
 from tunnel.handshake import LinkHandshake
 from tunnel.identity import format_id, pack_certificate, parse_certificate_untrusted, parse_id_untrusted
 from tunnel.noise import Cipher
+from tunnel.transport.connect import MAX_ANSWER, read_answer_untrusted
 
 PACKAGES = (sdk, router, tunnel, proxy, mesh)
 
@@ -125,6 +127,16 @@ def shaken(dialled: bool) -> Callable[[bytes], object]:
         return end.done
 
     return read
+
+
+def read_proxy(data: bytes) -> object:
+    """The answer of an HTTP proxy that was asked for a connection."""
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_ANSWER)
+    connection.send(h11.Request(method="CONNECT", target="a:1", headers=[("Host", "a:1")]))
+    connection.send(h11.EndOfMessage())
+    first, rest = data[: len(data) // 2], data[len(data) // 2 :]
+    status = read_answer_untrusted(connection, first) if first else None
+    return read_answer_untrusted(connection, rest) if status is None and rest else status
 
 
 def read_id(data: bytes) -> bytes:
@@ -215,6 +227,13 @@ TARGETS: dict[str, Target] = {
         [signed.statement for signed in STATEMENTS],
     ),
     "router.wire:parse_entry_untrusted": Target(parse_entry_untrusted, [pack_entry(entry("greeter"))]),
+    "tunnel.transport.connect:read_answer_untrusted": Target(
+        read_proxy,
+        [
+            b"HTTP/1.1 200 Connection established\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 407 No\r\nProxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nno",
+        ],
+    ),
     "tunnel.handshake:LinkHandshake._read_preface_untrusted": BY_DIALLER,
     "tunnel.handshake:LinkHandshake._read_untrusted": BY_DIALLER,
     "tunnel.handshake:LinkHandshake._read_third_untrusted": BY_DIALLER,

@@ -35,6 +35,7 @@ from .reach import FAILURES, HANDSHAKE, close, reach, shake_hands
 from .rtt import RoundTrip
 from .transport import Connected, Ways
 from .transport.memory import PROCESS, MemoryListener, MemoryNetwork, MemoryStream
+from .transport.proxies import Proxies
 from .transport.tls import Tls, TlsConfig
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class TunnelConfig:
     """Whether links are accepted from loopback and private addresses only: so with a token that everybody knows."""
     tls: TlsConfig = field(default_factory=TlsConfig)
     """Certificates, for links inside TLS."""
+    proxies: Proxies = field(default_factory=Proxies)
+    """Through which HTTP proxy links are dialled."""
 
     def __repr__(self) -> str:
         return f"<TunnelConfig of network {self.network!r}, listening on {', '.join(self.listen) or 'nothing'}>"
@@ -106,7 +109,7 @@ class Tunnel:
         self._sink = sink
         self._events = events
         self._timers = timers
-        self._ways = Ways(network=network, tls=Tls(config.tls))
+        self._ways = Ways(network=network, tls=Tls(config.tls), proxies=config.proxies)
         self._guesses = Guesses()
         self._static = secrets.token_bytes(32)
         self._keyring = Keyring()

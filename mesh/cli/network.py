@@ -11,6 +11,7 @@ import click
 from sdk.errors import BadRequest
 
 from .ask import COMMANDS
+from .links import link_flags, link_values
 from .options import Group, Several, settings
 from .run import run_until_signal
 
@@ -57,13 +58,7 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     "--proxy-address", "MICRO_PROXY_ADDRESS", "Where programs reach this node; for a subcommand, the node to ask.",
     show_default=":8081",
 )  # fmt: skip
-@_flag("--tls-ca", "MICRO_TLS_CA", "File of the CAs to believe, in place of the system's.", default="")
-@_flag(
-    "--tls-cert", "MICRO_TLS_CERT", "Certificate that this node shows. With it the link port accepts TLS as well, and "
-    "with --tls-ca only from who has a certificate of that CA.",
-    default="",
-)  # fmt: skip
-@_flag("--tls-key", "MICRO_TLS_KEY", "Its private key.", default="")
+@link_flags
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
 @_flag(
     "--data-dir", "MICRO_DATA_DIR", "Where the node keeps its key, and so its id, from one start to the next; without "
@@ -112,7 +107,6 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
     from mesh.config import NodeConfig
     from mesh.datadir import kept_identity
     from mesh.node import Node
-    from tunnel.transport.tls import TlsConfig
 
     values = {name: value for name, value in flags.items() if value is not None}
     if "token" not in values and not values["token_file"]:
@@ -131,7 +125,7 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
         registry=settings().registry,
         registry_address=settings().registry_address,
-        tls=TlsConfig(**{file: values.pop(f"tls_{file}") for file in ("ca", "cert", "key")}),
+        **link_values(values),
         **values,
     )
     with ExitStack() as stack:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from .links import link_flags, link_values
 from .options import Command, Several, settings
 from .run import run_until_signal
 
@@ -35,6 +36,7 @@ from .run import run_until_signal
     "--proxy-address", envvar="MICRO_TUNNEL_PROXY_ADDRESS", show_envvar=True,
     help="Where programs reach this end. [default: a free port, which MICRO_PROXY=go.micro.tunnel finds]",
 )  # fmt: skip
+@link_flags
 @click.option(
     "--forward", "forwards", envvar="MICRO_TUNNEL_FORWARD", show_envvar=True, type=Several(), multiple=True,
     metavar="[HOST:]PORT:SERVICE",
@@ -64,9 +66,11 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flag
         # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
         flags["token"] = ""
     values = {name: value for name, value in flags.items() if value is not None}
+    links = link_values(values)
     config = NodeConfig(
         registry=settings().registry,
         registry_address=settings().registry_address,
+        **links,
         **tunnel_values(servers=servers or (), address=address, id=id, **several, **values),
     )
     node = Node(config)

@@ -15,12 +15,13 @@ from tunnel.handshake import LinkHandshake
 from tunnel.identity import Certificate, NodeId, NodeKey, network_key, network_keys
 from tunnel.link import Link
 from tunnel.transport.memory import MemoryNetwork, MemoryStream
+from tunnel.transport.proxies import Proxies
 from tunnel.transport.tls import TlsConfig
 from tunnel.tunnel import Tunnel, TunnelConfig
 
 TOKEN = "a token that nobody may read"
 NETWORK = "test.net"
-NO_FILES = TlsConfig()
+NO_FILES, NO_PROXY = TlsConfig(), Proxies()
 
 KEYS = sorted((NodeKey(bytes([number]) * 32) for number in range(1, 4)), key=lambda key: key.id)
 """Three node keys, the smallest id first."""
@@ -151,6 +152,7 @@ async def node(
     seeds: tuple[str, ...] = (),
     private_only: bool = False,
     tls: TlsConfig = NO_FILES,
+    proxies: Proxies = NO_PROXY,
     sink: Sink | None = None,
 ) -> AsyncIterator[Node]:
     """A running tunnel, called `n0`, `n1` or `n2` by its key; it is gone when the block ends, as if killed. Frames go
@@ -158,7 +160,13 @@ async def node(
     tokens = (token,) if isinstance(token, str) else token
     network_keys(tokens, NETWORK)  # found now: a thread is no thing to wait for on a virtual clock
     config = TunnelConfig(
-        listen=listen, tokens=tokens, network=NETWORK, name=name or f"n{number}", private_only=private_only, tls=tls
+        listen=listen,
+        tokens=tokens,
+        network=NETWORK,
+        name=name or f"n{number}",
+        private_only=private_only,
+        tls=tls,
+        proxies=proxies,
     )
     recorder, timers, key = Recorder(), Timers(), key or KEYS[number]
     network = network or MemoryNetwork()

@@ -19,7 +19,9 @@ from tunnel.handshake import PREFACE
 from tunnel.meter import Segments
 
 from . import tcp, websocket
+from .connect import open_through
 from .memory import PROCESS, MemoryNetwork, MemoryStream
+from .proxies import Proxies
 from .tls import CERT, Tls
 from .tlsstream import HANDSHAKE, TlsStream
 
@@ -34,6 +36,8 @@ class Ways:
     """Where `mem://` addresses are."""
     tls: Tls = field(default_factory=Tls)
     """Which certificates are shown and believed."""
+    proxies: Proxies = field(default_factory=Proxies)
+    """Through which proxy `tcp`, `ws` and `wss` go out."""
 
 
 class Acceptable(Transport, Protocol):
@@ -80,7 +84,8 @@ async def dial(address: str, nursery: trio.Nursery, ways: Ways) -> Connected:
     if scheme == "mem":
         return Connected(await ways.network.dial(rest), scheme, address)
     host = rest.partition("/")[0]
-    socket = await open_tcp(host)
+    proxy = ways.proxies.between(*split_address(host))
+    socket = await open_tcp(host) if proxy is None else await open_through(proxy, host)
     transport: Transport = socket
     if scheme == "ws":
         transport = await websocket.dial(address, socket, nursery)
