@@ -1,7 +1,4 @@
-"""A program from outside at the proxy port: two hosts in network namespaces, joined by a public and a private network.
-
-The addresses are documentation's (RFC 5737, public as far as a node is concerned) and private ones.
-"""
+"""A program from outside at the proxy port: two hosts in namespaces, joined by a public and a private network."""
 
 import os
 import signal
@@ -13,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sdk.wire import frame
+from tests.namespaces import joined
 from tests.processes import Running
 
 MICRO = str(Path(sys.executable).with_name("micro"))
@@ -29,28 +27,11 @@ except ConnectionResetError:
 """
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
 @pytest.fixture
 def hosts(require: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    """Two namespaces joined by a cable; they and the cable are gone afterwards."""
     require("ip")
-    here, there = names = f"micro-{os.getpid()}-a", f"micro-{os.getpid()}-b"
-    try:
-        for name in names:
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", here, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", there)
-        for number, name in enumerate(names, 1):
-            ip("-n", name, "address", "add", f"203.0.113.{number}/24", "dev", "cable")
-            ip("-n", name, "address", "add", f"10.11.12.{number}/24", "dev", "cable")
-            ip("-n", name, "link", "set", "cable", "up")
+    with joined() as names:
         yield names
-    finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
 @pytest.mark.peers
