@@ -4,15 +4,16 @@ from collections.abc import Iterator
 import pytest
 
 from tests.tunnel.bench import TOKEN, Log
-from tests.tunnel.meeting import RENEW_BYTES, RENEW_RECORDS
+from tests.tunnel.meeting import SOON
 from tunnel import noise
 
 
 @pytest.fixture
 def soon_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let keys last for a few records only, as `foreign_link` expects."""
-    monkeypatch.setattr(noise, "REKEY_RECORDS", RENEW_RECORDS)
-    monkeypatch.setattr(noise, "REKEY_BYTES", RENEW_BYTES)
+    """Let keys last for a few records only, as a `foreign_link` with the limits SOON expects."""
+    records, size = SOON
+    monkeypatch.setattr(noise, "REKEY_RECORDS", records)
+    monkeypatch.setattr(noise, "REKEY_BYTES", size)
 
 
 @pytest.fixture

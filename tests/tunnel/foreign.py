@@ -93,10 +93,9 @@ class ForeignLink:
         token: str,
         network: str,
         name: str = "foreign",
-        renew_records: int = 1 << 20,
-        renew_bytes: int = 1 << 30,
+        limits: tuple[int, int] = (1 << 20, 1 << 30),
     ) -> None:
-        """The key is renewed after so many records, or bytes of plaintext."""
+        """`limits` are the records, and the bytes of plaintext, after which a key is renewed."""
         self.peer: Passport
         """Who the other end is, once met."""
         self.key = Ed25519PrivateKey.generate()
@@ -106,8 +105,8 @@ class ForeignLink:
         self._psk = network_key(token, network)
         self._passport = Passport(self.key.public_key().public_bytes_raw(), 1, name, (), network)
         self._noise: Any = None
-        self._limits = renew_records, renew_bytes
-        self._sent, self._received = list(self._limits), list(self._limits)
+        self._limits = limits
+        self._sent, self._received = list(limits), list(limits)
         """Records and bytes until the key of each direction is renewed."""
         self.renewals = 0
         self._bytes = b""

@@ -9,7 +9,7 @@ from noise.exceptions import NoiseInvalidMessage
 from sdk.rawsocket import bound_address, listen_tcp, open_tcp, take_over
 from tests.tunnel.bench import node
 from tests.tunnel.foreign import Alerted, noise_connection
-from tests.tunnel.meeting import check_link, foreign_link
+from tests.tunnel.meeting import SOON, check_link, foreign_link
 from tunnel import noise
 from tunnel.noise import Handshake, public_key
 
@@ -81,7 +81,7 @@ def test_without_renewing_its_key_the_other_one_is_lost(monkeypatch: pytest.Monk
 async def test_a_node_of_another_make_links_up_with_us() -> None:
     with trio.fail_after(30):
         async with node(0, "127.0.0.1:0") as a, await open_tcp(a.tunnel.bound[0]) as socket:
-            foreign = foreign_link(socket, dialled=True)
+            foreign = foreign_link(socket, dialled=True, limits=SOON)
             await foreign.meet()
             assert foreign.peer.addresses == a.tunnel.bound
             await check_link(foreign, a)
@@ -96,7 +96,7 @@ async def test_we_link_up_with_a_node_of_another_make() -> None:
             node(0, seeds=(bound_address(listener),)) as a,
             take_over(await listener.accept()) as socket,
         ):
-            foreign = foreign_link(socket, dialled=False)
+            foreign = foreign_link(socket, dialled=False, limits=SOON)
             await foreign.meet()
             await check_link(foreign, a)
 

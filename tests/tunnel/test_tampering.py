@@ -3,36 +3,21 @@
 The node that is attacked has another link all the while, and that link must not notice.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from sdk.rawsocket import RawSocket, bound_address, listen_tcp, open_tcp, take_over
+from sdk.rawsocket import bound_address, listen_tcp, open_tcp, take_over
 from tests.tunnel.bench import Log, Node, node
+from tests.tunnel.meeting import everything, speak, victim
 from tests.tunnel.middleman import ACCEPTOR_HANDSHAKE, DIALLER_HANDSHAKE, Cut, Middleman, Trick, middleman
 
 pytestmark = pytest.mark.usefixtures("log")
 
 DAMAGED = "a record was damaged or forged on the way"
 LEFT = ("the peer closed the connection", "connection reset by peer")
-
-
-@asynccontextmanager
-async def victim() -> AsyncIterator[Node]:
-    """A node that listens, and is linked with an innocent one; afterwards that link is what it was."""
-    async with node(0, "127.0.0.1:0") as a, node(1, seeds=a.tunnel.bound) as b:
-        link, back = await a.linked(b), await b.linked(a)
-        yield a
-        assert a.tunnel.links[b.id] is link
-        assert b.tunnel.links[a.id] is back
-        assert b.recorder.story == ["up: n0"]
-        link.send_control(b"still here")
-        back.send_control(b"so am I")
-        await b.recorder.until(lambda: b.recorder.controls == [b"still here"])
-        await a.recorder.until(lambda: a.recorder.controls[-1:] == [b"so am I"])
 
 
 def flip_bit(position: int) -> Callable[[bytes], bytes]:
@@ -268,22 +253,3 @@ async def test_records_of_another_connection_are_of_no_use_in_this_one() -> None
                 await a.recorder.until(lambda: f"down: n2: {DAMAGED}" in a.recorder.story)
                 await a.recorder.until(lambda: c.id in a.tunnel.links)  # on the next connection
             assert a.recorder.controls == []
-
-
-async def speak(socket: RawSocket, data: bytes) -> None:
-    """Says it, to the one who may have hung up."""
-    try:
-        await socket.send_all(data)
-    except trio.BrokenResourceError:
-        pass
-
-
-async def everything(socket: RawSocket) -> bytes:
-    """All that comes until the other end closes."""
-    data = b""
-    try:
-        while more := await socket.receive_some():
-            data += more
-    except trio.BrokenResourceError:
-        pass
-    return data

@@ -1,6 +1,6 @@
 """The `websockets` package, which shares no code with the library we use, is a peer of our WebSocket side."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 
 import pytest
@@ -12,21 +12,7 @@ from websockets.trio.server import ServerConnection, serve
 from sdk.rawsocket import bound_address, listen_tcp
 from tests.tunnel.bench import node
 from tests.tunnel.foreign import CONTROL, END, Calls, Pipe
-from tests.tunnel.meeting import check_link, foreign_link
-
-
-def receiving(websocket: Connection) -> Callable[[], Awaitable[bytes]]:
-    async def receive() -> bytes:
-        message = await websocket.recv()
-        assert isinstance(message, bytes)
-        return message
-
-    return receive
-
-
-def whole(websocket: Connection) -> Pipe:
-    """What is sent at once goes in one message."""
-    return Calls(websocket.send, receiving(websocket))
+from tests.tunnel.meeting import SOON, check_link, foreign_link, receiving, whole
 
 
 def in_fragments(websocket: Connection) -> Pipe:
@@ -64,7 +50,7 @@ async def test_a_node_on_another_websocket_library_links_up_with_us(pipe: Callab
             node(0, "127.0.0.1:0") as a,
             connect(f"ws://{a.tunnel.bound[0]}/any/path?x=y", proxy=None) as websocket,
         ):
-            foreign = foreign_link(pipe(websocket), dialled=True)
+            foreign = foreign_link(pipe(websocket), dialled=True, limits=SOON)
             await foreign.meet()
             await check_link(foreign, a)
             assert a.tunnel.links[foreign.id].transport == "ws"
@@ -84,7 +70,7 @@ async def test_we_link_up_with_a_node_on_another_websocket_library(pipe: Callabl
     async def peer(websocket: ServerConnection) -> None:
         assert websocket.request is not None
         assert websocket.request.path == "/some/path"
-        foreign = foreign_link(pipe(websocket), dialled=False)
+        foreign = foreign_link(pipe(websocket), dialled=False, limits=SOON)
         await foreign.meet()
         await check_link(foreign, a)
         assert a.tunnel.links[foreign.id].transport == "ws"

@@ -36,6 +36,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "max_message_size": MAX_MESSAGE,
 }
 _NORMAL = (1000, 1001)
+_FAULT = (1002, 1007, 1009)
 
 
 Below = RawSocket | TlsStream
@@ -186,4 +187,7 @@ async def accept(socket: Below, first: bytes, nursery: trio.Nursery) -> WebSocke
 def _explain(reason: trio_websocket.CloseReason | None) -> str:
     if reason is None or reason.code == 1006:
         return "the connection broke"
+    if reason.code in _FAULT:
+        # Which end found fault with the other the library does not tell.
+        return f"the WebSocket broke off with code {reason.code}: {(reason.reason or 'no reason given')[:100]!r}"
     return f"the peer closed the WebSocket with code {reason.code}"
