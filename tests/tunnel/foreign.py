@@ -7,6 +7,7 @@ a mistake that both ends of a link of ours would share shows.
 import hashlib
 import struct
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 import msgpack
@@ -17,7 +18,7 @@ from noise.connection import Keypair, NoiseConnection
 PROTOCOL = b"Noise_XXpsk3_25519_AESGCM_SHA256"
 PREFACE = b"\xfemicro\x01\x01"
 ALERT = b"\x01"
-HELLO, OPEN, HEAD, DATA, PING, PONG, CONTROL = 1, 2, 3, 4, 8, 9, 13
+HELLO, OPEN, DATA, RESET, CREDIT, PING, PONG, GOAWAY, CONTROL = 1, 2, 4, 5, 7, 8, 9, 10, 13
 END = 1
 
 _HEADER = struct.Struct("!IBBI")
@@ -63,9 +64,19 @@ def node_id(public: bytes) -> bytes:
     return hashlib.sha256(public).digest()[:16]
 
 
+@cache
 def network_key(token: str, network: str) -> bytes:
     salt = b"micro/1" + network.encode()
     return hashlib.scrypt(token.encode(), salt=salt, n=2**15, r=8, p=1, maxmem=64 << 20, dklen=32)
+
+
+def pack(kind: int, flags: int, stream: int, payload: bytes, *, length: int = -1) -> bytes:
+    """A frame; one with another `length` lies."""
+    return _HEADER.pack(len(payload) if length < 0 else length, kind, flags, stream) + payload
+
+
+GREETING = pack(HELLO, 0, 0, msgpack.packb((1, "node", 100)))
+"""A HELLO, which begins the frames."""
 
 
 def noise_connection(*, initiator: bool, prologue: bytes, static: bytes, psk: bytes) -> Any:
@@ -98,6 +109,8 @@ class ForeignLink:
         """`limits` are the records, and the bytes of plaintext, after which a key is renewed."""
         self.peer: Passport
         """Who the other end is, once met."""
+        self.shown = b""
+        """Its certificate as it came."""
         self.key = Ed25519PrivateKey.generate()
         self.static = X25519PrivateKey.generate()
         self._pipe = pipe
@@ -125,11 +138,16 @@ class ForeignLink:
 
     async def introduce(self) -> None:
         """Sends the HELLO that begins the frames."""
-        await self.say(HELLO, 0, 0, msgpack.packb((1, "node", 100)))
+        await self.say_bytes(GREETING)
 
     async def say(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        """Sends one frame, in a record of its own."""
-        await self.send_record(self.seal(_HEADER.pack(len(payload), kind, flags, stream) + payload))
+        """Sends one frame, in a record of its own, or two."""
+        await self.say_bytes(pack(kind, flags, stream, payload))
+
+    async def say_bytes(self, data: bytes) -> None:
+        """Sends what may be frames, in as many records as it takes."""
+        for start in range(0, len(data), 60_000):
+            await self.send_record(self.seal(data[start : start + 60_000]))
 
     async def hear(self) -> tuple[int, int, int, bytes]:
         """The next frame."""
@@ -202,6 +220,7 @@ class ForeignLink:
         return packed
 
     def _check(self, packed: bytes, state: Any) -> Passport:
+        self.shown = packed
         body, signature = msgpack.unpackb(packed)
         public, epoch, name, addresses, network = msgpack.unpackb(body)
         static: bytes = state.rs.public_bytes
