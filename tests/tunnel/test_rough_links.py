@@ -24,7 +24,7 @@ MEGABIT = 125_000
 ROUGH = {"delay": 0.2, "jitter": 0.05, "loss": 0.05, "rate": MEGABIT}
 MESSAGE = bytes(32 * 1024)
 STREAMS = 4
-"""As many as fill the line: one has a credit of 64 KiB, which is half a second of it."""
+"""Enough to fill the line: one begins with a credit of 64 KiB, half a second of it, which is about the round trip."""
 
 
 class Downs(logging.Handler):

@@ -85,21 +85,24 @@ class Way:
         """Sends the writer's bytes, as there is room; none are nothing."""
         with self._writing:
             await trio.lowlevel.checkpoint()
-            while True:
-                while not self._has_room():
-                    await self._wait(math.inf if self._line.cut else min(self._left, self._room_at()))
+            await self._wait_room()
+            while data:
                 if self._line.smooth:
-                    if data:
-                        self._add(trio.current_time() + self._line.delay, data)
-                        self.look()
+                    self._pieces.append((trio.current_time() + self._line.delay, data))
+                    self._size += len(data)
+                    self.look()
                     return
                 data = self._put_roughly(data)
-                if not data:
-                    return
+                if data:
+                    await self._wait_room()
 
     async def wait_room(self) -> None:
         """Waits until the writer need not wait."""
         await self.put(b"")
+
+    async def _wait_room(self) -> None:
+        while not self._has_room():
+            await self._wait(math.inf if self._line.cut else min(self._left, self._room_at()))
 
     def _has_room(self) -> bool:
         if self._ended < math.inf:
@@ -130,15 +133,12 @@ class Way:
         for at, length in direction.send(
             stop, now=now, behind=len(data) - stop, delay=line.delay, quality=line.quality
         ):
-            self._add(at, data[start : start + length])
+            self._pieces.append((at, data[start : start + length]))
             start += length
+        self._size += stop
         self._leaves = direction.free
         self.look()
         return data[stop:]
-
-    def _add(self, at: float, data: bytes) -> None:
-        self._pieces.append((at, data))
-        self._size += len(data)
 
     def put_off(self, since: float, seconds: float) -> None:
         """What was to arrive after a time comes so many seconds later."""

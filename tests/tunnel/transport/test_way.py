@@ -200,6 +200,20 @@ async def test_a_line_may_become_rough_and_smooth_again_while_bytes_are_under_wa
     assert got == [(0.5, b"1"), (1.5, b"2" * 10), (1.5, b"3")]
 
 
+async def test_a_writer_that_waits_while_its_line_becomes_smooth_sends_the_rest(autojump_clock: MockClock) -> None:
+    line = line_of(0.1, jitter=0.05)
+    here, there = memory_pair("a", line)
+    sent = bytes(range(256)) * (RECEIVE_BUFFER // 256 + 100)
+    got = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.send_all, sent)
+        await wait_all_tasks_blocked()
+        line.jitter = 0.0
+        while len(got) < len(sent):
+            got += await there.receive_some(1000)
+    assert got == sent
+
+
 async def test_two_tasks_may_not_write_at_once(autojump_clock: MockClock) -> None:
     here, _there = memory_pair("a", line_of(0.0, rate=10))
     async with trio.open_nursery() as nursery:
