@@ -32,6 +32,9 @@ from .why import explain, goes_to_gateway
 
 DISTRIBUTION: Final = "micro-network"
 
+CHANGES: Final = ("Network.Connect", "Network.Reload")
+"""Endpoints that change the node. Those who call them must be on its host, or show the proxy token."""
+
 
 class Admin:
     """Answers for one node. Its endpoints are on `server`."""

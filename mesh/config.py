@@ -76,7 +76,10 @@ class NodeConfig:
     proxies: Proxies = field(default_factory=Proxies)
     """Through which HTTP proxy links are dialled: `--via` (MICRO_VIA), or HTTPS_PROXY and NO_PROXY."""
     proxy_address: str = ":8081"
-    """Where programs reach this node: `host:port`. Only loopback and private peers are let in."""
+    """Where programs reach this node: `host:port`; see `proxy_tokens` for who is let in."""
+    proxy_tokens: tuple[str, ...] = field(default=(), repr=False)
+    """What programs of other hosts have to show, any of these; with none, private peers need show nothing and others
+    are not let in."""
     name: str = ""
     """What people call this node, beside its id."""
     advertise_strategy: str = "all"

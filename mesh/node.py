@@ -39,7 +39,7 @@ from tunnel.transport.memory import PROCESS, MemoryNetwork
 from tunnel.tunnel import Tunnel, TunnelConfig
 
 from .addresses import local_address, told_addresses
-from .admin import Admin
+from .admin import CHANGES, Admin
 from .config import NODE_SERVICE, NodeConfig
 from .datadir import Identity, new_identity
 from .local import LocalServices
@@ -54,6 +54,7 @@ from .resolver.lookup import Lookup
 from .router_service import ROUTER_SERVICE, RouterService
 from .seeds import Seeds
 from .steps import Steps
+from .tokens import to_bytes
 from .watching import Watching
 
 GOODBYE = 0.4
@@ -115,7 +116,7 @@ class Node:
         self._point_to_point = config.point_to_point or PointToPoint()
         self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
-        self._listener = ProxyListener(self._switch, self._timers)
+        self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
         self._balancer = Balancer(self._random)
         self._lag = LoopLag()
         self._instances = instances
@@ -325,6 +326,9 @@ class Node:
         )
         switch.egress, switch.ingress = egress, ingress
         self._timers.watch(switch)
+        ingress.guarded.update(
+            (service, endpoint) for service in (NODE_SERVICE, self._config.service) for endpoint in CHANGES
+        )
         return ingress.own
 
     def _inside(self, server: Server, nursery: trio.Nursery) -> Port:

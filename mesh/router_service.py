@@ -20,6 +20,9 @@ from .watching import Reply, Watching
 
 ROUTER_SERVICE: Final = "go.micro.router"
 
+WRITES: Final = frozenset(("Table.Create", "Table.Update", "Table.Delete"))
+"""Endpoints that change the table."""
+
 Record = dict[str, Any]
 
 

@@ -6,13 +6,14 @@ hand, and registers as `go.micro.router`, so that whoever looks in the registry 
 
 import secrets
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from random import Random
 
 import trio
 
+from proxy.ingress import not_for_everybody
 from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
 from proxy.switch import Switch, Target
@@ -32,8 +33,9 @@ from .addresses import local_address
 from .config import MAX_NAME, check_address
 from .local import LocalServices
 from .presence import Presence
-from .router_service import ROUTER_SERVICE, RouterService
+from .router_service import ROUTER_SERVICE, WRITES, RouterService
 from .steps import Steps
+from .tokens import to_bytes
 
 GOODBYE = 0.4
 """Seconds for taking the record out of the registry."""
@@ -45,6 +47,8 @@ class RouterConfig:
 
     address: str = ":8084"
     """Where programs reach it: `host:port`. Only loopback and private peers are let in."""
+    proxy_tokens: tuple[str, ...] = field(default=(), repr=False)
+    """What programs of other hosts show, any of these; with none, private peers need not and others are not let in."""
     network: str = "go.micro"
     """The network's name, which stands in its routes."""
     registry: str = ""
@@ -78,7 +82,7 @@ class Router:
         self._key = NodeKey(secrets.token_bytes(32))
         self._timers = Timers()
         self._switch = Switch(me=self._key.id, name=ROUTER_SERVICE)
-        self._listener = ProxyListener(self._switch, self._timers)
+        self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
         self._presence: Presence | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[RouterReady] = trio.TASK_STATUS_IGNORED) -> None:
@@ -158,10 +162,12 @@ class _Only:
     def __init__(self, port: Port) -> None:
         self._port = port
 
-    def choose(self, head: CallHead, now: float) -> Target:
-        """Raises `NotFound` for any other service."""
+    def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
+        """Raises `NotFound` for any other service, and `Forbidden` for what only `trusted` callers may do."""
         if head.service != ROUTER_SERVICE:
             raise NotFound(f"this is the routing table, which calls nobody: {head.service!r} is to be called at a node")
+        if not trusted and head.endpoint in WRITES:
+            raise not_for_everybody(head)
         return Target(self._port, b"", None)
 
     def extend(self, head: CallHead, hops: int, now: float) -> Target:

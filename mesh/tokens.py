@@ -10,10 +10,14 @@ One token in each line; the first is the one a node dials with, every one of the
 
 import os
 import stat
+from collections.abc import Iterable
 from typing import Final
 
 from sdk.errors import BadRequest
 from tunnel.identity import MAX_TOKENS
+
+MAX_SHOWN: Final = 1024
+"""Longest proxy token, in bytes: a HELLO has room for four times as much."""
 
 MAX_SIZE: Final = 16384
 """Longest token file, in bytes."""
@@ -45,3 +49,26 @@ def read_tokens(path: str, what: str = "--token-file (MICRO_NETWORK_TOKEN_FILE)"
     if len(tokens) > MAX_TOKENS:
         raise BadRequest(f"{what}: {name} holds {len(tokens)} tokens; at most {MAX_TOKENS} are accepted at a time")
     return tokens
+
+
+def proxy_tokens(token: str | None, file: str) -> tuple[str, ...]:
+    """What programs show at a proxy port, any of these: one from a flag, or those in a file; nothing where neither is
+    given.
+
+    Raises `BadRequest`, naming flag and variable, for what `read_tokens` refuses, and for a token that is empty or
+    too long.
+    """
+    flag, file_flag = "--proxy-token (MICRO_PROXY_TOKEN)", "--proxy-token-file (MICRO_PROXY_TOKEN_FILE)"
+    if file and token is not None:
+        raise BadRequest(f"both {flag} and {file_flag} are given: leave one of them out")
+    if token == "":
+        raise BadRequest(f"{flag} is empty: leave it out to let in programs of this host and private networks")
+    tokens = read_tokens(file, file_flag) if file else () if token is None else (token,)
+    if any(len(each) > MAX_SHOWN for each in to_bytes(tokens)):
+        raise BadRequest(f"{file_flag if file else flag}: a token is longer than {MAX_SHOWN} bytes")
+    return tokens
+
+
+def to_bytes(tokens: Iterable[str]) -> tuple[bytes, ...]:
+    """Tokens as they stood in the environment or in a file."""
+    return tuple(token.encode(errors="surrogateescape") for token in tokens)

@@ -4,6 +4,7 @@ So whatever knows how to go through an HTTP proxy reaches a service by its name.
 error comes as an HTTP answer in plain words, and with its kind in `Proxy-Status` (RFC 9209).
 """
 
+import base64
 from typing import Final
 
 import h11
@@ -22,7 +23,11 @@ MAX_REQUEST: Final = 16384
 """Bytes of a request's head."""
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_STATUS = {Status.NOT_FOUND: (404, "Not Found"), Status.DEADLINE_EXCEEDED: (504, "Gateway Timeout")}
+_STATUS = {
+    Status.NOT_FOUND: (404, "Not Found"),
+    Status.DEADLINE_EXCEEDED: (504, "Gateway Timeout"),
+    Status.UNAUTHENTICATED: (407, "Proxy Authentication Required"),
+}
 
 
 class ConnectPort(TcpPort):
@@ -47,6 +52,8 @@ class ConnectRequest:
     """Reads the request that such a connection begins with. Nothing is answered from here."""
 
     def __init__(self) -> None:
+        self.token = b""
+        """What the program showed in `Proxy-Authorization`: a bearer's token, or the password of whoever."""
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
 
     def receive_untrusted(self, data: bytes) -> tuple[bytes, bytes] | None:
@@ -66,6 +73,7 @@ class ConnectRequest:
         service = event.target.decode("latin-1").rpartition(":")[0]
         if not service:
             raise RemoteProtocolError("CONNECT takes service:port")
+        self.token = _token(dict(event.headers).get(b"proxy-authorization", b""))
         pins = metadata_to_pairs(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in event.headers
@@ -75,13 +83,25 @@ class ConnectRequest:
         return pack_call_head(head), self._http.trailing_data[0]
 
 
+def _token(credentials: bytes) -> bytes:
+    """The token in a header; empty where there is none (RFC 7617, RFC 6750)."""
+    scheme, _, value = credentials.strip().partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip()
+    try:
+        return base64.b64decode(value, validate=True).partition(b":")[2] if scheme.lower() == b"basic" else b""
+    except ValueError:
+        return b""
+
+
 def refusal(status: int, detail: str) -> bytes:
     """The answer to a request that leads nowhere."""
     number, phrase = _STATUS.get(Status(status), (503, "Service Unavailable"))
     text = f"{detail}\n".encode()
     quoted = detail.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')
+    challenge = 'Proxy-Authenticate: Basic realm="micro"\r\n' if number == 407 else ""
     head = (
-        f"HTTP/1.1 {number} {phrase}\r\nProxy-Status: micro; error=destination_unavailable; "
+        f"HTTP/1.1 {number} {phrase}\r\n{challenge}Proxy-Status: micro; error=destination_unavailable; "
         f'details="{"".join(letter if letter.isprintable() else "?" for letter in quoted)}"\r\n'
         f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
     )

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from router.table import NODE_SERVICES
-from sdk.errors import MicroError, NotFound, Unavailable
+from sdk.errors import Forbidden, MicroError, NotFound, Unavailable
 from sdk.head import DEFAULT, CallHead
 from sdk.port import Port
 from sdk.selector import Load
@@ -92,6 +92,8 @@ class Ingress:
         by id or name, unless they name another one themselves."""
         self.own: dict[str, Port] = {}
         """Services that this node itself answers, such as `go.micro.network`."""
+        self.guarded: set[tuple[str, str]] = set()
+        """Those endpoints of them, by service and name, that change the node: not everybody may call them."""
         self._name = name
         self._routes = routes
         self._links = links
@@ -103,10 +105,13 @@ class Ingress:
         self._groups = Groups(balancer, among=cheapest_tier, key=_id)
         self._avoided: dict[bytes, float] = {}  # until when; those that end first come first
 
-    def choose(self, head: CallHead, now: float) -> Target:
-        """Where the call goes. Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach."""
+    def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
+        """Where the call goes. Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach,
+        `Forbidden` for what only `trusted` callers may do."""
         own = self.own.get(head.service)
         if own is not None:
+            if not trusted and (head.service, head.endpoint) in self.guarded:
+                raise not_for_everybody(head)
             return Target(own, b"", None)
         service = head.service
         pin = pinned(head) if head.metadata else ""
@@ -228,6 +233,14 @@ class Ingress:
         return NotFound(
             f"{self._name}: no service called {service!r} is known here; `micro network services` lists those that are"
         )
+
+
+def not_for_everybody(head: CallHead) -> Forbidden:
+    """What a caller is told that may not change the node."""
+    return Forbidden(
+        f"{head.endpoint} changes this node: it may be called from this node's own host, and by programs that show its "
+        "token (MICRO_PROXY_TOKEN)"
+    )
 
 
 def pinned(head: CallHead) -> str:

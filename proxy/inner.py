@@ -21,6 +21,7 @@ class InnerPort:
         self.dead = False
         self.peer = b""
         self.delay_ms = 0
+        self.trusted = True  # whoever calls from inside is this process
         self.name = name
         self.sink = sink
         self.other: InnerPort = self

@@ -4,21 +4,22 @@ Until a connection has said what it speaks, and then its HELLO, it may send 16 K
 nothing and closed after that.
 """
 
+import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from sdk.connection import run_connection
-from sdk.errors import RemoteProtocolError
-from sdk.netaddress import is_private
+from sdk.errors import RemoteProtocolError, Status
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
-from sdk.wire.frame import PREFACE
+from sdk.wire.frame import PREFACE, Hello
 
-from .connect import METHOD, ConnectPort, ConnectRequest
+from .connect import METHOD, ConnectPort, ConnectRequest, refusal
+from .doorkeeper import OUTSIDE, Doorkeeper
 from .splice import splice
 from .switch import Switch
 
@@ -37,8 +38,9 @@ _log = logging.getLogger(__name__)
 class ProxyListener:
     """Serves programs on the proxy port of a node."""
 
-    def __init__(self, switch: Switch, timers: Timers) -> None:
-        """`timers` close programs that say no HELLO."""
+    def __init__(self, switch: Switch, timers: Timers, tokens: Sequence[bytes] = ()) -> None:
+        """`timers` close programs that say no HELLO; `tokens` are those that `Doorkeeper` asks for."""
+        self._doorkeeper = Doorkeeper(tokens)
         self._switch = switch
         self._timers = timers
         self._connections = 0
@@ -76,8 +78,8 @@ class ProxyListener:
     async def _admit(self, transport: RawSocket) -> None:
         if not transport.peer_host:
             return  # it left before it was accepted
-        if not is_private(transport.peer_host):
-            self._refuse(transport, "it is not of this host or a private network, and this port has no token")
+        if self._doorkeeper.turns_away(transport.peer_host):
+            self._refuse(transport, OUTSIDE)
             return
         if self._connections > MAX_CONNECTIONS:
             self._refuse(transport, f"{MAX_CONNECTIONS} connections are open already")
@@ -90,7 +92,7 @@ class ProxyListener:
         if not first.startswith(PREFACE[:6]):
             self._refuse(transport, "it does not speak frames" if first else "it said nothing")
             return
-        port = _ProgramPort(self._switch, name=f"program {transport.peer}", hello_due=due)
+        port = _ProgramPort(self._switch, transport, self._doorkeeper, due, self._refused)
         if self._draining:
             port.go_away()
         self._ports[port] = None
@@ -99,7 +101,7 @@ class ProxyListener:
         finally:
             del self._ports[port]
         if port.hello is None:
-            self._refuse(transport, port.reason)
+            self._refused(transport, port.reason)
 
     async def _first_bytes(self, transport: RawSocket, due: float) -> bytes:
         """What tells the protocol, or what came of it in time."""
@@ -131,15 +133,25 @@ class ProxyListener:
         if asked is None:
             self._refuse(transport, f"its request did not end within {FIRST_BYTES:g} s")
             return
+        objection = self._doorkeeper.objection(transport.peer_host, request.token)
+        if objection:
+            with trio.move_on_at(due), contextlib.suppress(trio.BrokenResourceError):
+                await transport.send_all(refusal(Status.UNAUTHENTICATED, objection))
+            self._refuse(transport, objection)
+            return
         head, behind = asked
         port = ConnectPort(self._switch, name=f"program {transport.peer}", clock=trio.current_time)
         port.open(head)
         await splice(port, transport, behind)
 
     def _refuse(self, transport: RawSocket, reason: str) -> None:
-        """Closes a connection; the log has one line for each address."""
-        self.refused += 1
+        """Closes a connection that can be told nothing."""
         transport.close()
+        self._refused(transport, reason)
+
+    def _refused(self, transport: RawSocket, reason: str) -> None:
+        """Counts it; the log has one line for each address."""
+        self.refused += 1
         if transport.peer_host not in self._warned:
             if len(self._warned) > 1000:
                 self._warned.clear()
@@ -148,22 +160,55 @@ class ProxyListener:
 
 
 class _ProgramPort(NativePort):
-    """The port of a program: one that says no HELLO in time is closed."""
+    """The port of a program: one that says no HELLO in time is closed.
 
-    def __init__(self, switch: Switch, *, name: str, hello_due: float) -> None:
-        super().__init__(switch, role="node", dialled=False, name=name)
+    One that shows no right token is closed at that time too. Until then its calls are refused, each with the reason:
+    that is how the program gets to know it.
+    """
+
+    def __init__(
+        self,
+        switch: Switch,
+        transport: RawSocket,
+        doorkeeper: Doorkeeper,
+        hello_due: float,
+        refused: Callable[[RawSocket, str], None],
+    ) -> None:
+        """`refused` hears, once, that the HELLO did not let the program in."""
+        super().__init__(switch, role="node", dialled=False, name=f"program {transport.peer}")
         self.reason = ""
         """Why it is gone."""
+        self._transport = transport
+        self._doorkeeper = doorkeeper
+        self._refused = refused
         self._hello_due = hello_due
+        self._objection = ""
+
+    def on_hello(self, hello: Hello) -> None:
+        """Decides whether the program is let in."""
+        host = self._transport.peer_host
+        self._objection = self._doorkeeper.objection(host, hello.token)
+        self.trusted = self._doorkeeper.trusts(host, hello.token)
+        if self._objection:
+            self._refused(self._transport, self._objection)
 
     def next_timeout(self) -> float:
-        """When the HELLO must have come."""
-        return self._hello_due if self.hello is None else math.inf
+        """When the HELLO must have come, and with it the token."""
+        return self._hello_due if self.hello is None or self._objection else math.inf
 
     def handle_timeout(self, now: float) -> None:
         """It did not."""
         if self.hello is None:
             self.close(f"{self.name} said no HELLO within {FIRST_BYTES:g} s")
+        elif self._objection:
+            self.close(self._objection)
+
+    def _admit(self, stream: int) -> bool:
+        if not super()._admit(stream):
+            return False
+        if self._objection:
+            self._refuse(stream, self._objection, Status.UNAUTHENTICATED)
+        return not self._objection
 
     def connection_lost(self, reason: str) -> None:
         """Keeps the reason for the log."""

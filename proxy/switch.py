@@ -71,8 +71,11 @@ class Chooser(Protocol):
         """Raises `MicroError` when there is nowhere."""
 
 
-class FirstChooser(Chooser, Protocol):
+class FirstChooser(Protocol):
     """Says where calls of programs go, and which way: `Ingress`."""
+
+    def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
+        """`trusted` callers may also change the node. Raises `MicroError` when there is nowhere."""
 
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         """Where a call goes on that was sent to this node as a default gateway, over so many more links at most.
@@ -270,7 +273,7 @@ class Switch:
                 # With a path in it, it would be longer than a frame, and the next node would blame this one.
                 raise BadRequest(f"a call's head and first body bytes have more than {MAX_OPEN} bytes")
             else:
-                target, hops = self.ingress.choose(parse_call_head_untrusted(head), port.now), MAX_HOPS
+                target, hops = self.ingress.choose(parse_call_head_untrusted(head), port.now, port.trusted), MAX_HOPS
             far, path, load, head_flags = target
             if far.queued > MAX_QUEUED:
                 raise Unavailable(f"{far.name} has more than {MAX_QUEUED >> 20} MiB waiting")

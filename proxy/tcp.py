@@ -41,6 +41,7 @@ class TcpPort:
         self.dead = False
         self.peer = b""
         self.delay_ms = 0
+        self.trusted = False
         self.may_send = INITIAL_CREDIT
         """Bytes that may be read from the connection now."""
         self.reset: Reset | None = None

@@ -65,6 +65,7 @@ class Client:
         """
         self._config = config or ClientConfig.from_environment(os.environ)
         self._proxy = self._config.proxy if proxy is None else proxy
+        self._token = self._config.proxy_token.encode(errors="surrogateescape") if self._proxy else b""
         self._registry = registry
         self._fixed: Targets | None = None
         if ":" in self._proxy:
@@ -84,7 +85,7 @@ class Client:
         # Nothing below raises: a nursery that was entered must be left in order.
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
-        self._pool = Pool(self._nursery)
+        self._pool = Pool(self._nursery, self._token)
         if registry is not None:
             self._directory = Directory(registry, self._nursery, enter=self._registry is None)
         return self

@@ -38,6 +38,8 @@ class ClientConfig:
     """Kind of the registry; empty for the default."""
     registry_address: str = ""
     """Where it is; empty for its default."""
+    proxy_token: str = dataclasses.field(default="", repr=False)
+    """What is shown to that node, where its proxy port asks for it. It is never shown to instances called directly."""
     request_timeout: float = 5.0
     """Seconds a unary call may take when its caller set no deadline."""
 
@@ -108,6 +110,7 @@ _REGISTRY = (
 CLIENT_SETTINGS = (
     *_REGISTRY,
     Setting("proxy", "MICRO_PROXY", (), str, "The node to call through."),
+    Setting("proxy_token", "MICRO_PROXY_TOKEN", (), str, "The token that node asks for."),
     Setting("request_timeout", "MICRO_CLIENT_REQUEST_TIMEOUT", (), parse_seconds, "Default deadline of unary calls."),
 )
 

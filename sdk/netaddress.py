@@ -24,6 +24,11 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a peer with this IP address is on this machine. An IPv4 address inside an IPv6 one counts as itself."""
+    return _within(host, _LOOPBACK)
+
+
 def is_private(host: str) -> bool:
     """Whether a peer with this IP address is this machine or one of its private networks.
 
@@ -31,15 +36,20 @@ def is_private(host: str) -> bool:
     addresses. An IPv4 address inside an IPv6 one counts as itself. Names, and what is no address at all, are not
     private.
     """
+    return _within(host, _PRIVATE)
+
+
+def _within(host: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    return any(address.version == network.version and address in network for network in _PRIVATE)
+    return any(address.version == network.version and address in network for network in networks)
 
 
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 # Named one by one: `ipaddress.is_private` holds documentation and benchmark networks too, and its list changes with
 # Python.
 _PRIVATE = tuple(

@@ -28,10 +28,10 @@ class Connection:
 
     __slots__ = ("address", "mux", "port", "settled")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, token: bytes) -> None:
         self.address = address
         self.mux = Mux(clock=trio.current_time)
-        self.port = NativePort(self.mux, role="client", dialled=True, name=address)
+        self.port = NativePort(self.mux, role="client", dialled=True, name=address, token=token)
         self.mux.attach(self.port)
         self.settled = trio.Event()
         """Set when it is known whether somebody answers there."""
@@ -45,8 +45,10 @@ class Connection:
 class Pool:
     """Dials in a nursery it is given."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, token: bytes = b"") -> None:
+        """`token` is shown to whoever is dialled."""
         self._nursery = nursery
+        self._token = token
         self._by_address: dict[str, Connection] = {}
         self._alive: dict[Connection, None] = {}
         """Draining ones as well, which have been replaced."""
@@ -56,7 +58,7 @@ class Pool:
         """The connection to `host:port`; it is dialled if it is not there or takes no more calls."""
         connection = self._by_address.get(address)
         if connection is None or connection.port.dead or connection.port.draining:
-            connection = self._by_address[address] = Connection(address)
+            connection = self._by_address[address] = Connection(address, self._token)
             self._nursery.start_soon(self._run, connection)
         return connection
 

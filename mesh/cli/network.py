@@ -13,6 +13,7 @@ from sdk.errors import BadRequest
 from .ask import COMMANDS
 from .links import link_flags, link_values
 from .options import Group, Several, settings
+from .proxy_token import proxy_token_options, take_proxy_tokens
 from .run import run_until_signal
 
 
@@ -59,6 +60,7 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     show_default=":8081",
 )  # fmt: skip
 @link_flags
+@proxy_token_options
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
 @_flag(
     "--data-dir", "MICRO_DATA_DIR", "Where the node keeps its key, and so its id, from one start to the next; without "
@@ -108,6 +110,7 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
     from mesh.datadir import kept_identity
     from mesh.node import Node
 
+    tokens = take_proxy_tokens(flags)
     values = {name: value for name, value in flags.items() if value is not None}
     if "token" not in values and not values["token_file"]:
         # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
@@ -122,6 +125,7 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
         raise BadRequest("--admit (MICRO_NETWORK_ADMIT) is empty: leave it out to admit every node that has a token")
     values["link_prices"] = tuple(map(_price, values["link_prices"]))
     config = NodeConfig(
+        proxy_tokens=tokens,
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
         registry=settings().registry,
         registry_address=settings().registry_address,

@@ -5,19 +5,21 @@ from typing import Any
 import click
 
 from .options import Command, settings
+from .proxy_token import proxy_token_options, take_proxy_tokens
 from .run import run_until_signal
 
 
 @click.command(cls=Command)
 @click.option(
     "--address", envvar="MICRO_ROUTER_ADDRESS", show_envvar=True, default=":8084", show_default=True,
-    help="Where programs reach it; this host and private networks only.",
+    help="Where programs reach it.",
 )  # fmt: skip
+@proxy_token_options
 @click.option(
     "--network", envvar="MICRO_NETWORK", show_envvar=True, default="go.micro", show_default=True,
     help="The network's name, which stands in the routes.",
 )  # fmt: skip
-def router(**flags: str) -> None:
+def router(**flags: Any) -> None:
     """Run the routing table of this environment, for programs that want routes and not the proxy.
 
     It offers go.micro.router: Router.Lookup, Router.Watch, Table.Query, and Table.Create, Table.Update and Table.Delete
@@ -25,7 +27,10 @@ def router(**flags: str) -> None:
     """
     from mesh.standalone import Router, RouterConfig
 
-    config = RouterConfig(registry=settings().registry, registry_address=settings().registry_address, **flags)
+    tokens = take_proxy_tokens(flags)
+    config = RouterConfig(
+        proxy_tokens=tokens, registry=settings().registry, registry_address=settings().registry_address, **flags
+    )
     run_until_signal(Router(config), _ready_line)
 
 

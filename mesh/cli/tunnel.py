@@ -7,6 +7,7 @@ import click
 
 from .links import link_flags, link_values
 from .options import Command, Several, settings
+from .proxy_token import proxy_token_options, take_proxy_tokens
 from .run import run_until_signal
 
 
@@ -37,6 +38,7 @@ from .run import run_until_signal
     help="Where programs reach this end. [default: a free port, which MICRO_PROXY=go.micro.tunnel finds]",
 )  # fmt: skip
 @link_flags
+@proxy_token_options
 @click.option(
     "--forward", "forwards", envvar="MICRO_TUNNEL_FORWARD", show_envvar=True, type=Several(), multiple=True,
     metavar="[HOST:]PORT:SERVICE",
@@ -62,12 +64,14 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flag
         "forwards": tuple(parse_forward(each) for group in flags.pop("forwards") for each in group),
         "exposes": tuple(parse_expose(each) for group in flags.pop("exposes") for each in group),
     }
+    tokens = take_proxy_tokens(flags)
     if os.environ.get("MICRO_TUNNEL_TOKEN") == "" and flags["token"] is None:
         # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
         flags["token"] = ""
     values = {name: value for name, value in flags.items() if value is not None}
     links = link_values(values)
     config = NodeConfig(
+        proxy_tokens=tokens,
         registry=settings().registry,
         registry_address=settings().registry_address,
         **links,

@@ -22,6 +22,8 @@ class Port(Protocol):
     """Id of the node at the other end of a link; empty where a program is."""
     delay_ms: int
     """Milliseconds a frame takes to get here: taken off the deadline of calls that come this way."""
+    trusted: bool
+    """Whether the program at the other end may change the node: it is on this host, or has shown the proxy token."""
     name: str
     """What a person calls the other end: an address or a node."""
 

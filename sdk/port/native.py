@@ -49,9 +49,10 @@ class NativePort:
         name: str,
         max_streams: int = 10_000,
         preface: bool = True,
+        token: bytes = b"",
     ) -> None:
         """`role` is ours in the HELLO; `dialled` tells whether we opened the connection (then our streams are the odd
-        ones)."""
+        ones); `token` is shown to the peer, in clear."""
         self.sink = sink
         self.name = name
         self.streams: dict[int, object] = {}
@@ -61,6 +62,7 @@ class NativePort:
         """Either side said GOAWAY: nothing new is opened from here."""
         self.peer = b""
         """Id of the node at the other end of a link; empty where a program is."""
+        self.trusted = False
         self.now = -math.inf
         """When the frames at hand came."""
         self.delay_ms = 0
@@ -83,7 +85,7 @@ class NativePort:
         self._preface_size = len(frame.PREFACE) if preface else 0
         if preface:
             self._out.append(frame.PREFACE)
-        hello = frame.pack_hello(Hello(frame.VERSION, role, max_streams))
+        hello = frame.pack_hello(Hello(frame.VERSION, role, max_streams, token))
         self._out.append(frame.pack_frame(frame.HELLO, 0, 0, hello))
 
     # What the switch or a mux calls.
@@ -130,6 +132,9 @@ class NativePort:
             self.send(frame.GOAWAY, 0, 0, frame.pack_u32(self._accepted))
 
     # What a subclass may do with frames of stream 0.
+
+    def on_hello(self, hello: Hello) -> None:
+        """The peer's first frame, before any other is taken."""
 
     def on_control(self, payload: bytes, flags: int) -> None:
         """A CONTROL frame; only links know what to do with one."""
@@ -227,6 +232,7 @@ class NativePort:
         if len(buffer) < start + length:
             return 0
         self.hello = frame.parse_hello_untrusted(buffer[start : start + length])
+        self.on_hello(self.hello)
         return start + length
 
     def _check_preface(self, buffer: bytes) -> None:
@@ -256,9 +262,9 @@ class NativePort:
             return True
         return False
 
-    def _refuse(self, stream: int, detail: str) -> None:
+    def _refuse(self, stream: int, detail: str, status: Status = Status.UNAVAILABLE) -> None:
         self._count_answer()
-        self.send(frame.RESET, 0, stream, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, detail)))
+        self.send(frame.RESET, 0, stream, frame.pack_reset(Reset(status, Fate.NOT_REACHED, detail)))
 
     def _count_answer(self) -> None:
         """Counts what the peer provoked: a PONG, or the answer to a call that was over as soon as it came. One that

@@ -116,6 +116,12 @@ class Hello(NamedTuple):
     """`client`, `instance` or `node`."""
     max_streams: int
     """Most streams the sender lets its peer open at once."""
+    token: bytes = b""
+    """What a program shows to a proxy port that asks for it; nothing elsewhere."""
+
+    def __repr__(self) -> str:
+        shown = ", with a token" if self.token else ""
+        return f"<Hello of version {self.version} from a {self.role}, {self.max_streams} streams{shown}>"
 
 
 def pack_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
@@ -221,19 +227,22 @@ def parse_reset_untrusted(payload: bytes) -> Reset:
 
 def pack_hello(hello: Hello) -> bytes:
     """The payload of a HELLO."""
-    packed: bytes = _pack(hello)
+    packed: bytes = _pack(hello if hello.token else hello[:3])
     return packed
 
 
 def parse_hello_untrusted(payload: bytes) -> Hello:
     """Reads a HELLO; items a newer peer added are skipped."""
     try:
-        version, role, max_streams, *_ = msgpack.unpackb(payload, use_list=False)
+        version, role, max_streams, *more = msgpack.unpackb(payload, use_list=False)
+        token = more[0] if more else b""
     except Exception as error:
         raise RemoteProtocolError(f"HELLO cannot be read: {type(error).__name__}") from None
     if type(version) is not int or type(role) is not str or type(max_streams) is not int or max_streams < 1:
         raise RemoteProtocolError("HELLO has a field of the wrong type")
-    return Hello(version, role, max_streams)
+    if type(token) is not bytes:
+        raise RemoteProtocolError("HELLO has a token that is no bytes")
+    return Hello(version, role, max_streams, token)
 
 
 _NAMES = {

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -17,7 +19,7 @@ from tests.mesh.network import greeter, until, world
         ({"network": "a\nb"}, "not printable"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_named(values: dict[str, str], says: str) -> None:
+def test_a_setting_that_cannot_be_used_is_named(values: dict[str, Any], says: str) -> None:
     with pytest.raises(BadRequest, match=says):
         RouterConfig(**values)
 

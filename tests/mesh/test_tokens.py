@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh.tokens import MAX_SIZE, read_tokens
+from mesh.tokens import MAX_SHOWN, MAX_SIZE, proxy_tokens, read_tokens, to_bytes
 from sdk.errors import BadRequest
 
 
@@ -61,3 +61,17 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_tokens(str(tmp_path / "tokens"))
     with pytest.raises(BadRequest, match=r"^--secrets: cannot read .*: Is a directory"):
         read_tokens(str(tmp_path), "--secrets")
+
+
+def test_a_proxy_port_has_the_tokens_of_a_flag_or_of_a_file_or_none(file: Path) -> None:
+    file.write_text("one\ntwo\n")
+    assert proxy_tokens(None, "") == ()
+    assert proxy_tokens("one", "") == ("one",)
+    assert proxy_tokens(None, str(file)) == ("one", "two")
+    assert to_bytes(("t\u00e4", "\udcff")) == (b"t\xc3\xa4", b"\xff")
+
+
+@pytest.mark.parametrize(("token", "by_file"), [("", False), ("x" * (MAX_SHOWN + 1), False), ("x", True)])
+def test_a_proxy_token_that_cannot_be_used_is_refused(file: Path, token: str, by_file: bool) -> None:
+    with pytest.raises(BadRequest, match=r"--proxy-token \(MICRO_PROXY_TOKEN\)"):
+        proxy_tokens(token, str(file) if by_file else "")

@@ -4,7 +4,7 @@ import pytest
 
 from proxy.ingress import AVOID, MAX_AVOIDED
 from proxy.inner import inner_pair
-from sdk.errors import NotFound, Unavailable
+from sdk.errors import Forbidden, NotFound, Unavailable
 from sdk.head import DEFAULT, IDEMPOTENT, CallHead
 from sdk.port import Port
 from sdk.port.native import NativePort
@@ -284,3 +284,14 @@ def test_the_gateway_that_knows_nobody_says_so_and_asks_no_gateway_of_its_own(gu
     guest.routes.unreachable["greeter"] = ("one",)
     with pytest.raises(Unavailable, match="offered at one"):
         guest.ingress.extend(CallHead("greeter", "", flags=DEFAULT), 2, 0.0)
+
+
+def test_what_changes_the_node_is_not_for_everybody(node: Node) -> None:
+    near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
+    node.ingress.own["go.micro.network"] = near
+    node.ingress.guarded.add(("go.micro.network", "Network.Connect"))
+    connect = CallHead("go.micro.network", "Network.Connect")
+    with pytest.raises(Forbidden, match=r"Network\.Connect changes this node.*MICRO_PROXY_TOKEN"):
+        node.ingress.choose(connect, 0.0)
+    assert node.ingress.choose(connect, 0.0, True).port is near
+    assert node.ingress.choose(CallHead("go.micro.network", "Network.Nodes"), 0.0).port is near

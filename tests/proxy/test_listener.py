@@ -8,11 +8,13 @@ import pytest
 import trio
 import trio.testing
 
+from proxy import doorkeeper
 from proxy import listener as module
 from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
 from sdk.connection import run_connection
+from sdk.errors import Status
 from sdk.head import CallHead, pack_call_head
 from sdk.port import Port
 from sdk.port.native import NativePort
@@ -31,13 +33,13 @@ SHORT = 0.05
 class Door:
     """A node's proxy port and a service of the node behind it, `echo`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *tokens: bytes) -> None:
         def dial(node: Node, address: str) -> Port:
             raise AssertionError("nothing is dialled here")
 
         self.node = Node(b"n" * 16, "door", dial)
         self.timers = Timers()
-        self.listener = ProxyListener(self.node.switch, self.timers)
+        self.listener = ProxyListener(self.node.switch, self.timers, tokens)
         self.address = ""
         services = Mux(on_open=self._on_open)
         near, inner = inner_pair(self.node.switch, services, name="own", clock=trio.current_time)
@@ -52,8 +54,8 @@ class Door:
 
 
 @asynccontextmanager
-async def door() -> AsyncIterator[Door]:
-    opened = Door()
+async def door(*tokens: bytes) -> AsyncIterator[Door]:
+    opened = Door(*tokens)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(opened.timers.run)
         listeners = await listen_tcp("127.0.0.1:0")
@@ -66,10 +68,10 @@ async def door() -> AsyncIterator[Door]:
 class Program:
     """A caller with a real connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, token: bytes = b"") -> None:
         self.lost = trio.Event()
         self.mux = Mux(on_dead=lambda reason: self.lost.set())
-        self.port = NativePort(self.mux, role="client", dialled=True, name="door")
+        self.port = NativePort(self.mux, role="client", dialled=True, name="door", token=token)
         self.mux.attach(self.port)
 
     async def call(self, service: str, body: bytes = b"hello") -> MuxStream:
@@ -82,8 +84,8 @@ class Program:
 
 
 @asynccontextmanager
-async def program(door: Door) -> AsyncIterator[Program]:
-    caller = Program()
+async def program(door: Door, token: bytes = b"") -> AsyncIterator[Program]:
+    caller = Program(token)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_connection, caller.port, await open_tcp(door.address))
         yield caller
@@ -230,11 +232,9 @@ async def test_a_program_that_breaks_the_rules_ends_alone() -> None:
 async def test_a_peer_that_is_not_private_is_closed_at_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(module, "is_private", asked.append)
+    monkeypatch.setattr(doorkeeper, "is_private", lambda host: host != "127.0.0.1")
     async with door() as opened:
         assert await is_closed(await opened.connect())
-        assert asked == ["127.0.0.1"]
         assert "127.0.0.1" in caplog.text
         assert "not of this host or a private network" in caplog.text
 
@@ -297,3 +297,90 @@ async def test_a_defect_met_on_one_connection_leaves_the_others_alone(
                 await unlucky.lost.wait()
         assert "ZeroDivisionError" in caplog.text
         assert await works(opened)
+
+
+# Who shows what.
+
+
+@pytest.fixture
+def from_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of this test count as programs of another host."""
+    monkeypatch.setattr(doorkeeper, "is_loopback", lambda host: False)
+
+
+async def answer(door: Door, token: bytes, service: str = "echo") -> tuple[bytes, int, str]:
+    """What a program with this token gets: a body, or a status and the reason."""
+    async with program(door, token) as caller:
+        stream = await caller.call(service)
+        reset = stream.reset_by_peer
+        return (stream.take(), 0, "") if reset is None else (b"", reset.status, reset.detail)
+
+
+async def test_a_program_that_shows_the_token_is_served_and_another_is_told_what_is_wrong(
+    from_elsewhere: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with door(b"secret", b"new secret") as opened:
+        assert await answer(opened, b"secret") == (b"hello", 0, "")
+        assert await answer(opened, b"new secret") == (b"hello", 0, "")
+        assert await answer(opened, b"") == (b"", Status.UNAUTHENTICATED, doorkeeper.MISSING)
+        assert await answer(opened, b"secrets") == (b"", Status.UNAUTHENTICATED, doorkeeper.WRONG)
+        assert opened.listener.refused == 2
+        assert opened.node.switch.calls == 2
+        assert caplog.text.count("refused a connection from 127.0.0.1") == 1
+    assert "secrets" not in caplog.text
+
+
+async def test_programs_of_this_host_need_no_token() -> None:
+    async with door(b"secret") as opened:
+        for token in (b"", b"guess", b"secret"):
+            assert await answer(opened, token) == (b"hello", 0, "")
+
+
+async def test_a_program_that_was_refused_is_closed_in_the_end(from_elsewhere: None, impatient: None) -> None:
+    async with door(b"secret") as opened, program(opened) as caller:
+        refused = [await caller.call("echo") for _ in range(3)]
+        assert {stream.reset_by_peer.status for stream in refused if stream.reset_by_peer} == {Status.UNAUTHENTICATED}
+        await caller.lost.wait()
+        assert opened.listener.refused == 1
+        assert opened.node.switch.calls == 0
+
+
+async def test_what_changes_the_node_is_for_this_host_and_those_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with door(b"secret") as opened:
+        opened.node.ingress.guarded.add(("echo", "x"))
+        assert await answer(opened, b"") == (b"hello", 0, "")
+        monkeypatch.setattr(doorkeeper, "is_loopback", lambda host: False)
+        assert await answer(opened, b"secret") == (b"hello", 0, "")
+    async with door() as opened:
+        opened.node.ingress.guarded.add(("echo", "x"))
+        body, status, reason = await answer(opened, b"secret")
+        assert (body, status) == (b"", Status.PERMISSION_DENIED)
+        assert "x changes this node" in reason
+        assert "MICRO_PROXY_TOKEN" in reason
+        opened.node.ingress.guarded.clear()
+        assert await answer(opened, b"") == (b"hello", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        (b"", b"407 "),
+        (b"Proxy-Authorization: Bearer guess\r\n", b"407 "),
+        (b"Proxy-Authorization: Basic !!!\r\n", b"407 "),
+        (b"Proxy-Authorization: Digest secret\r\n", b"407 "),
+        (b"Proxy-Authorization: Bearer secret\r\n", b"404 "),
+        (b"Proxy-Authorization: Basic YW55Ym9keTpzZWNyZXQ=\r\n", b"404 "),
+    ],
+    ids=["nothing", "wrong", "no base64", "another scheme", "bearer", "password"],
+)
+async def test_a_program_that_goes_through_by_connect_shows_the_token_as_http_has_it(
+    from_elsewhere: None, header: bytes, status: bytes
+) -> None:
+    async with door(b"secret") as opened, await opened.connect() as stream:
+        await stream.send_all(b"CONNECT nowhere:80 HTTP/1.1\r\nHost: nowhere:80\r\n" + header + b"\r\n")
+        answer = b""
+        while data := await stream.receive_some():
+            answer += data
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert (b"\r\nProxy-Authenticate: Basic realm=" in answer) == (status == b"407 ")
+        assert b"secret of that node" in answer or status == b"404 "

@@ -36,6 +36,7 @@ class FakePort:
         self.dead = False
         self.peer = peer
         self.delay_ms = 0
+        self.trusted = False
         self.name = name
         self.now = 100.0
         self.sent: list[tuple[int, int, int, bytes]] = []
@@ -74,7 +75,7 @@ class FakeChooser:
         """With how many hops left each call came that was to be extended."""
         self.failed: list[tuple[bytes, float]] = []
 
-    def choose(self, head: CallHead, now: float) -> Target:
+    def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer

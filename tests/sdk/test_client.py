@@ -506,3 +506,21 @@ async def test_a_client_outside_its_block_says_so() -> None:
         with pytest.raises(RuntimeError, match="in use"):
             async with client:
                 pass
+
+
+@pytest.mark.parametrize("through_a_node", [True, False])
+async def test_the_proxy_token_is_shown_to_the_node_and_never_to_an_instance(through_a_node: bool) -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+    instance = Instance(id="i", address=address, metadata={"protocol": "grpc", "native": "1"})
+    config = ClientConfig(proxy_token="a secret", proxy=address if through_a_node else "")
+    async with listener, MemoryRegistry() as registry, Client(config, registry=registry) as client:
+        await registry.register(Service(name="greeter", instances=(instance,)))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(client.call, "greeter", "Greeter.Hello", {}))
+            async with await listener.accept() as stream:
+                said = b""
+                while b"Greeter.Hello" not in said:
+                    said += await stream.receive_some()
+                nursery.cancel_scope.cancel()
+    assert (b"a secret" in said) is through_a_node

@@ -30,13 +30,19 @@ def test_what_is_no_time_is_named(text: str) -> None:
 def test_a_client_reads_its_variables() -> None:
     environment = {
         "MICRO_PROXY": "go.micro.network",
+        "MICRO_PROXY_TOKEN": "a secret",
         "MICRO_REGISTRY": "memory",
         "MICRO_REGISTRY_ADDRESS": "here",
         "MICRO_CLIENT_REQUEST_TIMEOUT": "250ms",
     }
     assert ClientConfig.from_environment(environment) == ClientConfig(
-        proxy="go.micro.network", registry="memory", registry_address="here", request_timeout=0.25
+        proxy="go.micro.network",
+        proxy_token="a secret",
+        registry="memory",
+        registry_address="here",
+        request_timeout=0.25,
     )
+    assert "a secret" not in repr(ClientConfig.from_environment(environment))
     assert ClientConfig.from_environment({"MICRO_PROXY": ""}) == ClientConfig()
 
 

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.errors import BadRequest
-from sdk.netaddress import is_private, join_address, split_address
+from sdk.netaddress import is_loopback, is_private, join_address, split_address
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,14 @@ def test_loopback_and_private_networks_are_private(host: str) -> None:
 )  # fmt: skip
 def test_all_else_is_not(host: str) -> None:
     assert not is_private(host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
+def test_this_host_is_told_from_others(host: str) -> None:
+    assert is_loopback(host)
+    assert is_private(host)
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "::ffff:10.0.0.1", "fe80::1%lo", "0.0.0.0", "localhost", ""])
+def test_others_are_not_this_host(host: str) -> None:
+    assert not is_loopback(host)

@@ -57,8 +57,8 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
         assert flags[name].default == config[name]
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
     links = {"tls_ca", "tls_cert", "tls_key", "via"}
-    assert set(flags) - {"web_address", "data_dir"} - links == set(config) - {
-        "registry", "registry_address", "tls", "proxies", "point_to_point",
+    assert set(flags) - {"web_address", "data_dir", "proxy_token", "proxy_token_file"} - links == set(config) - {
+        "registry", "registry_address", "tls", "proxies", "point_to_point", "proxy_tokens",
     }  # fmt: skip
 
 
@@ -77,6 +77,8 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "tls_cert": "MICRO_TLS_CERT",
         "tls_key": "MICRO_TLS_KEY",
         "via": "MICRO_VIA",
+        "proxy_token": "MICRO_PROXY_TOKEN",
+        "proxy_token_file": "MICRO_PROXY_TOKEN_FILE",
         "web_address": "MICRO_WEB_ADDRESS",
         "data_dir": "MICRO_DATA_DIR",
         "name": "MICRO_NETWORK_NAME",

@@ -494,3 +494,22 @@ def test_that_conversation_itself_is_understood_however_it_is_cut() -> None:
             for stream, _ in pair.server.opened:
                 stream.take()
         assert len(pair.server.opened) == 4
+
+
+def test_a_subclass_hears_the_hello_before_any_other_frame() -> None:
+    heard: list[object] = []
+
+    class Curious(NativePort):
+        def on_hello(self, hello: Hello) -> None:
+            heard.append(hello)
+
+    dialler = NativePort(Recorder(), role="client", dialled=True, name="peer", token=b"secret")
+    dialler.send(frame.OPEN, 0, dialler.next_stream(), frame.pack_open(0, b"", 1, b"", b""))
+    recorder = Recorder()
+    port = Curious(recorder, role="node", dialled=False, name="peer")
+    data = dialler.data_to_send(0.0)
+    port.receive_data(data[:20], 0.0)
+    assert not heard
+    port.receive_data(data[20:], 0.0)
+    assert heard == [Hello(frame.VERSION, "client", 10_000, b"secret")]
+    assert not port.trusted

@@ -104,12 +104,13 @@ def test_a_hello_is_read_as_it_was_packed(version: int, role: str, max_streams: 
 
 
 def test_what_newer_peers_add_to_a_hello_or_a_reset_is_skipped() -> None:
-    assert frame.parse_hello_untrusted(msgpack.packb((1, "node", 5, {"new": 1}))) == Hello(1, "node", 5)
+    assert frame.parse_hello_untrusted(msgpack.packb((1, "node", 5, b"", {"new": 1}))) == Hello(1, "node", 5)
     assert frame.parse_reset_untrusted(msgpack.packb((14, 1, "gone", b"", 7))) == Reset(14, 1, "gone")
 
 
 @pytest.mark.parametrize(
-    "hello", [(1, "node", 0), (1, "node", True), ("1", "node", 5), (1, b"node", 5), (1, "node"), 7]
+    "hello",
+    [(1, "node", 0), (1, "node", True), ("1", "node", 5), (1, b"node", 5), (1, "node"), (1, "node", 5, "token"), 7],
 )
 def test_a_hello_with_a_field_that_makes_no_sense_is_refused(hello: object) -> None:
     with pytest.raises(RemoteProtocolError, match="HELLO"):
@@ -166,3 +167,12 @@ def test_a_frame_describes_itself_to_the_reader_of_a_log() -> None:
 def test_the_preface_is_no_beginning_of_any_protocol_met_on_the_same_port() -> None:
     others = (b"GET ", b"POST", b"CONN", b"PRI * HTTP/2.0", b"\x16\x03", b"\x05", b"\x04")
     assert not any(frame.PREFACE[:1] == other[:1] for other in others)
+
+
+def test_a_hello_shows_its_token_to_the_peer_and_to_nobody_else() -> None:
+    hello = Hello(1, "client", 5, b"\xffsecret")
+    assert frame.parse_hello_untrusted(frame.pack_hello(hello)) == hello
+    assert "secret" not in repr(hello)
+    assert str(hello) == "<Hello of version 1 from a client, 5 streams, with a token>"
+    # A peer that knows no tokens reads what it always did.
+    assert msgpack.unpackb(frame.pack_hello(Hello(1, "client", 5))) == [1, "client", 5]
