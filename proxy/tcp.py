@@ -51,7 +51,6 @@ class TcpPort:
         self._pool = pool
         self._clock = clock
         self._window: Window | None = None
-        self._unread = 0
         self._leaving = 0
         self._out: list[bytes] = []
         self._answered = True
@@ -143,7 +142,7 @@ class TcpPort:
     def data_to_send(self) -> list[bytes]:
         """Drains what waits to be written. Being asked again means that it was written."""
         if self._leaving:
-            self._grant()
+            self._grant(self._leaving)
         out, self._out = self._out, []
         self._leaving, self.queued = self.queued, 0
         return out
@@ -162,9 +161,6 @@ class TcpPort:
         if body:
             self._out.append(body)
             self.queued += len(body)
-            self._unread += len(body)
-            if self._window is not None:
-                self._window.received(len(body), self._clock())
         self._got_end = self._got_end or ended
         if ended:
             self._forget()
@@ -178,16 +174,13 @@ class TcpPort:
             self._got_end = self._sent_end = True
         self.wake()
 
-    def _grant(self) -> None:
+    def _grant(self, written: int) -> None:
         """Lets the far end send again what was written to the connection, once that is worth a frame."""
         if self._got_end or self.reset:
             return
-        used = self._unread - self.queued
-        limit = INITIAL_CREDIT if self._window is None else self._window.size
-        if used >= limit // 2:
-            window = self._window = self._window or Window(self._pool)
-            granted = window.grant(used, self._unread, self._clock())
-            self._unread -= used
+        window = self._window = self._window or Window(self._pool)
+        granted = window.read(written, self._clock())
+        if granted:
             self._pass_on(CREDIT, 0, frame.pack_u32(granted))
 
     def _end(self) -> None:

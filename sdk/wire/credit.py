@@ -1,11 +1,11 @@
 """How much a peer may send ahead of who reads it: a window that grows where the way is long, from a common pool.
 
-Credit is granted when half of the window is used. The time from a grant to the first byte that it allowed is the round
-trip. A sender that waits for the window is granted half of it every half round trip; of one that waits for a slow line,
-what is allowed by a grant begins to come just when the next one is due, however large the window is. So a window is
-doubled as long as grants follow one another in less than three quarters of a round trip, and grows no further than to
-between one and a half and three times what the line holds. (Semke, Mahdavi and Mathis, "Automatic TCP buffer tuning",
-1998, for the idea; gRPC's and Envoy's estimators need a PING for each sample.)
+Credit is granted when half of the window is used. The time from a grant until the first byte that it allowed was read
+is the round trip. A sender that waits for the window uses it up once in each round trip. One that waits for a slow
+line, or for a slow reader, takes two: what a grant allows begins to be read only after the half that was still under
+way, however large the window is. So a window is doubled as long as it is used up within one and a half round trips,
+and grows no further than to between one and a half and three times what the line holds. (Semke, Mahdavi and Mathis,
+"Automatic TCP buffer tuning", 1998, for the idea; gRPC's and Envoy's estimators need a PING for each sample.)
 """
 
 from typing import Final
@@ -15,8 +15,8 @@ from .frame import INITIAL_CREDIT, MAX_CREDIT
 POOL: Final = 64 << 20
 """Bytes that all windows of a process may grow by together: eight streams at their largest."""
 
-HELD_UP: Final = 0.75
-"""Grants that follow one another within this share of a round trip come from a sender that waits for them."""
+HELD_UP: Final = 1.5
+"""Round trips within which a sender that waits for the window uses it up."""
 
 
 class CreditPool:
@@ -47,41 +47,42 @@ PROCESS: Final = CreditPool()
 class Window:
     """The window of one direction of a stream, at the end that reads."""
 
-    __slots__ = ("_ahead", "_asked", "_granted", "_pool", "_round_trip", "size")
+    __slots__ = ("_ahead", "_asked", "_granted", "_pool", "_round_trip", "_used", "size")
 
     def __init__(self, pool: CreditPool) -> None:
         self.size = INITIAL_CREDIT
         """Bytes that may have come and not been read, or may still come."""
         self._pool = pool
+        self._used = 0  # bytes read since the last grant
         self._granted = -1.0
         self._asked = 0.0
-        self._ahead = -1  # bytes that still come by earlier grants; below zero, nothing is being timed
+        self._ahead = (
+            -1
+        )  # bytes still to be read before the first that the timed grant allowed; below zero: none is timed
         self._round_trip = 0.0
 
-    def received(self, size: int, now: float) -> None:
-        """Bytes came."""
+    def read(self, size: int, now: float) -> int:
+        """So many bytes were read; returns the credit to grant for it, which may be none yet."""
+        self._used += size
         if self._ahead >= 0:
             self._ahead -= size
             if self._ahead < 0:
                 self._round_trip = now - self._asked
-
-    def grant(self, used: int, unread: int, now: float) -> int:
-        """How much credit to grant when `used` bytes were read since the last time, and `unread` had come that were
-        not granted anew before that, those included: at least `used`."""
-        allowed = self.size - unread
-        extra = 0
+        used = self._used
+        if 2 * used < self.size:
+            return 0
+        if self._ahead < 0:
+            self._asked, self._ahead = now, self.size - used
         if (
             self._granted >= 0
-            and now - self._granted < HELD_UP * self._round_trip
+            and (now - self._granted) * self.size < HELD_UP * self._round_trip * used
             and self.size < MAX_CREDIT
             and self._pool.take(self.size)
         ):
-            extra = self.size
-            self.size += extra
-        self._granted = now
-        if self._ahead < 0:
-            self._asked, self._ahead = now, allowed
-        return used + extra
+            used += self.size
+            self.size *= 2
+        self._granted, self._used = now, 0
+        return used
 
     def close(self) -> None:
         """Nothing more comes: what the window has grown by goes back to the pool. Called again it does nothing."""

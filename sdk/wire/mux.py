@@ -24,6 +24,11 @@ def _ignore() -> None:
     """Stands in for `on_change` while nobody waits."""
 
 
+def _no_clock() -> float:
+    """Stands in for `clock`: no window grows while no time passes."""
+    return 0.0
+
+
 class Mux:
     """The streams of one port. The port's sink; it is made first and given its port by `attach`."""
 
@@ -35,10 +40,10 @@ class Mux:
         on_open: Callable[["MuxStream", Open], None] | None = None,
         on_dead: Callable[[str], None] | None = None,
         pool: CreditPool = PROCESS,
-        clock: Callable[[], float] | None = None,
+        clock: Callable[[], float] = _no_clock,
     ) -> None:
         """`on_open` takes streams the peer opens (without it they are refused), `on_dead` hears that the port is
-        gone. Windows grow from `pool`, by what `clock` measures; without a clock they stay as they are."""
+        gone. Windows grow from `pool`, by what `clock` measures; without one they stay as they are."""
         self.pool = pool
         self.clock = clock
         self._on_open = on_open
@@ -199,8 +204,6 @@ class MuxStream:
             self.buffered += len(body)
             self.unread += len(body)
             window = self.window
-            if window is not None:
-                window.received(len(body), self.mux.port.now)
             if self.unread > (window.size if window is not None else frame.INITIAL_CREDIT):
                 raise RemoteProtocolError("the peer sent more than its credit")
             self.received.append(body)
@@ -216,22 +219,22 @@ class MuxStream:
         else:
             data = self._take_first(max_bytes)
         self.buffered -= len(data)
-        used = self.unread - self.buffered
         if self.ended:
             self._close_window()
-        elif used >= (self.window.size if self.window is not None else frame.INITIAL_CREDIT) // 2:
-            self._grant(used)
+        elif self.window is not None:
+            self._grant(len(data))
+        elif self.unread - self.buffered >= frame.INITIAL_CREDIT // 2:
+            self.window = Window(self.mux.pool)
+            self._grant(self.unread - self.buffered)
         return data
 
-    def _grant(self, used: int) -> None:
+    def _grant(self, read: int) -> None:
         """Lets the peer send as much again as was read, and more where that makes it faster."""
-        mux = self.mux
-        granted = used
-        if mux.clock is not None:
-            window = self.window = self.window or Window(mux.pool)
-            granted = window.grant(used, self.unread, mux.clock())
-        self.unread -= used
-        mux.port.send(frame.CREDIT, 0, self.number, frame.pack_u32(granted))
+        assert self.window is not None
+        granted = self.window.read(read, self.mux.clock())
+        if granted:
+            self.unread = self.buffered
+            self.mux.port.send(frame.CREDIT, 0, self.number, frame.pack_u32(granted))
 
     def _close_window(self) -> None:
         """The peer sends nothing more; what it has sent is held until it is read, or until nobody wants it."""
