@@ -45,9 +45,8 @@ class RawSocket(trio.abc.Stream):
         """Takes the socket over; it must be connected."""
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if _NOTSENT_LOWAT is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, SHALLOW)
         self._socket = sock
+        self.set_depth(SHALLOW)
         self.peer_host = ""
         """The other end's address, without the port."""
         self.peer = "a connection that is gone"
@@ -103,6 +102,14 @@ class RawSocket(trio.abc.Stream):
         except OSError:
             pass  # it is closed
         self.close()
+
+    def set_depth(self, size: int) -> None:
+        """Lets about so many bytes lie in the socket unsent, where the system knows such a bound."""
+        if _NOTSENT_LOWAT is not None:
+            try:
+                self._socket.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, size)
+            except OSError:
+                pass  # it is closed
 
     def option(self, level: int, name: int, size: int) -> bytes:
         """A socket option that is a structure of at most `size` bytes; raises `OSError` where there is none such."""

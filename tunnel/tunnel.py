@@ -29,7 +29,8 @@ from .guesses import Guesses
 from .handshake import LinkHandshake, OwnId, TokenDiffers
 from .identity import MAX_TOKENS, Certificate, NodeId, NodeKey, known_network_keys, network_keys, pack_certificate
 from .keyring import Keyring
-from .link import Link, LinkPort
+from .link import Link
+from .linkport import LinkPort
 from .links import LinkEvents, Links
 from .reach import FAILURES, HANDSHAKE, close, reach, shake_hands
 from .rtt import RoundTrip
@@ -331,6 +332,7 @@ class Tunnel:
             on_control=lambda message: self._events.control(link, message),
             on_lost=on_lost,
             segments=connected.segments,
+            set_depth=connected.set_depth,
             first=handshake.data_to_send(),
         )
         link = Link(

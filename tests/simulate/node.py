@@ -21,7 +21,7 @@ from sdk.wire.frame import Open
 from sdk.wire.mux import Mux, MuxStream
 from tests.router.network import Key, gossip
 from tunnel.identity import Certificate
-from tunnel.link import LinkPort
+from tunnel.linkport import LinkPort
 from tunnel.rtt import SHORTEST, RoundTrip
 
 from .engine import Action, Engine

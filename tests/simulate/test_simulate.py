@@ -12,7 +12,7 @@ import pytest
 
 import router.choice
 import router.database
-import tunnel.link
+import tunnel.linkport
 from proxy.switch import Switch
 from router.gossip import Gossip
 from router.linkstate import Edges
@@ -119,7 +119,7 @@ def stay_on_bad_ways(patch: Patch) -> None:
 
 
 def condemn_in_haste(patch: Patch) -> None:
-    patch.setattr(tunnel.link, "STALLED", math.inf)
+    patch.setattr(tunnel.linkport, "STALLED", math.inf)
 
 
 def let_calls_go_on(patch: Patch) -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from sdk.errors import RemoteProtocolError
-from tunnel.link import LinkPort
+from tunnel.linkport import LinkPort
 
 from .engine import Action, Engine
 

@@ -46,7 +46,7 @@ async def check_link(foreign: ForeignLink, ours: Node) -> None:
     await ours.recorder.until(lambda: foreign.id in ours.tunnel.links)
     link = ours.tunnel.links[foreign.id]
     assert link.name == "foreign"
-    texts = [bytes([number]) * number * 500 for number in range(1, 41)]
+    texts = [bytes([number]) * number * 400 for number in range(1, 41)]
     for text in texts:
         await foreign.say(CONTROL, END, 0, text)
     await ours.recorder.until(lambda: len(ours.recorder.controls) == len(texts))

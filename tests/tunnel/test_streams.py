@@ -13,7 +13,7 @@ from sdk.wire.frame import INITIAL_CREDIT
 from sdk.wire.mux import Mux, MuxStream
 from tests.tunnel.bench import node
 from tests.tunnel.transport.certificates import believing, files
-from tunnel.link import LinkPort
+from tunnel.linkport import LinkPort
 from tunnel.transport.memory import MemoryNetwork
 
 # How one node listens, and what the other puts before the address it is bound to.

@@ -66,6 +66,11 @@ class Connected(NamedTuple):
         """What TCP has sent on it so far; None where there is no TCP, or where the system does not tell."""
         return None if self.socket is None else tcp.segments(self.socket)
 
+    def set_depth(self, size: int) -> None:
+        """Lets about so many bytes lie in the TCP connection unsent."""
+        if self.socket is not None:
+            self.socket.set_depth(size)
+
 
 def split_scheme(address: str) -> tuple[str, str]:
     """The scheme of an address and what follows it; raises `BadRequest` for one that is not known."""
