@@ -1,4 +1,9 @@
-"""What fronts and proxies in tests are made of."""
+"""What networks in tests are made of: proxies, names, and addresses where nobody answers."""
+
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import trio
 
@@ -19,3 +24,42 @@ async def pump(one: Transport, other: Transport) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pass_on, one, other)
         nursery.start_soon(pass_on, other, one)
+
+
+class Hosts(trio.abc.HostnameResolver):
+    """Stands where the system's resolver is, in one run of trio."""
+
+    def __init__(self, hosts: Mapping[str, list[str]]) -> None:
+        self.hosts = dict(hosts)
+        trio.socket.set_custom_hostname_resolver(self)
+
+    async def getaddrinfo(self, host: Any, port: Any, *more: Any) -> Any:
+        await trio.lowlevel.checkpoint()
+        name = host.decode() if isinstance(host, bytes) else host
+        found = self.hosts.get(name)
+        if found is None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        v4, v6 = socket.AF_INET, socket.AF_INET6
+        return [
+            (v6, socket.SOCK_STREAM, 6, "", (address, port or 0, 0, 0))
+            if ":" in address
+            else (v4, socket.SOCK_STREAM, 6, "", (address, port or 0))
+            for address in found
+        ]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+        raise NotImplementedError
+
+
+@contextmanager
+def deaf(host: str, port: int) -> Iterator[None]:
+    """Somebody listens at this address and never accepts, and so many wait already that the next one gets no answer."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex((host, port))
+        yield

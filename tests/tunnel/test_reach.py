@@ -1,3 +1,5 @@
+import socket
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -5,7 +7,9 @@ import pytest
 import trio
 
 from sdk.errors import MicroError, RemoteProtocolError, Unavailable
+from sdk.netaddress import split_address
 from sdk.rawsocket import bound_address, listen_tcp
+from tests.net import Hosts, deaf
 from tests.tunnel.bench import KEYS, NETWORK, TOKEN, handshake, node
 from tests.tunnel.front import front
 from tunnel import reach as module
@@ -145,3 +149,39 @@ async def test_nodes_link_through_a_front_that_passes_nothing_but_http() -> None
         link.send_control(b"x" * 100_000)
         with trio.fail_after(10):
             await a.recorder.until(lambda: bool(a.recorder.controls))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no 127.0.0.2, and fill up otherwise")
+@pytest.mark.parametrize("scheme", ["", "tcp://", "ws://"])
+async def test_where_addresses_of_a_host_are_silent_the_next_is_tried_every_quarter_of_a_second(scheme: str) -> None:
+    async with node(0, "127.0.0.1:0") as a:
+        port = split_address(a.tunnel.bound[0])[1]
+        Hosts({"far.example": ["127.0.0.2", "127.0.0.3", "127.0.0.1"]})
+        with deaf("127.0.0.2", port), deaf("127.0.0.3", port):
+            began = trio.current_time()
+            await reached(f"{scheme}far.example:{port}", Guesses())
+            assert 0.4 < trio.current_time() - began < 3
+
+
+async def test_a_name_is_resolved_anew_each_time_it_is_dialled() -> None:
+    async with node(0, "127.0.0.1:0") as a:
+        port = split_address(a.tunnel.bound[0])[1]
+        resolver = Hosts({})
+        async with node(1, seeds=(f"far.example:{port}",)) as b:
+            with trio.fail_after(10):
+                while b.tunnel.seeds()[0].attempts < 2:
+                    await trio.lowlevel.checkpoint()
+            assert "not known" in b.tunnel.seeds()[0].last_error
+            resolver.hosts["far.example"] = ["127.0.0.1"]
+            await b.linked(a)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
+@pytest.mark.parametrize("scheme", ["", "tcp://", "ws://"])
+async def test_a_host_of_both_families_is_reached_by_the_one_that_works(scheme: str) -> None:
+    Hosts({"far.example": ["::1", "127.0.0.1"]})
+    for listening in ("127.0.0.1:0", "[::1]:0"):
+        async with node(0, listening) as a:
+            port = split_address(a.tunnel.bound[0])[1]
+            await reached(f"{scheme}far.example:{port}", Guesses())
+            await reached(scheme + a.tunnel.bound[0], Guesses())

@@ -1,11 +1,10 @@
-"""A DNS server, a system resolver and a web server that run in the test, and say what it tells them to."""
+"""A DNS server and a web server that run in the test, and say what it tells them to."""
 
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import dns.flags
 import dns.message
@@ -59,30 +58,6 @@ async def dns_server() -> AsyncIterator[DnsServer]:
             nursery.start_soon(server.run)
             yield server
             nursery.cancel_scope.cancel()
-
-
-class Hosts(trio.abc.HostnameResolver):
-    """Stands where the system's resolver is, in one run of trio."""
-
-    def __init__(self, hosts: Mapping[str, list[str]]) -> None:
-        self.hosts = dict(hosts)
-        trio.socket.set_custom_hostname_resolver(self)
-
-    async def getaddrinfo(self, host: Any, port: Any, *more: Any) -> Any:
-        await trio.lowlevel.checkpoint()
-        found = self.hosts.get(host.decode() if isinstance(host, bytes) else host)
-        if found is None:
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        v4, v6 = socket.AF_INET, socket.AF_INET6
-        return [
-            (v6, socket.SOCK_STREAM, 6, "", (address, 0, 0, 0))
-            if ":" in address
-            else (v4, socket.SOCK_STREAM, 6, "", (address, 0))
-            for address in found
-        ]
-
-    async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
-        raise NotImplementedError
 
 
 @dataclass

@@ -8,7 +8,8 @@ import pytest
 
 from mesh.resolver.dns import DnsName
 from sdk.errors import Unavailable
-from tests.mesh.resolver.servers import Hosts, dns_server
+from tests.mesh.resolver.servers import dns_server
+from tests.net import Hosts
 
 
 def name(text: str, *, server: str = "") -> DnsName:

@@ -9,7 +9,8 @@ from trio.testing import MockClock
 
 from mesh.resolver.lookup import PERIOD
 from tests.mesh.network import Environment, until, world
-from tests.mesh.resolver.servers import Answer, Hosts, web_server
+from tests.mesh.resolver.servers import Answer, web_server
+from tests.net import Hosts
 
 HOSTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
 
