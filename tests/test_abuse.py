@@ -12,13 +12,39 @@ import pytest
 import trio
 
 from sdk import Client
+from sdk.rawsocket import open_tcp
 from tests.processes import PATIENCE, Running, start
+from tests.tunnel.foreign import (
+    CONTROL,
+    DATA,
+    END,
+    OPEN,
+    PREFACE,
+    RESET,
+    Alerted,
+    ForeignLink,
+    node_id,
+    noise_connection,
+    pack,
+)
 
 NODE = ("micro", "network", "--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
 
 LARGE = 64 << 20
 GROWTH = 16 << 20
 """Bytes a node may grow by while a message of 64 MiB passes."""
+
+FLOOD = 300
+"""Strangers at a time; a node admits 64."""
+FLOOD_GROWTH = 4 << 20
+"""Bytes a node may grow by under them: 64 that it listens to, and what Python keeps of the others."""
+
+NOISE = noise_connection(initiator=True, prologue=PREFACE * 2, static=b"s" * 32, psk=bytes(32))
+KEY = PREFACE + b"\x00\x30" + bytes(NOISE.write_message())
+ITSELF = b"it is the node's"
+"""Stands for the id of the node that is talked to."""
+HEAD = b"\xff" * 4 + b"\x00\x04head"
+UPGRADE = b"GET / HTTP/1.1\r\nX: " + b"x" * 10_000
 
 SERVICE = """
     from sdk import Service
@@ -129,6 +155,92 @@ async def test_a_message_of_64_mib_streams_through(
         assert reply == (LARGE if endpoint == "Big.Length" else message)
     for node, bytes_before in zip(nodes, before, strict=True):
         assert peak(node) - bytes_before < GROWTH
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+@pytest.mark.parametrize(
+    "beginning",
+    [b"", PREFACE, KEY, UPGRADE],
+    ids=["nothing", "preface", "key", "http"],
+)
+async def test_a_flood_of_connections_that_go_no_further_costs_little_and_holds_nobody_up(
+    nodes: list[Running], beginning: bytes
+) -> None:
+    b = nodes[1]
+    before = start_peak(b)
+    with ExitStack() as stack:
+        for _ in range(FLOOD):
+            stranger = stack.enter_context(connect(b.address("link")))
+            if beginning:
+                stranger.sendall(beginning)
+        await check_calls(nodes[0])
+    assert peak(b) - before < FLOOD_GROWTH
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+async def test_a_flood_of_handshakes_costs_little_and_holds_nobody_up(nodes: list[Running]) -> None:
+    b = nodes[1]
+    before = start_peak(b)
+    refused = 0
+
+    async def attack() -> None:
+        nonlocal refused
+        while True:
+            async with await open_tcp(b.address("link")) as socket:
+                try:
+                    await ForeignLink(socket, dialled=True, token="guess", network="go.micro").meet()
+                except (Alerted, EOFError, trio.BrokenResourceError):
+                    refused += 1
+
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for _ in range(10):
+                nursery.start_soon(attack)
+            while refused < FLOOD:
+                await check_calls(nodes[0])
+            nursery.cancel_scope.cancel()
+    assert peak(b) - before < FLOOD_GROWTH
+
+
+@pytest.mark.parametrize(
+    ("data", "answered"),
+    [
+        pytest.param(pack(OPEN, 0, 1, b"\x03\x00"), False, id="short"),
+        pytest.param(pack(OPEN, 0, 1, b"\x03\xff" + bytes(16 * 255)), False, id="long path"),
+        pytest.param(pack(OPEN, 0, 1, b"\x03\x00" + b"\xff" * 6 + b"head"), False, id="long head"),
+        pytest.param(pack(OPEN, 0, 1, b"\x03\x00" + HEAD), False, id="no path"),
+        pytest.param(pack(OPEN, 0, 1, b"\x03\x01" + bytes(16) + HEAD), False, id="another's path"),
+        pytest.param(pack(OPEN, 0, 1, b"\x03\x01" + ITSELF + HEAD), True, id="no head"),
+        pytest.param(pack(OPEN, 0, 1, b"\x03\x02" + ITSELF + bytes(16) + HEAD), True, id="path to nowhere"),
+        pytest.param(pack(CONTROL, END, 0, b"\xc1" * 100), False, id="gossip"),
+        pytest.param(pack(CONTROL, END, 0, os.urandom(50_000)), False, id="much gossip"),
+        pytest.param(pack(DATA, 0, 1, b"", length=1 << 31), False, id="long frame"),
+    ],
+)
+async def test_a_node_with_the_token_that_talks_nonsense_is_refused_or_cut_off(
+    nodes: list[Running], data: bytes, answered: bool
+) -> None:
+    a = nodes[0]
+    with trio.fail_after(PATIENCE):
+        async with await open_tcp(a.address("link")) as socket:
+            foreign = ForeignLink(socket, dialled=True, token="sesame", network="go.micro")
+            await foreign.meet()
+            await foreign.introduce()
+            await foreign.say_bytes(data.replace(ITSELF, node_id(foreign.peer.public)))
+            if answered:
+                assert (await foreign.hear_one(RESET))[1] == 1
+            else:
+                with pytest.raises((EOFError, trio.BrokenResourceError)):
+                    await foreign.hear_one(RESET)
+        await check_calls(a)
+
+
+async def check_calls(node: Running) -> None:
+    """Calls to a service two links away take no longer than they may."""
+    async with Client(proxy=node.address("proxy")) as client:
+        for _ in range(20):
+            with trio.fail_after(4):
+                assert await client.call("big", "Big.Length", b"four") == 4
 
 
 def start_peak(node: Running) -> int:
