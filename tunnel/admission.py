@@ -3,30 +3,32 @@
 from typing import Final
 
 MAX_IN_PROGRESS: Final = 64
-"""Handshakes at one time, at each gate."""
+"""Handshakes at one time."""
 MAX_PER_SECOND: Final = 200
-"""Handshakes begun per second, at each gate; one costs about a millisecond of CPU."""
-MAX_KNOWN: Final = 1000
-"""Hosts that are remembered because a node linked from there; the one that did so longest ago is forgotten first."""
+"""Handshakes begun per second; one costs about a millisecond of CPU."""
 COMPLAINT_EVERY: Final = 60.0
 """Seconds between two equal complaints about one host: a peer with a wrong token tries for ever."""
 MAX_COMPLAINTS: Final = 1000
 """Complaints that are remembered."""
 
 
-class Gate:
+class Admission:
     """Counts handshakes in progress and begun, in a bucket that fills at the allowed rate."""
 
     def __init__(self) -> None:
         self.in_progress = 0
+        self.refused = 0
+        """Connections closed before their handshake began."""
         self._left = float(MAX_PER_SECOND)
         self._since = 0.0
+        self._complaints: dict[tuple[str, str], float] = {}
 
     def begin(self, now: float) -> bool:
         """Whether one more handshake may begin; if so `end` must be called after it."""
         self._left = min(self._left + (now - self._since) * MAX_PER_SECOND, MAX_PER_SECOND)
         self._since = now
         if self.in_progress >= MAX_IN_PROGRESS or self._left < 1:
+            self.refused += 1
             return False
         self._left -= 1
         self.in_progress += 1
@@ -35,33 +37,6 @@ class Gate:
     def end(self) -> None:
         """A handshake is over, however it went."""
         self.in_progress -= 1
-
-
-class Admission:
-    """Two gates: one for hosts from which a node has linked before, so that no flood of strangers keeps those out."""
-
-    def __init__(self) -> None:
-        self.refused = 0
-        """Connections closed before their handshake began."""
-        self._strangers, self._acquaintances = Gate(), Gate()
-        self._known: dict[str, None] = {}
-        self._complaints: dict[tuple[str, str], float] = {}
-
-    @property
-    def in_progress(self) -> int:
-        """Handshakes at this moment."""
-        return self._strangers.in_progress + self._acquaintances.in_progress
-
-    def gate(self, host: str) -> Gate:
-        """Where those who come from this host have to pass."""
-        return self._acquaintances if host in self._known else self._strangers
-
-    def remember(self, host: str) -> None:
-        """Somebody who came from there has proven that he is a node of this network."""
-        self._known.pop(host, None)
-        self._known[host] = None
-        if len(self._known) > MAX_KNOWN:
-            del self._known[next(iter(self._known))]
 
     def may_complain(self, host: str, reason: str, now: float) -> bool:
         """Whether this is new enough to be worth a line in the log."""

@@ -215,9 +215,7 @@ class Tunnel:
             self._admission.refused += 1
             self._complain(there, "with the default token only loopback and private addresses may link")
             return
-        gate = self._admission.gate(there.peer_host)
-        if not gate.begin(now):
-            self._admission.refused += 1
+        if not self._admission.begin(now):
             self._complain(there, "too many handshakes at once")
             return
         done = None
@@ -234,9 +232,8 @@ class Tunnel:
         except FAILURES as error:
             self._complain(there, str(error) or "the connection broke during the handshake")
         finally:
-            gate.end()
+            self._admission.end()
         if done is not None:
-            self._admission.remember(there.peer_host)
             await self._keep(*done, dialled=False)
 
     def _complain(self, there: transport.Acceptable, reason: str) -> None:

@@ -1,20 +1,21 @@
-from tunnel.admission import MAX_COMPLAINTS, MAX_IN_PROGRESS, MAX_KNOWN, MAX_PER_SECOND, Admission, Gate
+from tunnel.admission import MAX_COMPLAINTS, MAX_IN_PROGRESS, MAX_PER_SECOND, Admission
 
 
 def test_at_most_64_handshakes_are_in_progress() -> None:
-    gate = Gate()
-    assert [gate.begin(1.0) for _ in range(MAX_IN_PROGRESS + 1)] == [True] * MAX_IN_PROGRESS + [False]
-    gate.end()
-    assert gate.begin(1.0)
+    admission = Admission()
+    assert [admission.begin(1.0) for _ in range(MAX_IN_PROGRESS + 1)] == [True] * MAX_IN_PROGRESS + [False]
+    assert admission.refused == 1
+    admission.end()
+    assert admission.begin(1.0)
 
 
 def test_at_most_200_handshakes_begin_in_a_second() -> None:
-    gate = Gate()
+    admission = Admission()
 
     def begun(now: float) -> int:
         count = 0
-        while gate.begin(now):
-            gate.end()
+        while admission.begin(now):
+            admission.end()
             count += 1
         return count
 
@@ -22,26 +23,6 @@ def test_at_most_200_handshakes_begin_in_a_second() -> None:
     assert begun(100.0) == 0
     assert begun(100.5) == MAX_PER_SECOND // 2
     assert begun(200.0) == MAX_PER_SECOND
-
-
-def test_who_linked_before_has_a_gate_that_strangers_cannot_crowd() -> None:
-    admission = Admission()
-    while admission.gate("flood").begin(1.0):
-        pass
-    assert not admission.gate("friend").begin(1.0)
-    admission.remember("friend")
-    assert admission.gate("friend").begin(1.0)
-    assert admission.in_progress == MAX_IN_PROGRESS + 1
-
-
-def test_the_host_that_linked_longest_ago_is_forgotten_first() -> None:
-    admission = Admission()
-    for number in range(MAX_KNOWN):
-        admission.remember(f"host {number}")
-    admission.remember("host 0")
-    admission.remember("new host")
-    strangers = admission.gate("stranger")
-    assert [admission.gate(f"host {number}") is strangers for number in (0, 1, 2)] == [False, True, False]
 
 
 def test_an_equal_complaint_is_made_once_a_minute() -> None:
