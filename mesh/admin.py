@@ -207,6 +207,7 @@ class Admin:
             "nodes": len(self._gossip.reachable),
             "link_state_root": self._gossip.link_state_root.hex()[:16],
             "gossip": dict(sorted(self._gossip.counters.items())),
+            "refused": {refusal.value: count for refusal, count in self._tunnel.statistics().refused.items()},
             "registry": {"state": registry.state.value, "error": registry.error},
             "uptime_s": round(trio.current_time() - self._started, 1),
             "loop_lag_ms": round(self._lag.worst * 1000, 1),

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from random import Random
-from typing import Never
+from typing import Final, Never
 
 import trio
 
@@ -23,7 +23,7 @@ from sdk.rawsocket import bound_address, listen_tcp, take_over
 from sdk.timers import Timers
 
 from . import transport
-from .admission import Admission
+from .admission import Admission, Refusal, refusal_of
 from .dialling import Dialler, Outcome, Seed, SeedState, SeedStatus
 from .guesses import Guesses
 from .handshake import LinkHandshake, OwnId, TokenDiffers
@@ -78,8 +78,8 @@ class TunnelStatistics:
     """Links that are up."""
     in_progress: int
     """Handshakes of peers that connected."""
-    refused: int
-    """Connections that were closed before their handshake began: too many, or from a public address."""
+    refused: Mapping[Refusal, int]
+    """Connections of others that came to no link, by the reason; those that never happened are 0, or not there."""
 
 
 class Tunnel:
@@ -157,7 +157,7 @@ class Tunnel:
     def statistics(self) -> TunnelStatistics:
         """Counts of this moment, and since the start."""
         return TunnelStatistics(
-            links=len(self.links), in_progress=self._admission.in_progress, refused=self._admission.refused
+            links=len(self.links), in_progress=self._admission.in_progress, refused=self._admission.refused.copy()
         )
 
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED) -> Never:
@@ -212,32 +212,36 @@ class Tunnel:
     async def _welcome(self, there: transport.Acceptable, nursery: trio.Nursery) -> None:
         now = trio.current_time()
         if self._private_only and there.peer_host and not is_private(there.peer_host):
-            self._admission.refused += 1
-            self._complain(there, "with the default token only loopback and private addresses may link")
+            self._refuse(
+                there, Refusal.FROM_OUTSIDE, "with the default token only loopback and private addresses may link"
+            )
             return
-        if not self._admission.begin(now):
-            self._complain(there, "too many handshakes at once")
+        if (refusal := self._admission.begin(there.peer_host, now)) is not None:
+            self._refuse(there, refusal, _TOO_MANY[refusal])
             return
         done = None
         try:
             with trio.move_on_after(HANDSHAKE):
-                connected = await transport.accept(there, nursery, self._ways)
+                connected = await transport.accept(there, nursery, self._ways, direct_only=self._private_only)
                 handshake = self._handshake(self._keyring.keys, dialled=False)
                 round_trip = await shake_hands(handshake, connected)
                 done = connected, handshake, round_trip
             if done is None:
-                self._complain(there, f"it did not finish its handshake within {HANDSHAKE:.0f} s")
+                self._refuse(there, Refusal.TIMED_OUT, f"it did not finish its handshake within {HANDSHAKE:.0f} s")
+            else:
+                self._admission.succeeded(there.peer_host)
         except OwnId:
             pass  # the dialling end of this node knows what to make of it
         except FAILURES as error:
-            self._complain(there, str(error) or "the connection broke during the handshake")
+            self._refuse(there, refusal_of(error), str(error) or "the connection broke during the handshake")
         finally:
-            self._admission.end()
+            self._admission.end(there.peer_host)
         if done is not None:
             await self._keep(*done, dialled=False)
 
-    def _complain(self, there: transport.Acceptable, reason: str) -> None:
-        """One line for a person, unless the same was said of this host a moment ago."""
+    def _refuse(self, there: transport.Acceptable, refusal: Refusal, reason: str) -> None:
+        """Counts it, and has one line for a person, unless the same was said of this host a moment ago."""
+        self._admission.refused[refusal] += 1
         if self._admission.may_complain(there.peer_host or there.peer, reason, trio.current_time()):
             logger.warning("refused a link from %s: %s", there.peer, reason)
 
@@ -355,6 +359,12 @@ class Tunnel:
         if not dialled and not port.draining:
             self._dialler.call_back(peer.id, peer.addresses, lambda: peer.id in self.links)
         return Outcome("" if peer.id in self.links else ended, peer=peer.id, lasted=trio.current_time() - since)
+
+
+_TOO_MANY: Final = {
+    Refusal.TOO_MANY: "too many handshakes at once",
+    Refusal.TOO_MANY_OF_ONE: "too many handshakes at once from its address",
+}
 
 
 def _address(listener: MemoryListener | trio.SocketListener) -> str:

@@ -151,6 +151,7 @@ async def node(
     name: str = "",
     seeds: tuple[str, ...] = (),
     private_only: bool = False,
+    admitted: frozenset[NodeId] | None = None,
     tls: TlsConfig = NO_FILES,
     proxies: Proxies = NO_PROXY,
     sink: Sink | None = None,
@@ -165,6 +166,7 @@ async def node(
         network=NETWORK,
         name=name or f"n{number}",
         private_only=private_only,
+        admitted=admitted,
         tls=tls,
         proxies=proxies,
     )

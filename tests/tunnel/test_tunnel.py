@@ -9,9 +9,10 @@ from trio.testing import MockClock
 from sdk.errors import BadRequest, Conflict
 from sdk.rawsocket import RawSocket, open_tcp
 from sdk.wire import frame
-from tests.tunnel.bench import NETWORK, TOKEN, Log, Node, node, raw_link
+from tests.tunnel.bench import KEYS, NETWORK, TOKEN, Log, Node, node, raw_link
 from tests.tunnel.transport.certificates import files
 from tunnel import tunnel as tunnel_module
+from tunnel.admission import Refusal
 from tunnel.dialling import SeedState
 from tunnel.handshake import PREFACE
 from tunnel.identity import network_key
@@ -253,7 +254,8 @@ async def test_at_most_64_handshakes_are_in_progress(autojump_clock: MockClock) 
         for stream in streams[64:]:
             assert await stream.receive_some() == b""
         assert trio.current_time() == 0
-        assert (a.tunnel.statistics().in_progress, a.tunnel.statistics().refused) == (64, 6)
+        statistics = a.tunnel.statistics()
+        assert (statistics.in_progress, statistics.refused) == (64, {Refusal.TOO_MANY: 6})
         await trio.sleep(6)
         async with node(1, network=net, seeds=("mem://a",)) as b:
             await b.linked(a)
@@ -386,7 +388,7 @@ async def test_with_the_default_token_public_peers_are_refused_and_named_once(
             async with stranger(a) as socket:
                 with trio.fail_after(5):
                     assert await socket.receive_some() == b""
-        assert a.tunnel.statistics().refused == 3
+        assert a.tunnel.statistics().refused == {Refusal.FROM_OUTSIDE: 3}
     [line] = log.lines
     assert line.startswith("refused a link from 127.0.0.1:")
     assert line.endswith("with the default token only loopback and private addresses may link")
@@ -403,3 +405,58 @@ async def test_a_port_that_is_taken_is_named() -> None:
             async with node(1, *a.tunnel.bound):
                 pass
         assert a.tunnel.bound[0].rpartition(":")[2] in str(caught.value.exceptions[0])
+
+
+@pytest.mark.parametrize("header", ["Forwarded: for=8.8.8.8", "x-forwarded-for: 10.0.0.1"])
+@pytest.mark.parametrize("default_token", [True, False])
+async def test_with_the_default_token_nobody_comes_through_a_proxy_that_forwards_for_others(
+    header: str, default_token: bool, log: Log
+) -> None:
+    request = (
+        f"GET / HTTP/1.1\r\nHost: here\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{header}\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    async with node(0, "127.0.0.1:0", private_only=default_token) as a:
+        async with stranger(a) as socket:
+            await socket.send_all(request.encode())
+            with trio.fail_after(5):
+                answer = await socket.receive_some()
+        if not default_token:
+            assert answer.startswith(b"HTTP/1.1 101 ")
+            return
+        assert answer.startswith(b"HTTP/1.1 403 ")
+        [line] = await log.until(1)
+        assert line.endswith("with the default token nobody may link through a proxy that forwards for others")
+        assert a.tunnel.statistics().refused == {Refusal.FROM_OUTSIDE: 1}
+
+
+async def test_each_connection_that_comes_to_no_link_is_counted_under_its_own_name(autojump_clock: MockClock) -> None:
+    net = MemoryNetwork()
+    async with (
+        node(0, "mem://a", network=net, admitted=frozenset({KEYS[1].id})) as a,
+        node(1, network=net, seeds=("mem://a",)) as b,
+    ):
+        await b.linked(a)
+
+        for number, token in ((2, TOKEN), (2, "other token"), (1, "other token")):
+            async with node(number, network=net, seeds=("mem://a",), token=token) as c:
+                await trio.sleep(0.05)  # the second try comes later
+                assert c.tunnel.seeds()[0].last_error
+        async with await net.dial("a") as silent:
+            await trio.sleep(6)
+            assert await silent.receive_some() == PREFACE[:0]
+        async with await net.dial("a") as rude:
+            await rude.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            await rude.receive_some()
+        async with await net.dial("a"):
+            pass
+        await trio.sleep(1)
+        assert a.tunnel.statistics().refused == {
+            Refusal.NOT_ADMITTED: 1,
+            Refusal.WRONG_TOKEN: 2,
+            Refusal.TIMED_OUT: 1,
+            Refusal.MALFORMED: 1,
+            Refusal.BROKE_OFF: 1,
+        }
+        assert a.tunnel.statistics().in_progress == 0
+        assert set(a.tunnel.links) == {b.id}

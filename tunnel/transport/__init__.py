@@ -124,8 +124,8 @@ async def _upgrade(address: str, stream: TlsStream, nursery: trio.Nursery) -> Tr
         raise
 
 
-async def accept(transport: Acceptable, nursery: trio.Nursery, ways: Ways) -> Connected:
-    """Finds out what the other end speaks, by its first bytes.
+async def accept(transport: Acceptable, nursery: trio.Nursery, ways: Ways, *, direct_only: bool = False) -> Connected:
+    """Finds out what the other end speaks, by its first bytes; `direct_only` as in `websocket.accept`.
 
     Raises `RemoteProtocolError` or `Unavailable` when it is nothing that leads to a link. Closing is the caller's.
     """
@@ -145,4 +145,5 @@ async def accept(transport: Acceptable, nursery: trio.Nursery, ways: Ways) -> Co
         plain, upgraded = "tls", "wss"
     if first[:1] == PREFACE[:1]:
         return Connected(stream, plain, peer, first, transport)
-    return Connected(await websocket.accept(stream, first, nursery), upgraded, peer, socket=transport)
+    above = await websocket.accept(stream, first, nursery, direct_only=direct_only)
+    return Connected(above, upgraded, peer, socket=transport)

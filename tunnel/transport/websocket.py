@@ -14,6 +14,7 @@ from wsproto.utilities import LocalProtocolError as WebSocketMisuse
 
 from sdk.errors import RemoteProtocolError, Unavailable
 from sdk.rawsocket import RawSocket
+from tunnel.admission import FromOutside
 
 from .tlsstream import TlsStream
 
@@ -35,6 +36,8 @@ _OPTIONS: Final[dict[str, Any]] = {
     "message_queue_size": 64,
     "max_message_size": MAX_MESSAGE,
 }
+_FORWARDED: Final = (b"forwarded", b"x-forwarded-for")
+"""Headers of proxies that say for whom they ask (RFC 7239, and the custom before it)."""
 _NORMAL = (1000, 1001)
 _FAULT = (1002, 1007, 1009)
 
@@ -170,17 +173,29 @@ async def dial(url: str, socket: Below, nursery: trio.Nursery) -> WebSocketTrans
     raise Unavailable(f"cannot connect to {url}: {opening.reason}")
 
 
-async def accept(socket: Below, first: bytes, nursery: trio.Nursery) -> WebSocketTransport:
-    """Takes the upgrade request of which `first` was read already; raises `Unavailable` when it comes to nothing."""
+async def accept(
+    socket: Below, first: bytes, nursery: trio.Nursery, *, direct_only: bool = False
+) -> WebSocketTransport:
+    """Takes the upgrade request of which `first` was read already; raises `Unavailable` when it comes to nothing.
+
+    With `direct_only`, raises `FromOutside` for a request that a proxy forwards for somebody else: the address of that
+    proxy says nothing of where the request comes from.
+    """
     opening = _Opening(nursery, socket)
+    forwarded = False
     with opening.scope:
         try:
             request = await trio_websocket.wrap_server_stream(
                 cast("trio.Nursery", opening), _Replay(first, socket), **_OPTIONS
             )
-            return WebSocketTransport(await request.accept(), socket)
+            forwarded = direct_only and any(name.lower() in _FORWARDED for name, _ in request.headers)
+            if not forwarded:
+                return WebSocketTransport(await request.accept(), socket)
+            await request.reject(403)
         except trio_websocket.ConnectionClosed:
             pass
+    if forwarded:
+        raise FromOutside("with the default token nobody may link through a proxy that forwards for others")
     raise Unavailable(opening.reason)
 
 
