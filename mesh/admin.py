@@ -21,7 +21,8 @@ from sdk.server import Server
 from tunnel.identity import NodeId, format_id, parse_id_untrusted
 from tunnel.tunnel import Tunnel
 
-from .config import NODE_SERVICE, NodeConfig, check_address
+from .addresses import check_address
+from .config import NODE_SERVICE, NodeConfig
 from .local import LocalServices
 from .observe import LoopLag
 from .records import Record, connection_record, link_record, node_record, query_of, record_of, route_record

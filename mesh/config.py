@@ -5,17 +5,16 @@ come from (flags, environment) is the business of the command line; the messages
 is where people look.
 """
 
-import ipaddress
 from dataclasses import dataclass, field
 from typing import Final
 
 from router.policy import Policy, Strategy
 from sdk.errors import BadRequest, RemoteProtocolError
-from sdk.netaddress import is_private, split_address
 from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN, NodeId, parse_id_untrusted
 from tunnel.transport.proxies import Proxies
 from tunnel.transport.tls import TlsConfig
 
+from .addresses import check_address, is_public
 from .point_to_point import TUNNEL_SERVICE, PointToPoint
 from .resolver.choice import FLAG as RESOLVER
 from .resolver.choice import Choice, Kind, check_srv_name, is_looked_up, is_srv_name, parse_resolver
@@ -220,32 +219,3 @@ class NodeConfig:
     def service(self) -> str:
         """The name under which the node registers."""
         return NODE_SERVICE if self.point_to_point is None else TUNNEL_SERVICE
-
-
-def is_public(host: str) -> bool:
-    """Whether an address to bind is an explicit public one: neither private, nor a name, nor every interface."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return not address.is_unspecified and not is_private(host)
-
-
-def check_address(address: str, what: str, *, bind: bool = False) -> str:
-    """Checks the form of an address and returns the host. One to bind may do without host, and with port 0.
-
-    Raises `BadRequest`, which begins with `what`.
-    """
-    scheme, separator, rest = address.rpartition("://")
-    if scheme == "mem" and rest:
-        return ""
-    if separator and (bind or scheme not in ("tcp", "ws", "wss")):
-        others = ", tcp://host:port, ws://host:port/path or wss://host:port/path"
-        raise BadRequest(f"{what} has {address!r}: write host:port" + ("" if bind else others))
-    try:
-        host, port = split_address(rest.partition("/")[0] if scheme in ("ws", "wss") else rest)
-    except BadRequest as error:
-        raise BadRequest(f"{what}: {error}") from None
-    if not bind and not (host and port):
-        raise BadRequest(f"{what} has {address!r}, which nobody can dial: it needs host and port")
-    return host

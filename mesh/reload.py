@@ -10,7 +10,8 @@ from sdk.netaddress import split_address
 from tunnel.identity import PUBLISHED
 from tunnel.tunnel import Tunnel
 
-from .config import NodeConfig, PublicAddress, is_public
+from .addresses import is_public
+from .config import NodeConfig, PublicAddress
 from .tokens import read_tokens
 
 _log = logging.getLogger(__name__)

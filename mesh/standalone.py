@@ -29,8 +29,8 @@ from sdk.types import Instance, Service
 from sdk.wire.mux import Mux
 from tunnel.identity import NodeKey, format_id, node_id, verify
 
-from .addresses import local_address
-from .config import MAX_NAME, check_address
+from .addresses import check_address, local_address
+from .config import MAX_NAME
 from .local import LocalServices
 from .presence import Presence
 from .router_service import ROUTER_SERVICE, WRITES, RouterService

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.config import NodeConfig, PublicAddress, is_public
+from mesh.addresses import is_public
+from mesh.config import NodeConfig, PublicAddress
 from router.policy import Policy, Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private
