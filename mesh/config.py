@@ -103,9 +103,11 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tokens", self._find_tokens())
+        tunnel = self.point_to_point
         for what, name in (
             ("--network (MICRO_NETWORK)", self.network),
-            ("--name (MICRO_NETWORK_NAME)", self.name),
+            ("--name (MICRO_NETWORK_NAME)" if tunnel is None else "--id (MICRO_TUNNEL_ID)", self.name),
+            ("--id (MICRO_TUNNEL_ID)", "" if tunnel is None else tunnel.pin),
             ("--gateway (MICRO_NETWORK_GATEWAY)", self.gateway),
         ):
             if len(name) > MAX_NAME or not name.isprintable():
@@ -118,9 +120,10 @@ class NodeConfig:
         if self.advertise:
             check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
         self._check_nodes()
+        proxy = f"--proxy-address (MICRO_{'' if tunnel is None else 'TUNNEL_'}PROXY_ADDRESS)"
         if "://" in self.proxy_address:
-            raise BadRequest(f"--proxy-address (MICRO_PROXY_ADDRESS) is {self.proxy_address!r}; it is host:port")
-        check_address(self.proxy_address, "--proxy-address (MICRO_PROXY_ADDRESS)", bind=True)
+            raise BadRequest(f"{proxy} is {self.proxy_address!r}; it is host:port")
+        check_address(self.proxy_address, proxy, bind=True)
         if self.default_token and is_public(host):
             raise PublicAddress(self.address, self.command)
         self.admitted  # noqa: B018 - it raises

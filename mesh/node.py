@@ -117,6 +117,7 @@ class Node:
         self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
         self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
+        self._mapped: list[MappedPort] = []
         self._balancer = Balancer(self._random)
         self._lag = LoopLag()
         self._instances = instances
@@ -163,7 +164,9 @@ class Node:
             nursery.start_soon(self._lag.run)
             ready = await self._start(registry, nursery, listeners)
             for forward, ports in mapped:
-                nursery.start_soon(MappedPort(self._switch, forward.service).serve, ports)
+                port = MappedPort(self._switch, forward.service)
+                self._mapped.append(port)
+                nursery.start_soon(port.serve, ports)
                 ready = replace(ready, forwards=(*ready.forwards, f"{bound_address(ports[0])}={forward.service}"))
             try:
                 task_status.started(ready)
@@ -192,6 +195,8 @@ class Node:
             return
         self._neighbours.set_services(())
         self._listener.go_away()
+        for port in self._mapped:
+            port.go_away()
         for watching in self._watching:
             watching.end()
         await self._withdraw()
@@ -321,6 +326,7 @@ class Node:
             egress=egress,
             balancer=balancer,
             gateway=self._config.gateway,
+            id=self.id,
             elsewhere=self._config.point_to_point is not None,
             pin=self._point_to_point.pin,
         )

@@ -14,7 +14,7 @@ from typing import Any, Final
 from router.policy import Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import join_address, split_address
-from sdk.types import Instance, Service
+from sdk.types import MAX_NAME, Instance, Service
 
 TUNNEL_SERVICE: Final = "go.micro.tunnel"
 """The name under which an end of a tunnel registers, and the name of its network."""
@@ -58,7 +58,7 @@ class PointToPoint:
 def parse_forward(text: str) -> Forward:
     """Reads `[host:]port:service`. Raises `BadRequest`."""
     place, _, service = text.rpartition(":")
-    if not place or not service:
+    if not place or not _is_name(service):
         raise BadRequest(
             f"--forward (MICRO_TUNNEL_FORWARD) has {text!r}; it is PORT:SERVICE or HOST:PORT:SERVICE, such as "
             "15432:postgres"
@@ -73,7 +73,7 @@ def parse_forward(text: str) -> Forward:
 def parse_expose(text: str) -> Expose:
     """Reads `name=host:port`. Raises `BadRequest`."""
     name, separator, address = text.partition("=")
-    if not separator or not name.strip():
+    if not separator or not _is_name(name.strip()):
         raise BadRequest(
             f"--expose (MICRO_TUNNEL_EXPOSE) has {text!r}; it is NAME=HOST:PORT, such as db=127.0.0.1:5432"
         )
@@ -84,6 +84,10 @@ def parse_expose(text: str) -> Expose:
     if not port:
         raise BadRequest(f"--expose (MICRO_TUNNEL_EXPOSE) has {text!r}: port 0 is nobody's")
     return Expose(name=name.strip(), address=join_address(host or LOOPBACK, port))
+
+
+def _is_name(text: str) -> bool:
+    return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 def with_exposed(services: Iterable[Service], exposes: Iterable[Expose]) -> tuple[Service, ...]:

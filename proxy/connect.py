@@ -12,7 +12,7 @@ import h11
 from sdk.errors import RemoteProtocolError, Status
 from sdk.head import CallHead, metadata_to_pairs, pack_call_head
 from sdk.wire import frame
-from sdk.wire.frame import HEAD, RESET
+from sdk.wire.frame import DATA, HEAD, RESET
 
 from .tcp import TcpPort
 
@@ -24,10 +24,11 @@ MAX_REQUEST: Final = 16384
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _STATUS = {
-    Status.NOT_FOUND: (404, "Not Found"),
-    Status.DEADLINE_EXCEEDED: (504, "Gateway Timeout"),
-    Status.UNAUTHENTICATED: (407, "Proxy Authentication Required"),
+    Status.NOT_FOUND: (404, "Not Found", "destination_not_found"),
+    Status.UNAUTHENTICATED: (407, "Proxy Authentication Required", "http_request_denied"),
+    Status.DEADLINE_EXCEEDED: (504, "Gateway Timeout", "connection_timeout"),
 }
+_OTHERWISE = (503, "Service Unavailable", "destination_unavailable")
 
 
 class ConnectPort(TcpPort):
@@ -37,7 +38,7 @@ class ConnectPort(TcpPort):
 
     def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Takes one frame, as `TcpPort` does; the first says how the request went."""
-        if not self._begun and kind == HEAD:
+        if not self._begun and kind in (HEAD, DATA):
             self._begun = True
             self._say(_ESTABLISHED)
         elif not self._begun and kind == RESET:
@@ -96,12 +97,12 @@ def _token(credentials: bytes) -> bytes:
 
 def refusal(status: int, detail: str) -> bytes:
     """The answer to a request that leads nowhere."""
-    number, phrase = _STATUS.get(Status(status), (503, "Service Unavailable"))
+    number, phrase, kind = _STATUS.get(Status(status), _OTHERWISE)
     text = f"{detail}\n".encode()
     quoted = detail.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')
     challenge = 'Proxy-Authenticate: Basic realm="micro"\r\n' if number == 407 else ""
     head = (
-        f"HTTP/1.1 {number} {phrase}\r\n{challenge}Proxy-Status: micro; error=destination_unavailable; "
+        f"HTTP/1.1 {number} {phrase}\r\n{challenge}Proxy-Status: micro; error={kind}; "
         f'details="{"".join(letter if letter.isprintable() else "?" for letter in quoted)}"\r\n'
         f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
     )

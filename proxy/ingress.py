@@ -82,11 +82,13 @@ class Ingress:
         egress: Egress,
         balancer: Balancer,
         gateway: str = "",
+        id: str = "",
         elsewhere: bool = False,
         pin: str = "",
     ) -> None:
-        """`name` is this node's in errors; `links` are the ports of links by the node they lead to; `gateway` is the
-        node that takes calls for services nobody offers, by id or name. The node itself is no gateway of its own.
+        """`name` is this node's in errors, and `id` its id as text; `links` are the ports of links by the node they
+        lead to; `gateway` is the node that takes calls for services nobody offers, by id or name. The node itself is no
+        gateway of its own.
 
         With `elsewhere`, calls go to other nodes only, as through a tunnel. `pin` is the only node that calls go to,
         by id or name, unless they name another one themselves."""
@@ -99,7 +101,8 @@ class Ingress:
         self._links = links
         self._egress = egress
         self._balancer = balancer
-        self._gateway = "" if gateway == name else gateway
+        self._me = (name, id)
+        self._gateway = "" if gateway in self._me else gateway
         self._elsewhere = elsewhere
         self._pin = pin
         self._groups = Groups(balancer, among=cheapest_tier, key=_id)
@@ -133,7 +136,7 @@ class Ingress:
 
     def _to_pinned(self, head: CallHead, pin: str, now: float) -> Target:
         """The one node that may answer, where it offers the service."""
-        if pin == self._name and not self._elsewhere:
+        if pin in self._me and not self._elsewhere:
             return self._egress.choose(head, now)
         service = head.service
         wanted = self._routes.way_to(pin)
@@ -221,7 +224,7 @@ class Ingress:
 
     def _nowhere(self, service: str) -> MicroError:
         here = self._egress.refusal(service)
-        if isinstance(here, Unavailable):
+        if isinstance(here, Unavailable) and not self._elsewhere:
             return here
         unreachable = self._routes.unreachable_origins(service)
         if unreachable:

@@ -4,7 +4,6 @@ Until a connection has said what it speaks, and then its HELLO, it may send 16 K
 nothing and closed after that.
 """
 
-import contextlib
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -16,12 +15,13 @@ from sdk.errors import RemoteProtocolError, Status
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
-from sdk.wire.frame import PREFACE, Hello
+from sdk.wire.frame import PREFACE, RESET, Fate, Hello, Reset, pack_reset
 
-from .connect import METHOD, ConnectPort, ConnectRequest, refusal
+from .connect import METHOD, ConnectPort, ConnectRequest
 from .doorkeeper import OUTSIDE, Doorkeeper
 from .splice import splice
 from .switch import Switch
+from .tcp import STREAM
 
 FIRST_BYTES = 5.0
 """Seconds in which a connection says what it speaks."""
@@ -133,15 +133,16 @@ class ProxyListener:
         if asked is None:
             self._refuse(transport, f"its request did not end within {FIRST_BYTES:g} s")
             return
-        objection = self._doorkeeper.objection(transport.peer_host, request.token)
-        if objection:
-            with trio.move_on_at(due), contextlib.suppress(trio.BrokenResourceError):
-                await transport.send_all(refusal(Status.UNAUTHENTICATED, objection))
-            self._refuse(transport, objection)
-            return
         head, behind = asked
         port = ConnectPort(self._switch, name=f"program {transport.peer}", clock=trio.current_time)
-        port.open(head)
+        objection = self._doorkeeper.objection(transport.peer_host, request.token)
+        if objection:
+            self._refused(transport, objection)
+            _turn_away(port, Status.UNAUTHENTICATED, objection)
+        elif self._draining:
+            _turn_away(port, Status.UNAVAILABLE, "this node is stopping")
+        else:
+            port.open(head)
         await splice(port, transport, behind)
 
     def _refuse(self, transport: RawSocket, reason: str) -> None:
@@ -157,6 +158,10 @@ class ProxyListener:
                 self._warned.clear()
             self._warned[transport.peer_host] = None
             _log.warning("refused a connection from %s to the proxy port: %s", transport.peer, reason)
+
+
+def _turn_away(port: ConnectPort, status: Status, reason: str) -> None:
+    port.send(RESET, 0, STREAM, pack_reset(Reset(status, Fate.NOT_REACHED, reason)))
 
 
 class _ProgramPort(NativePort):

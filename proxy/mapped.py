@@ -36,11 +36,16 @@ class MappedPort:
         self._service = service
         self._head = pack_call_head(CallHead(service=service, endpoint="", protocol="tcp", metadata=metadata))
         self._connections = 0
+        self._draining = False
         self._said = ""
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Accepts until cancelled."""
         await trio.serve_listeners(self._serve_one, list(listeners))
+
+    def go_away(self) -> None:
+        """Takes no new connections; those that are open go on."""
+        self._draining = True
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         transport = take_over(stream)
@@ -58,6 +63,8 @@ class MappedPort:
             return  # it left before it was accepted
         if not is_private(transport.peer_host):
             self._refuse(transport, "it is not of this host or a private network")
+        elif self._draining:
+            self._refuse(transport, "this node is stopping")
         elif self._connections > MAX_CONNECTIONS:
             self._refuse(transport, f"{MAX_CONNECTIONS} connections are open already")
         else:

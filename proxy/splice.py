@@ -4,6 +4,8 @@ Each direction ends by itself. The connection is closed when both have, and brok
 is at the other end of the socket should not take a call that was cut short for one that came to its end.
 """
 
+import math
+
 import trio
 
 from sdk.rawsocket import RawSocket
@@ -12,7 +14,6 @@ from .tcp import PIECE, TcpPort
 
 STOPPING = "this node is stopping"
 """The reason where the connection was ended by whoever runs it."""
-
 
 LINGER = 2.0
 """Seconds that the other end has to close a connection on which both directions are over."""
@@ -40,11 +41,14 @@ class _Splicing:
         self._scope = trio.CancelScope()
         self._reader: trio.lowlevel.Task | None = None
         self._writer: trio.lowlevel.Task | None = None
+        self._written = False
         self._reason = "the connection is at its end"
         port.wake = self._wake
 
     async def run(self, first: bytes) -> str:
         """Runs both tasks; returns why it ended."""
+        if self._port.reset is not None:  # before there was a connection: what the caller sent goes nowhere
+            return self._port.reset.detail
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
@@ -58,21 +62,31 @@ class _Splicing:
         if self._writer is not None:
             task, self._writer = self._writer, None
             trio.lowlevel.reschedule(task)
-        if self._reader is not None and self._port.may_send > 0:
+        if self._reader is not None and (self._port.may_send > 0 or self._port.wants_nothing):
             task, self._reader = self._reader, None
             trio.lowlevel.reschedule(task)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Where both directions are over and the other end has not closed, it has a moment to do so: on a connection
+        that is closed with bytes in it the system throws away what was written last."""
+        if self._written and self._port.wants_nothing and self._scope.deadline == math.inf:
+            self._scope.deadline = trio.current_time() + LINGER
 
     async def _read(self, data: bytes) -> None:
         port, receive_some = self._port, self._transport.receive_some
         try:
             if data:
                 port.receive_data(data)
-            while not port.wants_nothing:
-                if port.may_send <= 0:
+            while True:
+                if port.may_send <= 0 and not port.wants_nothing:
                     self._reader = trio.lowlevel.current_task()
                     await trio.lowlevel.wait_task_rescheduled(self._abort_reader)
                     continue
-                port.receive_data(await receive_some(min(PIECE, port.may_send)))
+                data = await receive_some(PIECE if port.wants_nothing else min(PIECE, port.may_send))
+                port.receive_data(data)
+                if not data:
+                    return
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._broken(error)
 
@@ -85,8 +99,8 @@ class _Splicing:
                     await send_all(out[0] if len(out) == 1 else b"".join(out))
                 elif port.finished_writing:
                     self._transport.send_eof()
-                    if port.wants_nothing:  # who sends all the same must not make the system throw away the last bytes
-                        self._scope.deadline = trio.current_time() + LINGER
+                    self._written = True
+                    self._linger()
                     return
                 else:
                     self._writer = trio.lowlevel.current_task()

@@ -145,6 +145,8 @@ class TcpPort:
             self._grant(self._leaving)
         out, self._out = self._out, []
         self._leaving, self.queued = self.queued, 0
+        if self._got_end and not out:
+            self._forget()
         return out
 
     def connection_lost(self, reason: str) -> None:
@@ -162,14 +164,11 @@ class TcpPort:
             self._out.append(body)
             self.queued += len(body)
         self._got_end = self._got_end or ended
-        if ended:
-            self._forget()
         self.wake()
 
     def _say(self, words: bytes, *, last: bool = False) -> None:
         """Writes something of this node's own to the connection; the last thing ends it."""
-        self._out.append(words)
-        self.queued += len(words)
+        self._out.append(words)  # not queued: nobody used credit for it, so none must be granted for it
         if last:
             self._got_end = self._sent_end = True
         self.wake()

@@ -25,6 +25,7 @@ import router
 import sdk
 import tunnel
 from mesh.resolver.listing import parse_listing_untrusted
+from proxy.connect import ConnectRequest
 from router.statement import Kind, Signed, Version
 from router.wire import (
     Compare,
@@ -181,6 +182,14 @@ TARGETS: dict[str, Target] = {
     "mesh.resolver.listing:parse_listing_untrusted": Target(
         parse_listing_untrusted,
         [b'{"nodes": [{"address": "10.0.0.1:8085"}]}', b'["a:1", "ws://b:2/way"]', b"# ours\na:1\n[::1]:2\n"],
+    ),
+    "proxy.connect:ConnectRequest.receive_untrusted": Target(
+        lambda data: ConnectRequest().receive_untrusted(data),
+        [
+            b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n",
+            b"CONNECT [::1]:1 HTTP/1.0\r\nMicro-Router: far\r\nContent-Length: 3\r\n\r\nabc",
+            b"CONNECT db:5432 HTTP/1.1\r\nHost: db\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n",
+        ],
     ),
     "sdk.codec:decode_untrusted": Target(
         lambda data: decode_untrusted(JSON if data[:1] == b"{" else MSGPACK, data),

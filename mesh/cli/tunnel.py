@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from sdk.errors import BadRequest
+
 from .links import link_flags, link_values
 from .options import Command, Several, settings
 from .proxy_token import proxy_token_options, take_proxy_tokens
@@ -65,11 +67,14 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flag
         "exposes": tuple(parse_expose(each) for group in flags.pop("exposes") for each in group),
     }
     tokens = take_proxy_tokens(flags)
-    if os.environ.get("MICRO_TUNNEL_TOKEN") == "" and flags["token"] is None:
-        # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
-        flags["token"] = ""
     values = {name: value for name, value in flags.items() if value is not None}
     links = link_values(values)
+    if "token" not in values and not values["token_file"]:
+        # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
+        if os.environ.get("MICRO_TUNNEL_TOKEN") == "":
+            values["token"] = ""
+        elif os.environ.get("MICRO_TUNNEL_TOKEN_FILE") == "":
+            raise BadRequest("--token-file (MICRO_TUNNEL_TOKEN_FILE) is empty: it is the path of a file with tokens")
     config = NodeConfig(
         proxy_tokens=tokens,
         registry=settings().registry,

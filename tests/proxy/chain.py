@@ -136,6 +136,8 @@ class Node:
         *,
         gateway: str = "",
         transit: bool = True,
+        elsewhere: bool = False,
+        pin: str = "",
     ) -> None:
         self.id = id
         self.name = name
@@ -150,6 +152,9 @@ class Node:
             egress=egress,
             balancer=self.balancer,
             gateway=gateway,
+            id=name.upper(),
+            elsewhere=elsewhere,
+            pin=pin,
         )
         self.switch.ingress, self.switch.egress = self.ingress, egress
 

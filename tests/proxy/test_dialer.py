@@ -19,6 +19,8 @@ from sdk.wire import frame
 from sdk.wire.frame import NO_DEADLINE, OPEN, Fate, Open
 from sdk.wire.mux import Mux, MuxStream
 
+from .raw import connected, echo, is_reset, serve
+
 OPENED = frame.pack_open(3, b"", NO_DEADLINE, b"head", b"")
 
 
@@ -284,3 +286,80 @@ async def test_a_defect_met_on_one_connection_leaves_the_others_alone(caplog: py
         await other.called(1)
         nursery.cancel_scope.cancel()
     assert served.address in caplog.text
+
+
+# Raw connections.
+
+
+async def test_a_raw_connection_takes_one_call_and_its_bytes_as_they_are() -> None:
+    async with trio.open_nursery() as nursery:
+        address = await serve(nursery, echo)
+        mux = Mux()
+        dialer = TcpDialer(mux, nursery)
+        first, second = dialer.raw_to(address), dialer.raw_to(address)
+        assert first is not second
+        mux.attach(first)
+        stream, changed = mux.open(b"head", b"hello", end=True), trio.Event()
+        stream.on_change = lambda: changed.set() if stream.ended else None
+        await changed.wait()
+        assert stream.take() == b"hello"
+        assert not stream.cut
+        nursery.cancel_scope.cancel()
+
+
+async def test_raw_calls_to_an_address_where_nobody_listens_are_not_reached() -> None:
+    with nobody() as address:
+        async with dialling() as (dialer, caller):
+            port = dialer.raw_to(address)
+            caller.call(port)
+            assert "refused" in await caller.reason(port)
+            assert caller.fates == [Fate.NOT_REACHED]
+
+
+async def test_a_raw_call_that_is_given_up_while_its_address_is_dialled_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    program, transport = await connected()
+    may_connect = trio.Event()
+
+    async def slowly(address: str) -> RawSocket:
+        await may_connect.wait()
+        return transport
+
+    monkeypatch.setattr(module, "open_tcp", slowly)
+    async with dialling() as (dialer, caller), program:
+        port = dialer.raw_to("db:5432")
+        stream = port.next_stream()
+        port.streams[stream] = "call"
+        port.send(OPEN, 0, stream, frame.pack_open(3, b"", NO_DEADLINE, b"head", b"DROP TABLE"))
+        port.send(frame.RESET, 0, stream, frame.pack_reset(frame.Reset(1, Fate.MAY_HAVE_RUN, "it has left")))
+        may_connect.set()
+        with trio.fail_after(5):
+            assert await is_reset(program)
+            assert await caller.reason(port) == "it has left"
+
+
+async def test_raw_calls_that_are_open_when_the_node_stops_are_broken_off() -> None:
+    async with trio.open_nursery() as nursery:
+        address = await serve(nursery, echo)
+        async with dialling() as (dialer, caller):
+            port = dialer.raw_to(address)
+            caller.call(port)
+            while not port.was_sent(1):
+                await trio.testing.wait_all_tasks_blocked()
+        assert caller.told == {port: "this node is stopping"}
+        assert caller.fates == [Fate.MAY_HAVE_RUN]
+        nursery.cancel_scope.cancel()
+
+
+async def test_raw_connections_are_kept_when_their_instance_leaves_the_registry() -> None:
+    async with trio.open_nursery() as nursery:
+        address = await serve(nursery, echo)
+        async with dialling() as (dialer, caller):
+            port = dialer.raw_to(address)
+            caller.call(port)
+            dialer.keep_only(set())
+            while not port.was_sent(1):
+                await trio.testing.wait_all_tasks_blocked()
+            assert not port.dead
+        nursery.cancel_scope.cancel()

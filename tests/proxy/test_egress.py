@@ -71,3 +71,20 @@ def test_instances_that_no_node_can_call_are_named_by_what_they_speak() -> None:
     with pytest.raises(Unavailable, match="'greeter' speak http, mucp only"):
         egress.choose(GREETER, 0.0)
     assert not dialer.ports
+
+
+def test_raw_bytes_go_to_any_instance_over_a_connection_of_their_own() -> None:
+    egress, dialer, balancer = egress_to(instance("db", protocol="tcp"))
+    raw = CallHead("greeter", "", protocol="tcp")
+    first, second = egress.choose(raw, 0.0), egress.choose(raw, 0.0)
+    assert (first.port.name, second.port.name) == ("raw db:9000", "raw db:9000")
+    assert first.port is not second.port
+    assert first.load is balancer.load("greeter-db")
+    assert not dialer.ports
+
+
+def test_raw_bytes_and_calls_are_balanced_over_those_that_take_them() -> None:
+    egress, _, _ = egress_to(instance("db", protocol="tcp"), instance("new", native="1"))
+    assert {egress.choose(GREETER, 0.0).port.name for _ in range(20)} == {"new:9000"}
+    raw = {egress.choose(CallHead("greeter", "", protocol="tcp"), 0.0).port.name for _ in range(40)}
+    assert raw == {"raw db:9000", "raw new:9000"}

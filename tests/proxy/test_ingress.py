@@ -21,13 +21,13 @@ def port(name: str) -> NativePort:
     return NativePort(Mux(), role="node", dialled=True, name=name)
 
 
-def node_a(gateway: str = "") -> Node:
+def node_a(gateway: str = "", *, elsewhere: bool = False, pin: str = "") -> Node:
     """Node a with links to b and c."""
 
     def dial(node: Node, address: str) -> Port:
         return port(f"instance {address}")
 
-    node = Node(A, "a", dial, gateway=gateway)
+    node = Node(A, "a", dial, gateway=gateway, elsewhere=elsewhere, pin=pin)
     node.switch.link_up(B, port("link to b"))
     node.switch.link_up(C, port("link to c"))
     return node
@@ -295,3 +295,89 @@ def test_what_changes_the_node_is_not_for_everybody(node: Node) -> None:
         node.ingress.choose(connect, 0.0)
     assert node.ingress.choose(connect, 0.0, True).port is near
     assert node.ingress.choose(CallHead("go.micro.network", "Network.Nodes"), 0.0).port is near
+
+
+# Pins.
+
+
+def to(node: str, service: str = "greeter") -> CallHead:
+    return CallHead(service, "x", metadata=("other", "1", "micro-router", node))
+
+
+def test_a_call_that_is_pinned_goes_to_that_node_though_others_are_nearer(node: Node) -> None:
+    node.routes.instances["greeter"] = local(native="1")
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C, cost=100))
+    node.routes.ways["c"] = far_origin(C, cost=100)
+    assert {node.ingress.choose(to("c"), 0.0).path for _ in range(20)} == {C}
+    assert node.ingress.choose(GREETER, 0.0).path == b""
+
+
+def test_a_call_that_is_pinned_to_a_node_without_the_service_is_not_found(node: Node) -> None:
+    node.routes.instances["greeter"] = local(native="1")
+    node.routes.origins["greeter"] = (far_origin(B),)
+    node.routes.ways["c"] = far_origin(C)
+    with pytest.raises(NotFound, match="node 'c', the only one that the call may go to, offers no service"):
+        node.ingress.choose(to("c"), 0.0)
+
+
+def test_a_call_that_is_pinned_to_nobody_who_is_known_is_unavailable(node: Node) -> None:
+    node.routes.instances["greeter"] = local(native="1")
+    with pytest.raises(Unavailable, match="node 'x' only, which cannot be reached"):
+        node.ingress.choose(to("x"), 0.0)
+
+
+def test_a_call_that_is_pinned_waits_for_no_link_that_is_down(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(D, E), far_origin(B))
+    node.routes.ways["e"] = far_origin(D, E)
+    with pytest.raises(Unavailable, match="links towards node 'e' have just gone down"):
+        node.ingress.choose(to("e"), 0.0)
+
+
+@pytest.mark.parametrize("me", ["a", "A"])
+def test_a_call_that_is_pinned_to_this_node_by_name_or_id_is_answered_here(node: Node, me: str) -> None:
+    node.routes.origins["greeter"] = (far_origin(B),)
+    with pytest.raises(NotFound, match="no instance of 'greeter' is left here"):
+        node.ingress.choose(to(me), 0.0)
+    node.routes.instances["greeter"] = local(native="1")
+    assert node.ingress.choose(to(me), 0.0).port.name == "instance greeter:9000"
+
+
+def test_a_node_that_is_its_own_gateway_by_id_has_none() -> None:
+    node = node_a("A")
+    with pytest.raises(NotFound):
+        node.ingress.choose(GREETER, 0.0)
+
+
+def test_an_end_of_a_tunnel_that_is_pinned_calls_that_node_unless_a_call_says_otherwise() -> None:
+    node = node_a(elsewhere=True, pin="b")
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C))
+    node.routes.ways.update(b=far_origin(B), c=far_origin(C))
+    assert {node.ingress.choose(GREETER, 0.0).path for _ in range(20)} == {B}
+    assert {node.ingress.choose(to("c"), 0.0).path for _ in range(20)} == {C}
+
+
+# The other end only.
+
+
+def test_through_a_tunnel_instances_of_this_side_are_no_candidates() -> None:
+    node = node_a(elsewhere=True)
+    node.routes.instances["greeter"] = local(native="1")
+    node.routes.origins["greeter"] = (far_origin(B),)
+    assert {node.ingress.choose(GREETER, 0.0).path for _ in range(20)} == {B}
+
+
+@pytest.mark.parametrize("metadata", [{"native": "1"}, {"protocol": "mucp"}])
+@pytest.mark.parametrize("protocol", ["rpc", "tcp"])
+def test_what_runs_on_this_side_only_is_not_found_through_a_tunnel(metadata: dict[str, str], protocol: str) -> None:
+    node = node_a(elsewhere=True)
+    node.routes.instances["greeter"] = local(**metadata)
+    with pytest.raises(NotFound, match="no service called 'greeter'"):
+        node.ingress.choose(CallHead("greeter", "x", protocol=protocol), 0.0)
+
+
+def test_two_ends_of_one_name_do_not_take_each_other_for_themselves() -> None:
+    node = node_a(elsewhere=True, pin="a")
+    node.routes.instances["greeter"] = local(native="1")
+    node.routes.origins["greeter"] = (far_origin(B),)
+    node.routes.ways["a"] = far_origin(B)
+    assert node.ingress.choose(GREETER, 0.0).path == B
