@@ -9,7 +9,7 @@ from trio.testing import MockClock
 from mesh.admin import tree
 from mesh.testing import Network
 from router.table import GraphNode
-from sdk.errors import BadRequest, NotFound, Unavailable, Unimplemented
+from sdk.errors import BadRequest, Forbidden, NotFound, Unavailable, Unimplemented
 from sdk.types import Instance, Service
 from tests.mesh.network import greeter, until, world
 
@@ -410,3 +410,18 @@ async def test_the_best_routes_cannot_be_followed(fast_clock: MockClock) -> None
         await a.start()
         with pytest.raises(BadRequest, match="cannot be watched"):
             await a.ask("Network.Watch", {"strategy": "best"})
+
+
+async def test_a_program_of_another_host_may_ask_but_not_change_the_node(
+    fast_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world() as all_:
+        a = await all_.open("a")
+        await a.start()
+        assert await a.ask("Network.Connect", {"address": "mem://b"}) == {}
+        monkeypatch.setattr("proxy.doorkeeper.is_loopback", lambda host: False)  # from here on everybody is elsewhere
+        assert len((await a.ask("Network.Nodes"))["nodes"]) == 1
+        for endpoint in ("Network.Connect", "Network.Reload"):
+            with pytest.raises(Forbidden, match=f"{endpoint} changes this node"):
+                await a.ask(endpoint, {"address": "mem://c"})
+        assert [seed["address"] for seed in (await a.ask("Network.Status"))["seeds"]] == ["mem://b"]

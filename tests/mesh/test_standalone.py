@@ -6,7 +6,8 @@ from trio.testing import MockClock
 
 from mesh.standalone import Router, RouterConfig, RouterReady
 from sdk import Client
-from sdk.errors import BadRequest, NotFound
+from sdk.config import ClientConfig
+from sdk.errors import BadRequest, Forbidden, NotFound
 from sdk.registry.memory import MemoryRegistry
 from tests.mesh.network import greeter, until, world
 
@@ -75,3 +76,24 @@ async def test_a_node_answers_for_its_own_table_which_cannot_be_written(fast_clo
             await until(known, within=5)
             with pytest.raises(NotFound, match=r"no endpoint Table\.Create"):
                 await client.call("go.micro.router", "Table.Create", {"service": "z", "address": "z:1"})
+
+
+async def test_programs_of_other_hosts_read_the_table_and_only_those_with_the_token_write_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    route = {"service": "z", "address": "z:1"}
+    async with trio.open_nursery() as nursery:
+        for tokens, shown, may in (((), "", False), (("secret",), "secret", True)):
+            config = RouterConfig(address="127.0.0.1:0", proxy_tokens=tokens)
+            router = Router(config, registry=MemoryRegistry(f"elsewhere {may}"))
+            ready: RouterReady = await nursery.start(router.run)
+            monkeypatch.setattr("proxy.doorkeeper.is_loopback", lambda host: False)
+            async with Client(ClientConfig(proxy=ready.address[0], proxy_token=shown)) as client:
+                assert await client.call("go.micro.router", "Router.Lookup", {"service": "z"}) == {"routes": []}
+                if may:
+                    assert await client.call("go.micro.router", "Table.Create", route) == {}
+                else:
+                    for endpoint in ("Table.Create", "Table.Update", "Table.Delete"):
+                        with pytest.raises(Forbidden, match=endpoint):
+                            await client.call("go.micro.router", endpoint, route)
+        nursery.cancel_scope.cancel()

@@ -7,12 +7,13 @@ import trio
 from trio.testing import MockClock
 
 from sdk.errors import BadRequest, Conflict
+from sdk.netaddress import split_address
 from sdk.rawsocket import RawSocket, open_tcp
 from sdk.wire import frame
 from tests.tunnel.bench import KEYS, NETWORK, TOKEN, Log, Node, node, raw_link
 from tests.tunnel.transport.certificates import files
 from tunnel import tunnel as tunnel_module
-from tunnel.admission import Refusal
+from tunnel.admission import MAX_OF_ONE, MAX_OF_STRANGERS, Refusal
 from tunnel.dialling import SeedState
 from tunnel.handshake import PREFACE
 from tunnel.identity import network_key
@@ -460,3 +461,19 @@ async def test_each_connection_that_comes_to_no_link_is_counted_under_its_own_na
         }
         assert a.tunnel.statistics().in_progress == 0
         assert set(a.tunnel.links) == {b.id}
+
+
+async def test_a_flood_of_silent_strangers_keeps_out_neither_links_nor_who_was_here_before(log: Log) -> None:
+    async with node(0, "127.0.0.1:0") as a, AsyncExitStack() as stack, node(1, seeds=a.tunnel.bound) as b:
+        await b.linked(a)
+        host, port = split_address(a.tunnel.bound[0])
+        for number in range(3 * MAX_OF_ONE + 2):
+            # Three addresses take what each may have, the first of them asks for one more, then a fourth one comes.
+            source = f"127.0.0.{2 + number // MAX_OF_ONE if number != 3 * MAX_OF_ONE else 2}"
+            await stack.enter_async_context(await trio.open_tcp_stream(host, port, local_address=source))
+        await log.until(2)
+        assert a.tunnel.statistics().in_progress == MAX_OF_STRANGERS
+        assert a.tunnel.statistics().refused == {Refusal.TOO_MANY_OF_ONE: 1, Refusal.TOO_MANY: 1}
+        assert set(a.tunnel.links) == {b.id}
+        async with node(2, seeds=a.tunnel.bound) as c:  # from the address that b came from
+            await c.linked(a)
