@@ -18,6 +18,7 @@ from router.table import NODE_SERVICES, GraphNode, RoutingTable
 from sdk.errors import BadRequest, NotFound
 from sdk.selector import Load
 from sdk.server import Server
+from tunnel.admission import Refusal
 from tunnel.identity import NodeId, format_id, parse_id_untrusted
 from tunnel.tunnel import Tunnel
 
@@ -167,6 +168,7 @@ class Admin:
     async def status(self, request: Any) -> Record:
         """How this node is."""
         registry, twin = self._local.status, self._gossip.twin
+        tunnel = self._tunnel.statistics()
         return {
             "id": self._me,
             "name": self._config.name,
@@ -208,7 +210,8 @@ class Admin:
             "nodes": len(self._gossip.reachable),
             "link_state_root": self._gossip.link_state_root.hex()[:16],
             "gossip": dict(sorted(self._gossip.counters.items())),
-            "refused": {refusal.value: count for refusal, count in self._tunnel.statistics().refused.items()},
+            "refused": _by_reason(tunnel.refused),
+            "cut_off": _by_reason(tunnel.cut_off),
             "registry": {"state": registry.state.value, "error": registry.error},
             "uptime_s": round(trio.current_time() - self._started, 1),
             "loop_lag_ms": round(self._lag.worst * 1000, 1),
@@ -233,6 +236,10 @@ class Admin:
         if not gateway or gateway == (self._config.name or self._me) or service in NODE_SERVICES:
             return None
         return {"node": gateway, "reachable": self._table.way_to(gateway) is not None}
+
+
+def _by_reason(counts: Mapping[Refusal, int]) -> dict[str, int]:
+    return {refusal.value: count for refusal, count in counts.items()}
 
 
 def tree(nodes: Mapping[str, GraphNode], root: str) -> Record:

@@ -59,12 +59,13 @@ class Transport(Protocol):
 
 async def run_connection(
     machine: Machine, transport: Transport, *, timers: Timers | None = None, first: bytes = b""
-) -> None:
+) -> RemoteProtocolError | None:
     """Drives `machine` until the peer closes, breaks the connection or the rules, or the caller cancels.
 
     `first` is what was read already, to find out the protocol. However it ends, output that waits has `LAST_WORDS`
     seconds to go out; then `machine.connection_lost` is called with the reason, once, and the transport closed. A fault
-    of the peer is never raised; an error of ours is, in an exception group, after the same clean-up.
+    of the peer is never raised, but returned where it broke a rule; an error of ours is raised, in an exception group,
+    after the same clean-up.
     """
     connection = _Connection(machine, transport)
     if timers:
@@ -82,6 +83,7 @@ async def run_connection(
         finally:
             with trio.move_on_after(1, shield=True):
                 await transport.aclose()
+    return connection.fault
 
 
 def _kind(error: Exception) -> str:
@@ -102,6 +104,8 @@ class _Connection:
         self._ending = False
         self.reason = ""
         """Why it ended; the first reason given stays."""
+        self.fault: RemoteProtocolError | None = None
+        """The rule that the peer broke."""
         self._broken = ""
         machine.wake = self._wake
         machine.close = self._close
@@ -142,6 +146,7 @@ class _Connection:
                     more = receive_data(b"", trio.current_time())
                 data = await receive_some(READ_SIZE)
         except RemoteProtocolError as error:
+            self.fault = error
             return str(error)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             return str(error) or BROKEN

@@ -13,6 +13,8 @@ from typing import Final
 from sdk.errors import RemoteProtocolError
 
 from .handshake import NotAdmitted, TokenDiffers
+from .identity import NotSigned
+from .noise import Damaged
 
 MAX_IN_PROGRESS: Final = 64
 """Handshakes at one time."""
@@ -32,7 +34,7 @@ MAX_COMPLAINTS: Final = 1000
 
 
 class Refusal(enum.Enum):
-    """Why a connection to the link port came to no link."""
+    """Why a connection to the link port came to no link, or a link to its end."""
 
     FROM_OUTSIDE = "from_outside"
     """From a public address, or through an HTTP proxy that forwards for others, under the default token."""
@@ -44,6 +46,10 @@ class Refusal(enum.Enum):
     """Its token, or its network's name, is another."""
     NOT_ADMITTED = "not_admitted"
     """One of the two admits only some nodes, and not the other."""
+    FALSE_CERTIFICATE = "false_certificate"
+    """It showed a certificate that is not its own."""
+    DAMAGED = "damaged"
+    """What it sent was changed, forged, lost, doubled or moved on the way."""
     MALFORMED = "malformed"
     """It broke the rules of what it spoke, or spoke nothing known."""
     TIMED_OUT = "timed_out"
@@ -57,13 +63,17 @@ class FromOutside(RemoteProtocolError):
 
 
 def refusal_of(error: Exception) -> Refusal:
-    """What a handshake failed of."""
+    """What a handshake failed of, or a link."""
     if isinstance(error, TokenDiffers):
         return Refusal.WRONG_TOKEN
     if isinstance(error, NotAdmitted):
         return Refusal.NOT_ADMITTED
     if isinstance(error, FromOutside):
         return Refusal.FROM_OUTSIDE
+    if isinstance(error, NotSigned):
+        return Refusal.FALSE_CERTIFICATE
+    if isinstance(error, Damaged):
+        return Refusal.DAMAGED
     if isinstance(error, RemoteProtocolError):
         return Refusal.MALFORMED
     return Refusal.BROKE_OFF

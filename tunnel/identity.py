@@ -52,6 +52,13 @@ _pack = msgpack.Packer(autoreset=True).pack
 _network_keys: dict[tuple[str, str], bytes] = {}
 
 
+class NotSigned(RemoteProtocolError):
+    """A certificate that the node it names did not sign for the key it comes with."""
+
+    def __init__(self) -> None:
+        super().__init__("certificate has a signature that does not match")
+
+
 class NodeKey:
     """A node's Ed25519 key pair. Its `repr` shows the id, never the key."""
 
@@ -166,7 +173,8 @@ def pack_certificate(key: NodeKey, certificate: Certificate, static: bytes) -> b
 
 
 def parse_certificate_untrusted(data: bytes, static: bytes) -> Certificate:
-    """Reads a certificate and checks its signature over the peer's Noise static key; raises `RemoteProtocolError`."""
+    """Reads a certificate and checks its signature over the peer's Noise static key; raises `RemoteProtocolError`,
+    more precisely `NotSigned` where that is why."""
     if len(data) > MAX_CERTIFICATE:
         raise RemoteProtocolError("certificate is too long")
     try:
@@ -186,5 +194,5 @@ def parse_certificate_untrusted(data: bytes, static: bytes) -> Certificate:
     if not 0 <= epoch < 1 << 63:
         raise RemoteProtocolError("certificate has an epoch out of range")
     if not verify(public, signature, _CONTEXT + static + body):
-        raise RemoteProtocolError("certificate has a signature that does not match")
+        raise NotSigned
     return Certificate(public=public, epoch=epoch, name=name, addresses=addresses, network=network)

@@ -37,6 +37,10 @@ _nonce: Final = struct.Struct("!IQ").pack
 _LAST_NONCE: Final = (1 << 64) - 1
 
 
+class Damaged(RemoteProtocolError):
+    """A message or record does not open as the next one: it was changed, forged, lost, doubled or moved on the way."""
+
+
 class Cipher:
     """One direction after the handshake: a key, and a counter that is the nonce. Both ends renew the key at the same
     record.
@@ -61,12 +65,12 @@ class Cipher:
         return sealed
 
     def open_untrusted(self, sealed: bytes) -> bytes:
-        """The plaintext of the next record; raises `RemoteProtocolError` when it was not sealed as the next one."""
+        """The plaintext of the next record; raises `Damaged` when it was not sealed as the next one."""
         number = self._next
         try:
             data = self._decrypt(_nonce(0, number), sealed, None)
         except (InvalidTag, ValueError):
-            raise RemoteProtocolError("a record was damaged or forged on the way") from None
+            raise Damaged("a record was damaged or forged on the way") from None
         self._next = number = number + 1
         self._bytes_left -= len(data)
         if number == self._renew_at or self._bytes_left <= 0:
@@ -224,7 +228,7 @@ class _Symmetric:
         try:
             data = self._aead.decrypt(_nonce(0, self._next), sealed, self.hash)
         except (InvalidTag, ValueError):
-            raise RemoteProtocolError("a handshake message does not open") from None
+            raise Damaged("a handshake message does not open") from None
         self._next += 1
         self.mix_hash(sealed)
         return data

@@ -6,6 +6,7 @@ with a peer ends that peer's connection, with one line in the log that names its
 
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -80,6 +81,8 @@ class TunnelStatistics:
     """Handshakes of peers that connected."""
     refused: Mapping[Refusal, int]
     """Connections of others that came to no link, by the reason; those that never happened are 0, or not there."""
+    cut_off: Mapping[Refusal, int]
+    """Links that ended because the peer broke a rule, likewise."""
 
 
 class Tunnel:
@@ -119,6 +122,7 @@ class Tunnel:
             public=key.public, epoch=epoch, name=config.name, addresses=config.advertise, network=config.network
         )
         self._admission = Admission()
+        self._cut_off: Counter[Refusal] = Counter()
         self._dialler = Dialler(self._attempt, self._links.gone, random)
 
     def connect(self, address: str) -> None:
@@ -157,7 +161,10 @@ class Tunnel:
     def statistics(self) -> TunnelStatistics:
         """Counts of this moment, and since the start."""
         return TunnelStatistics(
-            links=len(self.links), in_progress=self._admission.in_progress, refused=self._admission.refused.copy()
+            links=len(self.links),
+            in_progress=self._admission.in_progress,
+            refused=self._admission.refused.copy(),
+            cut_off=self._cut_off.copy(),
         )
 
     async def run(self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED) -> Never:
@@ -352,7 +359,9 @@ class Tunnel:
         with trio.CancelScope() as scope:
             try:
                 self._links.add(link, scope)
-                await run_connection(port, connected.transport, timers=self._timers, first=handshake.rest)
+                fault = await run_connection(port, connected.transport, timers=self._timers, first=handshake.rest)
+                if fault is not None:
+                    self._cut_off[refusal_of(fault)] += 1
             finally:
                 port.connection_lost("an error of this node")  # where none came so far, something was raised
                 self._links.over(link)

@@ -132,8 +132,8 @@ async def test_at_most_64_kib_are_read_at_a_time(nursery: trio.Nursery) -> None:
 async def test_a_peer_that_breaks_the_rules_hears_the_last_words_and_the_reason_is_the_rule() -> None:
     machine, (near, far) = Machine(), memory_stream_pair()
     await far.send_all(b"quit")
-    await run_connection(machine, near)
-    assert machine.reasons == ["the peer said quit"]
+    fault = await run_connection(machine, near)
+    assert machine.reasons == [str(fault)] == ["the peer said quit"]
     assert await far.receive_some() == b"goodbye"
     assert await far.receive_some() == b""
 
@@ -169,7 +169,7 @@ async def test_a_transport_that_breaks_gives_the_reason() -> None:
             raise trio.BrokenResourceError("connection reset by peer")
 
     machine, events = Machine(), list[str]()
-    await run_connection(machine, Breaking(events))
+    assert await run_connection(machine, Breaking(events)) is None
     assert machine.reasons == ["connection reset by peer"]
     assert events == ["closed"]
 

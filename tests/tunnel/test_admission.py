@@ -16,6 +16,8 @@ from tunnel.admission import (
     refusal_of,
 )
 from tunnel.handshake import NotAdmitted, TokenDiffers
+from tunnel.identity import NotSigned
+from tunnel.noise import Damaged
 
 FRIEND = "10.0.0.1"
 
@@ -114,6 +116,8 @@ def test_the_memory_for_addresses_is_bounded_and_forgets_the_oldest() -> None:
     [
         (TokenDiffers(), Refusal.WRONG_TOKEN),
         (NotAdmitted("no"), Refusal.NOT_ADMITTED),
+        (NotSigned(), Refusal.FALSE_CERTIFICATE),
+        (Damaged("no"), Refusal.DAMAGED),
         (FromOutside("no"), Refusal.FROM_OUTSIDE),
         (RemoteProtocolError("no"), Refusal.MALFORMED),
         (Unavailable("gone"), Refusal.BROKE_OFF),

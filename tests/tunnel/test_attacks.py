@@ -17,6 +17,7 @@ from tests.tunnel.foreign import (
     Pipe,
 )
 from tests.tunnel.meeting import everything, foreign_link, speak, victim, whole
+from tunnel.admission import Refusal
 from tunnel.identity import DEFAULT_TOKEN
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -50,6 +51,7 @@ async def test_a_peer_without_the_token_is_not_let_in(way: Way, token: str, log:
             with pytest.raises(Alerted):
                 await foreign.meet()
             assert a.recorder.story == ["up: n1"]
+            assert a.tunnel.statistics().refused == {Refusal.WRONG_TOKEN: 1}
     [line] = log.lines
     assert line.startswith("refused a link from 127.0.0.1:")
     assert line.endswith(": token or network name differs")
@@ -136,6 +138,7 @@ async def test_who_dials_with_somebody_elses_certificate_is_refused(make: type[F
             foreign = impostor(make, pipe, insider, dialled=True)
             with pytest.raises(EOFError):
                 await foreign.meet()  # and it is not told who a is
+            assert a.tunnel.statistics().refused == {Refusal.FALSE_CERTIFICATE: 1}
     [line] = log.lines
     assert line.startswith("refused a link from 127.0.0.1:")
     assert line.endswith(f": {NOT_SIGNED}")
@@ -160,21 +163,23 @@ async def test_who_answers_with_somebody_elses_certificate_is_left(make: type[Fo
 # Too much, before the token was shown.
 
 TOO_MUCH = "the peer sends more than 4096 bytes before the handshake is done"
+NOT_OPENED = "a handshake message does not open"
+VERSIONS = "the peer speaks link versions 2 to 9"
 
 
 @pytest.mark.parametrize(
-    ("said", "reason"),
+    ("said", "refusal", "reason"),
     [
-        pytest.param(
-            PREFACE + b"\xff\xff", "the peer sends more than 4096 bytes before the handshake is done", id="long"
-        ),
-        pytest.param(PREFACE + b"\x00\x00", "a handshake message is too short", id="empty"),
-        pytest.param(PREFACE + b"\x00\x30" + b"e" * 48, "a handshake message does not open", id="no message"),
-        pytest.param(PREFACE[:6] + b"\x02\x09", "the peer speaks link versions 2 to 9", id="version"),
-        pytest.param(PREFACE + PREFACE, TOO_MUCH, id="twice"),
+        pytest.param(PREFACE + b"\xff\xff", Refusal.MALFORMED, TOO_MUCH, id="long"),
+        pytest.param(PREFACE + PREFACE, Refusal.MALFORMED, TOO_MUCH, id="preface"),
+        pytest.param(PREFACE + b"\x00\x00", Refusal.MALFORMED, "a handshake message is too short", id="empty"),
+        pytest.param(PREFACE + b"\x00\x30" + b"e" * 48, Refusal.DAMAGED, NOT_OPENED, id="no message"),
+        pytest.param(PREFACE[:6] + b"\x02\x09", Refusal.MALFORMED, VERSIONS, id="version"),
     ],
 )
-async def test_a_handshake_that_makes_no_sense_ends_at_once(said: bytes, reason: str, log: Log) -> None:
+async def test_a_handshake_that_makes_no_sense_ends_at_once(
+    said: bytes, refusal: Refusal, reason: str, log: Log
+) -> None:
     with trio.fail_after(20):
         async with victim() as a, await open_tcp(a.tunnel.bound[0]) as socket:
             await speak(socket, said)
@@ -182,4 +187,5 @@ async def test_a_handshake_that_makes_no_sense_ends_at_once(said: bytes, reason:
                 await everything(socket)
             [line] = await log.until(1)
             assert a.recorder.story == ["up: n1"]
+            assert a.tunnel.statistics().refused == {refusal: 1}
     assert f": {reason}" in line

@@ -21,6 +21,7 @@ from tests.tunnel.foreign import (
     pack,
 )
 from tests.tunnel.meeting import foreign_link, victim
+from tunnel.admission import Refusal
 
 HEAD = b"\x03\x00" + b"\xff" * 4 + b"\x00\x04head"
 LONG_HEAD = b"\x03\x00" + b"\xff" * 4 + b"\xff\xffhead"
@@ -68,6 +69,8 @@ async def test_who_breaks_the_rules_loses_his_link_and_nobody_else_does(reason: 
             await a.recorder.until_story("up: n1", "up: foreign", f"down: foreign: {reason}")
             assert a.recorder.controls == []
             assert not mux.port.streams
+            while a.tunnel.statistics().cut_off != {Refusal.MALFORMED: 1}:
+                await trio.lowlevel.checkpoint()
 
 
 async def misbehave(foreign: ForeignLink, frames: list[bytes]) -> None:
@@ -101,6 +104,7 @@ async def test_who_pings_and_never_reads_is_closed_as_a_flood() -> None:
             reason = "foreign lets more than 1000 answers pile up"
             told = f"down: foreign: {reason}", f"dead: {reason}"
             await a.recorder.until_story("up: n1", "up: foreign", *told)
+            assert a.tunnel.statistics().refused == {}
 
 
 async def ping_for_ever(foreign: ForeignLink) -> None:

@@ -13,6 +13,7 @@ from sdk.rawsocket import bound_address, listen_tcp, open_tcp, take_over
 from tests.tunnel.bench import Log, Node, node
 from tests.tunnel.meeting import everything, speak, victim
 from tests.tunnel.middleman import ACCEPTOR_HANDSHAKE, DIALLER_HANDSHAKE, Cut, Middleman, Trick, middleman
+from tunnel.admission import Refusal
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -156,6 +157,9 @@ async def test_records_that_were_tampered_with_end_their_link_and_are_not_heard(
                 await trio.lowlevel.checkpoint()
             told = receiver.recorder.story[-2]
             assert told in [f"down: n{2 if outward else 0}: {reason}" for reason in reasons]
+            counted = {Refusal.DAMAGED: 1} if DAMAGED in reasons else {}
+            while receiver.tunnel.statistics().cut_off != counted:
+                await trio.lowlevel.checkpoint()
             heard = receiver.recorder.controls
             assert 0 < len(heard) < len(sent)
             assert heard == sent[: len(heard)]
@@ -220,6 +224,7 @@ async def test_a_recorded_dialler_is_not_let_in(at_once: bool, log: Log) -> None
                         await wait_all_tasks_blocked(0.002)
                 assert b"\x00\x01\x01" in await everything(socket)  # the alert
             assert (a.recorder.story, a.recorder.controls) == ([], [])
+            assert a.tunnel.statistics().refused == {Refusal.WRONG_TOKEN: 1}
     [line] = log.lines
     assert line.startswith("refused a link from 127.0.0.1:")
     assert line.endswith("token or network name differs")

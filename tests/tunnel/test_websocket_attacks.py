@@ -12,6 +12,7 @@ from sdk.rawsocket import open_tcp
 from tests.tunnel.bench import Log
 from tests.tunnel.foreign import PREFACE
 from tests.tunnel.meeting import everything, foreign_link, speak, victim, whole
+from tunnel.admission import Refusal
 
 UPGRADE = (
     b"GET /any HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -38,6 +39,8 @@ FRAGMENT = message(bytes(9000), GOES_ON, fin=False)
 
 SLOW = "it did not finish its handshake within"
 BROKE_OFF = "the WebSocket broke off with code"
+LEFT = "it closed the connection during the handshake"
+REFUSALS = {SLOW: Refusal.TIMED_OUT, LEFT: Refusal.BROKE_OFF}
 TOO_LONG = f"{BROKE_OFF} 1009: 'Exceeded maximum message size: 65536 bytes'"
 
 
@@ -58,7 +61,7 @@ TOO_LONG = f"{BROKE_OFF} 1009: 'Exceeded maximum message size: 65536 bytes'"
         pytest.param([message(bytes(9000), fin=False), *[FRAGMENT] * 7], f"{BROKE_OFF} 1009", id="long fragments"),
         pytest.param([b"\x82\xff\x7f" + b"\xff" * 7 + bytes(70_000)], f"{BROKE_OFF} 1009", id="endless"),
         pytest.param([message(PREFACE + b"\xff\xff")], "the peer sends more than 4096 bytes", id="long handshake"),
-        pytest.param([message(b"\x03\xe8", CLOSE)], "it closed the connection during the handshake", id="goodbye"),
+        pytest.param([message(b"\x03\xe8", CLOSE)], LEFT, id="goodbye"),
         pytest.param([message(b"\x03", CLOSE)], f"{BROKE_OFF} 1002", id="half a goodbye"),
         pytest.param([], SLOW, id="nothing"),
         pytest.param([message(PREFACE)], SLOW, id="no more than a preface"),
@@ -81,6 +84,8 @@ async def test_a_bad_websocket_is_shown_the_door(
             await everything(socket)
             [line] = await log.until(1)
             assert a.recorder.story == ["up: n1"]
+            refusal = REFUSALS.get(reason, Refusal.MALFORMED)
+            assert a.tunnel.statistics().refused == {refusal: 1}
     assert line.startswith("refused a link from 127.0.0.1:")
     assert f": {reason}" in line
     assert len(line) < 200
@@ -128,3 +133,6 @@ async def test_a_peer_that_breaks_the_rules_once_it_is_linked_loses_its_link(sai
             await websocket.send(said)
             told = ["up: n1", "up: foreign", f"down: foreign: {reason}", f"dead: {reason}"]
             await a.recorder.until_story(*told)
+            refusal = Refusal.DAMAGED if "damaged" in reason else Refusal.MALFORMED
+            while a.tunnel.statistics().cut_off != {refusal: 1}:
+                await trio.lowlevel.checkpoint()

@@ -56,7 +56,8 @@ class WebSocketTransport:
         self._closed = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The next message, whole whatever `max_bytes` says; nothing once the peer has closed."""
+        """The next message, whole whatever `max_bytes` says; nothing once the peer has closed. Raises
+        `RemoteProtocolError` for text, and where the peer breaks the rules of WebSocket."""
         message: bytes | str = b""
         while not message:
             try:
@@ -66,6 +67,8 @@ class WebSocketTransport:
                     raise trio.ClosedResourceError("this WebSocket was closed") from None
                 if error.reason.code in _NORMAL:
                     return b""
+                if error.reason.code in _FAULT:
+                    raise RemoteProtocolError(_explain(error.reason)) from None
                 raise trio.BrokenResourceError(_explain(error.reason)) from None
         if isinstance(message, str):
             raise RemoteProtocolError("the peer sent text over the WebSocket; a link is binary")
