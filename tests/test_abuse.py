@@ -226,13 +226,23 @@ async def test_a_node_with_the_token_that_talks_nonsense_is_refused_or_cut_off(
             foreign = ForeignLink(socket, dialled=True, token="sesame", network="go.micro")
             await foreign.meet()
             await foreign.introduce()
-            await foreign.say_bytes(data.replace(ITSELF, node_id(foreign.peer.public)))
+            frames = data.replace(ITSELF, node_id(foreign.peer.public))
             if answered:
+                await foreign.say_bytes(frames)
                 assert (await foreign.hear_one(RESET))[1] == 1
             else:
+                before = await cut_off(a)
+                await foreign.say_bytes(frames)
                 with pytest.raises((EOFError, trio.BrokenResourceError)):
                     await foreign.hear_one(RESET)
+                assert await cut_off(a) == before + 1
         await check_calls(a)
+
+
+async def cut_off(node: Running) -> int:
+    """Links that a node ended because its peer broke the rules."""
+    async with Client(proxy=node.address("proxy")) as client:
+        return int((await client.call("go.micro.network", "Network.Status"))["cut_off"].get("malformed", 0))
 
 
 async def check_calls(node: Running) -> None:
