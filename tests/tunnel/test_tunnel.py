@@ -477,3 +477,4 @@ async def test_a_flood_of_silent_strangers_keeps_out_neither_links_nor_who_was_h
         assert set(a.tunnel.links) == {b.id}
         async with node(2, seeds=a.tunnel.bound) as c:  # from the address that b came from
             await c.linked(a)
+            assert c.tunnel.seeds()[0].attempts == 1
