@@ -63,6 +63,7 @@ from tunnel.handshake import LinkHandshake
 from tunnel.identity import format_id, pack_certificate, parse_certificate_untrusted, parse_id_untrusted
 from tunnel.noise import Cipher
 from tunnel.transport.connect import MAX_ANSWER, read_answer_untrusted
+from tunnel.transport.wsframes import WebSocketFrames
 
 PACKAGES = (sdk, router, tunnel, proxy, mesh)
 
@@ -236,6 +237,10 @@ TARGETS: dict[str, Target] = {
         [signed.statement for signed in STATEMENTS],
     ),
     "router.wire:parse_entry_untrusted": Target(parse_entry_untrusted, [pack_entry(entry("greeter"))]),
+    "tunnel.transport.wsframes:WebSocketFrames.receive_untrusted": Target(
+        lambda data: WebSocketFrames(client=True, mask=lambda: bytes(4)).receive_untrusted(data),
+        [b"\x02\x03one\x89\x00\x80\x03two", b"\x82\x7e\x00\x80" + bytes(128), b"\x88\x02\x03\xe8"],
+    ),
     "tunnel.transport.connect:read_answer_untrusted": Target(
         read_proxy,
         [

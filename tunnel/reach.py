@@ -38,9 +38,7 @@ class _NoNode(Exception):
     """Whoever answered has not shown that it speaks the link's protocol."""
 
 
-async def reach(
-    address: str, new_handshake: Callable[[], LinkHandshake], nursery: trio.Nursery, ways: Ways, guesses: Guesses
-) -> Reached:
+async def reach(address: str, new_handshake: Callable[[], LinkHandshake], ways: Ways, guesses: Guesses) -> Reached:
     """Connects to the node at an address and shakes hands.
 
     Raises what the handshake raises when there is a node, `TokenDiffers` and `OwnId` among it; else `Unavailable` with
@@ -49,7 +47,7 @@ async def reach(
     reasons: list[str] = []
     for way in guesses.at(address):
         try:
-            connected = await _within(CONNECT, "it did not answer", dial(way, nursery, ways))
+            connected = await _within(CONNECT, "it did not answer", dial(way, ways))
         except FAILURES as error:
             reasons.append(_said(error))
             break

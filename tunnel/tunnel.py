@@ -1,6 +1,6 @@
 """All links of a node: who may open one, who is dialled, and which stays when there are two.
 
-Each connection has one task (with a nursery of its own below it), from the first byte to the last. What goes wrong
+Each connection has one task, from the first byte to the last. What goes wrong
 with a peer ends that peer's connection, with one line in the log that names its address; secrets are in no line.
 """
 
@@ -206,17 +206,15 @@ class Tunnel:
         """One connection that somebody opened, from beginning to end."""
         try:
             there = stream if isinstance(stream, MemoryStream) else take_over(stream)
-            async with trio.open_nursery() as nursery:
-                try:
-                    await self._welcome(there, nursery)
-                finally:
-                    nursery.cancel_scope.cancel()
-                    with trio.CancelScope(shield=True):
-                        await there.aclose()  # at once, for sockets and memory both
+            try:
+                await self._welcome(there)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await there.aclose()  # at once, for sockets and memory both
         except Exception:
             logger.exception("a connection to the link port ended by an error of this node")
 
-    async def _welcome(self, there: transport.Acceptable, nursery: trio.Nursery) -> None:
+    async def _welcome(self, there: transport.Acceptable) -> None:
         now = trio.current_time()
         if self._private_only and there.peer_host and not is_private(there.peer_host):
             self._refuse(
@@ -229,7 +227,7 @@ class Tunnel:
         done = None
         try:
             with trio.move_on_after(HANDSHAKE):
-                connected = await transport.accept(there, nursery, self._ways, direct_only=self._private_only)
+                connected = await transport.accept(there, self._ways, direct_only=self._private_only)
                 handshake = self._handshake(self._keyring.keys, dialled=False)
                 round_trip = await shake_hands(handshake, connected)
                 done = connected, handshake, round_trip
@@ -260,7 +258,7 @@ class Tunnel:
         try:
             for psk in self._keyring.to_dial(seed.address):
                 try:
-                    return await self._dial_with(psk, seed)
+                    return await self._dial(psk, seed)
                 except TokenDiffers as error:
                     refused = str(error)
             return Outcome(refused)
@@ -268,23 +266,12 @@ class Tunnel:
             logger.exception("the connection to %s ended by an error of this node", seed.address)
             return Outcome(f"an error of this node: {type(error).__name__}")
 
-    async def _dial_with(self, psk: bytes, seed: Seed) -> Outcome:
+    async def _dial(self, psk: bytes, seed: Seed) -> Outcome:
         """Raises `TokenDiffers` where the peer does not take this one."""
-        differs: TokenDiffers
-        async with trio.open_nursery() as nursery:
-            try:
-                return await self._dial(psk, seed, nursery)
-            except TokenDiffers as error:
-                differs = error  # a nursery would wrap it
-            finally:
-                nursery.cancel_scope.cancel()
-        raise differs
-
-    async def _dial(self, psk: bytes, seed: Seed, nursery: trio.Nursery) -> Outcome:
         connected: Connected | None = None
         try:
             new_handshake = partial(self._handshake, (psk,), dialled=True)
-            reached = await reach(seed.address, new_handshake, nursery, self._ways, self._guesses)
+            reached = await reach(seed.address, new_handshake, self._ways, self._guesses)
             connected = reached.connected
             self._keyring.worked(seed.address, psk)
             return await self._keep(*reached, dialled=True, seed=seed)

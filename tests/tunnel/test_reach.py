@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from sdk.errors import MicroError, RemoteProtocolError, Unavailable
+from sdk.errors import RemoteProtocolError, Unavailable
 from sdk.netaddress import split_address
 from sdk.rawsocket import bound_address, listen_tcp
 from tests.net import Hosts, deaf
@@ -23,21 +23,10 @@ from tunnel.transport import Ways
 async def reached(address: str, guesses: Guesses, *, psk: bytes = b"", number: int = 1) -> str:
     """How the node at an address was reached; raises as `reach` does."""
     psk = psk or network_key(TOKEN, NETWORK)
-    failed: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        try:
-            with trio.fail_after(30):
-                found = await reach(
-                    address, lambda: handshake(KEYS[number], dialled=True, psk=psk), nursery, Ways(), guesses
-                )
-            await close(found.connected)
-            return found.connected.kind
-        except MicroError as error:
-            failed = error  # a nursery would wrap it
-        finally:
-            nursery.cancel_scope.cancel()
-    assert failed is not None
-    raise failed
+    with trio.fail_after(30):
+        found = await reach(address, lambda: handshake(KEYS[number], dialled=True, psk=psk), Ways(), guesses)
+    await close(found.connected)
+    return found.connected.kind
 
 
 @asynccontextmanager

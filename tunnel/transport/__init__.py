@@ -2,14 +2,10 @@
 serves all but the last.
 
     tcp://host:port     ws://host:port/path     wss://host:port/path     mem://name     host:port (TCP)
-
-Dialling and accepting take a nursery that lives as long as the connection: a WebSocket has a task of its own.
 """
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
-
-import trio
 
 from sdk.connection import Transport
 from sdk.errors import BadRequest, RemoteProtocolError, Unavailable
@@ -82,7 +78,7 @@ def split_scheme(address: str) -> tuple[str, str]:
     return scheme, rest
 
 
-async def dial(address: str, nursery: trio.Nursery, ways: Ways) -> Connected:
+async def dial(address: str, ways: Ways) -> Connected:
     """Connects. Raises `Unavailable` or `RemoteProtocolError` naming address and reason when there is nobody to link
     with, `BadRequest` for an address that is none."""
     scheme, rest = split_scheme(address)
@@ -93,10 +89,10 @@ async def dial(address: str, nursery: trio.Nursery, ways: Ways) -> Connected:
     socket = await open_tcp(host) if proxy is None else await open_through(proxy, host)
     transport: Transport = socket
     if scheme == "ws":
-        transport = await websocket.dial(address, socket, nursery)
+        transport = await websocket.dial(address, socket)
     elif scheme == "wss":
         secured = await _secure(address, socket, ways.tls, host)
-        transport = await _upgrade(address, secured, nursery)
+        transport = await _upgrade(address, secured)
     return Connected(transport, scheme, address, socket=socket)
 
 
@@ -114,9 +110,9 @@ async def _secure(address: str, socket: RawSocket, tls: Tls, host: str) -> TlsSt
     return stream
 
 
-async def _upgrade(address: str, stream: TlsStream, nursery: trio.Nursery) -> Transport:
+async def _upgrade(address: str, stream: TlsStream) -> Transport:
     try:
-        return await websocket.dial(address, stream, nursery)
+        return await websocket.dial(address, stream)
     except Unavailable:
         # By TLS 1.3 a dialler is through with the handshake before the other end has looked at its certificate.
         if stream.failure:
@@ -124,7 +120,7 @@ async def _upgrade(address: str, stream: TlsStream, nursery: trio.Nursery) -> Tr
         raise
 
 
-async def accept(transport: Acceptable, nursery: trio.Nursery, ways: Ways, *, direct_only: bool = False) -> Connected:
+async def accept(transport: Acceptable, ways: Ways, *, direct_only: bool = False) -> Connected:
     """Finds out what the other end speaks, by its first bytes; `direct_only` as in `websocket.accept`.
 
     Raises `RemoteProtocolError` or `Unavailable` when it is nothing that leads to a link. Closing is the caller's.
@@ -145,5 +141,5 @@ async def accept(transport: Acceptable, nursery: trio.Nursery, ways: Ways, *, di
         plain, upgraded = "tls", "wss"
     if first[:1] == PREFACE[:1]:
         return Connected(stream, plain, peer, first, transport)
-    above = await websocket.accept(stream, first, nursery, direct_only=direct_only)
+    above = await websocket.accept(stream, first, direct_only=direct_only)
     return Connected(above, upgraded, peer, socket=transport)

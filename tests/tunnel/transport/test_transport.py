@@ -54,7 +54,7 @@ async def test_what_is_dialled_is_recognised(scheme: str, tmp_path: Path) -> Non
         address = f"{scheme}://{bound_address(listener)}"
 
         async def dial() -> None:
-            here = await transport.dial(address, nursery, ways)
+            here = await transport.dial(address, ways)
             assert (here.kind, here.address, here.first) == (scheme, address, b"")
             async with closing(here.transport):
                 before = here.segments()
@@ -66,7 +66,7 @@ async def test_what_is_dialled_is_recognised(scheme: str, tmp_path: Path) -> Non
                     assert after.sent > before.sent
 
         nursery.start_soon(dial)
-        there = await transport.accept(take_over(await listener.accept()), nursery, ways)
+        there = await transport.accept(take_over(await listener.accept()), ways)
         assert there.kind == scheme
         assert there.address.startswith("127.0.0.1:")
         async with closing(there.transport):
@@ -79,9 +79,9 @@ async def test_what_is_dialled_is_recognised(scheme: str, tmp_path: Path) -> Non
 
 async def test_memory_needs_no_first_bytes() -> None:
     ways = Ways(network=MemoryNetwork())
-    async with ways.network.listen("a") as listener, trio.open_nursery() as nursery:
-        here = await transport.dial("mem://a", nursery, ways)
-        there = await transport.accept(await listener.accept(), nursery, ways)
+    async with ways.network.listen("a") as listener:
+        here = await transport.dial("mem://a", ways)
+        there = await transport.accept(await listener.accept(), ways)
         assert (here.kind, there.kind) == ("mem", "mem")
         assert here.address == "mem://a"
         assert here.segments() is None
@@ -91,17 +91,16 @@ async def test_nobody_there_is_unavailable_by_any_transport() -> None:
     [listener] = await listen_tcp("127.0.0.1:0")
     address = bound_address(listener)
     await listener.aclose()
-    async with trio.open_nursery() as nursery:
-        for scheme in ("tcp://", "ws://", "wss://", "mem://", ""):
-            with pytest.raises(Unavailable, match="cannot connect to"):
-                await transport.dial(scheme + address, nursery, Ways(network=MemoryNetwork()))
+    for scheme in ("tcp://", "ws://", "wss://", "mem://", ""):
+        with pytest.raises(Unavailable, match="cannot connect to"):
+            await transport.dial(scheme + address, Ways(network=MemoryNetwork()))
 
 
 async def dialled(address: str, ways: Ways) -> str:
     """What comes of dialling it: the kind of connection, or the reason."""
     async with trio.open_nursery() as nursery:
         try:
-            there = await transport.dial(address, nursery, ways)
+            there = await transport.dial(address, ways)
             async with closing(there.transport):
                 if there.kind == "tcp":
                     await there.transport.send_all(PREFACE)
@@ -121,7 +120,7 @@ async def accepting(config: TlsConfig) -> AsyncIterator[tuple[str, list[str]]]:
     async def serve(stream: trio.SocketStream) -> None:
         async with trio.open_nursery() as nursery, take_over(stream) as there:
             try:
-                found.append((await transport.accept(there, nursery, ways)).kind)
+                found.append((await transport.accept(there, ways)).kind)
             except (MicroError, trio.BrokenResourceError) as error:
                 found.append(str(error))
             nursery.cancel_scope.cancel()
@@ -183,7 +182,7 @@ async def test_a_node_without_a_certificate_says_that_it_accepts_no_tls(tmp_path
         nursery.start_soon(dialled, f"wss://{bound_address(listener)}/", Ways())
         async with take_over(await listener.accept()) as there:
             with pytest.raises(RemoteProtocolError, match=r"it speaks TLS, and this node has no --tls-cert"):
-                await transport.accept(there, nursery, Ways())
+                await transport.accept(there, Ways())
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
@@ -194,5 +193,5 @@ async def test_an_address_of_version_6_is_dialled_and_verified(tmp_path: Path) -
         for scheme in ("tcp", "ws", "wss"):
             nursery.start_soon(dialled, f"{scheme}://{bound_address(listener)}", ways)
             async with take_over(await listener.accept()) as there:
-                assert (await transport.accept(there, nursery, ways)).kind == scheme
+                assert (await transport.accept(there, ways)).kind == scheme
         nursery.cancel_scope.cancel()
