@@ -27,16 +27,24 @@ def ip(*words: str) -> None:
 @contextmanager
 def joined() -> Iterator[tuple[str, str]]:
     """The names of the two namespaces; they and the cable are gone afterwards."""
-    here, there = names = f"micro-{os.getpid()}-a", f"micro-{os.getpid()}-b"
-    try:
-        for name in names:
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
+    with apart() as names:
+        here, there = names
         ip("-n", here, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", there)
         for number, name in enumerate(names, 1):
             ip("-n", name, "address", "add", f"203.0.113.{number}/24", "dev", "cable")
             ip("-n", name, "address", "add", f"10.11.12.{number}/24", "dev", "cable")
             ip("-n", name, "link", "set", "cable", "up")
+        yield names
+
+
+@contextmanager
+def apart() -> Iterator[tuple[str, str]]:
+    """The names of two namespaces that nothing joins yet; they are gone afterwards, with whatever was put into them."""
+    names = f"micro-{os.getpid()}-a", f"micro-{os.getpid()}-b"
+    try:
+        for name in names:
+            ip("netns", "add", name)
+            ip("-n", name, "link", "set", "lo", "up")
         yield names
     finally:
         for name in names:
