@@ -18,7 +18,6 @@ from sdk.timers import Timers
 from sdk.wire.frame import PREFACE, RESET, Fate, Hello, Reset, pack_reset
 
 from .connect import METHOD, ConnectPort, ConnectRequest
-from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
 from .splice import splice
 from .switch import Switch
@@ -29,6 +28,9 @@ FIRST_BYTES = 5.0
 
 FIRST_SIZE = 16384
 """Bytes it may use for that."""
+
+MAX_CONNECTIONS = 4096
+"""Connections at one time, silent ones too; the files a process may open by default are 1,024 to 65,536."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ class ProxyListener:
         self._doorkeeper = Doorkeeper(tokens)
         self._switch = switch
         self._timers = timers
-        self._crowd = Crowd()
+        self._connections = 0
         self._ports: dict[NativePort, None] = {}
         self._warned: dict[str, None] = {}
         self._draining = False
@@ -64,23 +66,23 @@ class ProxyListener:
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         transport = take_over(stream)
-        too_many = self._crowd.enter(transport.peer_host)
+        self._connections += 1
         try:
-            await self._admit(transport, too_many)
+            await self._admit(transport)
         except Exception:  # a defect of ours must not take the node down
             _log.exception("the connection of %s ended with an error", transport.peer)
         finally:
-            self._crowd.leave(transport.peer_host)
+            self._connections -= 1
             transport.close()
 
-    async def _admit(self, transport: RawSocket, too_many: str) -> None:
+    async def _admit(self, transport: RawSocket) -> None:
         if not transport.peer_host:
             return  # it left before it was accepted
         if self._doorkeeper.turns_away(transport.peer_host):
             self._refuse(transport, OUTSIDE)
             return
-        if too_many:
-            self._refuse(transport, too_many)
+        if self._connections > MAX_CONNECTIONS:
+            self._refuse(transport, f"{MAX_CONNECTIONS} connections are open already")
             return
         due = trio.current_time() + FIRST_BYTES
         first = await self._first_bytes(transport, due)
