@@ -18,6 +18,7 @@ from sdk.timers import Timers
 from sdk.wire.frame import PREFACE, RESET, Fate, Hello, Reset, pack_reset
 
 from .connect import METHOD, ConnectPort, ConnectRequest
+from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
 from .splice import splice
 from .switch import Switch
@@ -28,9 +29,6 @@ FIRST_BYTES = 5.0
 
 FIRST_SIZE = 16384
 """Bytes it may use for that."""
-
-MAX_CONNECTIONS = 4096
-"""Connections at one time, silent ones too; the files a process may open by default are 1,024 to 65,536."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ class ProxyListener:
         self._doorkeeper = Doorkeeper(tokens)
         self._switch = switch
         self._timers = timers
-        self._connections = 0
+        self._crowd = Crowd()
         self._ports: dict[NativePort, None] = {}
         self._warned: dict[str, None] = {}
         self._draining = False
@@ -66,23 +64,23 @@ class ProxyListener:
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         transport = take_over(stream)
-        self._connections += 1
+        too_many = self._crowd.enter(transport.peer_host)
         try:
-            await self._admit(transport)
+            await self._admit(transport, too_many)
         except Exception:  # a defect of ours must not take the node down
             _log.exception("the connection of %s ended with an error", transport.peer)
         finally:
-            self._connections -= 1
+            self._crowd.leave(transport.peer_host)
             transport.close()
 
-    async def _admit(self, transport: RawSocket) -> None:
+    async def _admit(self, transport: RawSocket, too_many: str) -> None:
         if not transport.peer_host:
             return  # it left before it was accepted
         if self._doorkeeper.turns_away(transport.peer_host):
             self._refuse(transport, OUTSIDE)
             return
-        if self._connections > MAX_CONNECTIONS:
-            self._refuse(transport, f"{MAX_CONNECTIONS} connections are open already")
+        if too_many:
+            self._refuse(transport, too_many)
             return
         due = trio.current_time() + FIRST_BYTES
         first = await self._first_bytes(transport, due)

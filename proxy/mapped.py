@@ -10,11 +10,9 @@ from sdk.netaddress import is_private
 from sdk.port import Sink
 from sdk.rawsocket import RawSocket, take_over
 
+from .crowd import Crowd
 from .splice import splice
 from .tcp import TcpPort
-
-MAX_CONNECTIONS = 4096
-"""Connections at one time, as for the proxy port."""
 
 PATIENCE = 3.0
 """Seconds that a connection waits for its service to be known."""
@@ -35,7 +33,7 @@ class MappedPort:
         self._sink = sink
         self._service = service
         self._head = pack_call_head(CallHead(service=service, endpoint="", protocol="tcp", metadata=metadata))
-        self._connections = 0
+        self._crowd = Crowd()
         self._draining = False
         self._said = ""
 
@@ -49,24 +47,24 @@ class MappedPort:
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         transport = take_over(stream)
-        self._connections += 1
+        too_many = self._crowd.enter(transport.peer_host)
         try:
-            await self._carry(transport)
+            await self._carry(transport, too_many)
         except Exception:  # a defect of ours must not take the node down
             _log.exception("the connection of %s ended with an error", transport.peer)
         finally:
-            self._connections -= 1
+            self._crowd.leave(transport.peer_host)
             transport.close()
 
-    async def _carry(self, transport: RawSocket) -> None:
+    async def _carry(self, transport: RawSocket, too_many: str) -> None:
         if not transport.peer_host:
             return  # it left before it was accepted
         if not is_private(transport.peer_host):
             self._refuse(transport, "it is not of this host or a private network")
         elif self._draining:
             self._refuse(transport, "this node is stopping")
-        elif self._connections > MAX_CONNECTIONS:
-            self._refuse(transport, f"{MAX_CONNECTIONS} connections are open already")
+        elif too_many:
+            self._refuse(transport, too_many)
         else:
             port = await self._open(f"program {transport.peer}")
             await splice(port, transport)

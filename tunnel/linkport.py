@@ -32,6 +32,13 @@ BUSY: Final = 256
 STALLED: Final = 0.5
 """Seconds by which a deadline was missed that mean this process did not run: then nobody's silence counts."""
 
+LAGGING: Final = 0.1
+"""Seconds by which a deadline was missed that mean that this process is slow: each stretches its patience …"""
+STEP: Final = 0.5
+"""… by so much of itself; a deadline that was kept takes a quarter of that back …"""
+MOST_STRETCHED: Final = 3.0
+"""… and it never grows beyond so many times itself."""
+
 MAX_PIECE: Final = 16 * 1024
 """Longest piece of a control message, in bytes: no call waits for more of one."""
 MAX_CONTROL: Final = 4 * 1024 * 1024
@@ -115,6 +122,7 @@ class LinkPort(NativePort):
         self._heard = now
         self._next_tick = now + TICK
         self._ticks_unasked = 0
+        self._stretch = 1.0
         self._looked = now
         self._segments = segments
         self._loss = Loss()
@@ -220,13 +228,18 @@ class LinkPort(NativePort):
 
     def next_timeout(self) -> float:
         """The next look at the peer, or the end of its silence, whichever is first."""
-        return min(self._next_tick, self._heard + self.round_trip.dead_after(TICK))
+        return min(self._next_tick, self._heard + self._patience())
 
     def handle_timeout(self, now: float) -> None:
         """Asks a quiet peer for a sign of life; ends the link with one that was silent for too long."""
-        if now - self.next_timeout() > STALLED:
+        late = now - self.next_timeout()
+        if late > STALLED:
             self._heard = now
-        if now + _EARLY >= self._heard + self.round_trip.dead_after(TICK):
+        elif late > LAGGING:
+            self._stretch = min(MOST_STRETCHED, self._stretch + STEP)
+        else:
+            self._stretch = max(1.0, self._stretch - STEP / 4)
+        if now + _EARLY >= self._heard + self._patience():
             reason = f"{self.name} was silent for {now - self._heard:.1f} s"
             self.connection_lost(reason)
             self.close(reason)
@@ -236,6 +249,11 @@ class LinkPort(NativePort):
             self._ticks_unasked += 1
             if not busy or self._ticks_unasked >= BUSY_TICKS:
                 self._ask(now, None)
+
+    def _patience(self) -> float:
+        """Seconds of silence after which the peer is dead: more while this process is slow itself, and might be the
+        reason (Dadgar, Phillips and Currey, "Lifeguard", 2018)."""
+        return self.round_trip.dead_after(TICK) * self._stretch
 
     def connection_lost(self, reason: str) -> None:
         """The link is gone; called again it does nothing."""

@@ -7,6 +7,7 @@ Exit status: 0 when it did what was asked, 1 when something outside failed, 2 wh
 import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -68,6 +69,7 @@ def run_until_signal(
     SIGINT.
     """
     _log_to_stderr("info")
+    _raise_file_limit()
     status = _run(lambda: _until_signal(program, ready, hangup))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     click.get_current_context().exit(status)
@@ -100,6 +102,13 @@ def _run(function: Callable[[], Awaitable[T]]) -> T:
         return trio.run(function)
     except BaseExceptionGroup as group:
         raise _most_telling(group) from None
+
+
+def _raise_file_limit() -> None:
+    """Lets the process open as many files as the system allows it: each connection is one, and the usual 1,024 are
+    meant for programs that use `select`."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_to_stderr(default: str) -> None:

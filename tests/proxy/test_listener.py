@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -10,6 +11,7 @@ import trio.testing
 
 from proxy import doorkeeper
 from proxy import listener as module
+from proxy.crowd import Crowd
 from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
@@ -242,7 +244,7 @@ async def test_a_peer_that_is_not_private_is_closed_at_once(
 async def test_one_connection_too_many_is_closed_and_silent_ones_count(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(module, "Crowd", partial(Crowd, most=1))
     async with door() as opened:
         async with await opened.connect():
             assert await is_closed(await opened.connect())

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from proxy import mapped as module
+from proxy.crowd import Crowd
 from sdk.rawsocket import open_tcp
 
 from .raw import break_off, echo, is_reset, raw_node, read_to_end, serve
@@ -95,7 +96,7 @@ async def test_a_port_that_goes_away_takes_nothing_new_and_keeps_what_is_open() 
     ("patch", "value", "complaint"),
     [
         ("is_private", lambda host: False, "not of this host or a private network"),
-        ("MAX_CONNECTIONS", 0, "0 connections are open already"),
+        ("Crowd", lambda: Crowd(most=0), "0 connections are open already"),
     ],
 )
 async def test_strangers_and_one_too_many_are_refused_with_one_line_in_the_log(

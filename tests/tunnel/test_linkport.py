@@ -266,6 +266,29 @@ def test_a_process_that_slept_condemns_nobody() -> None:
     assert a.port.next_timeout() > 100
 
 
+def test_a_process_that_is_slow_itself_is_more_patient_and_becomes_as_strict_again() -> None:
+    a, _ = pair()
+    now = 0.0
+    for _ in range(8):  # the loop is 0.2 s late each time; the peer says something now and then
+        now = a.port.next_timeout() + 0.2
+        a.port._heard = now
+        a.port.handle_timeout(now)
+    patient = a.port.next_timeout
+    assert a.port._patience() == pytest.approx(3 * 2.5)
+    while not a.closed:
+        a.port.data_to_send(now)
+        now = patient() + 0.2
+        a.port.handle_timeout(now)
+    assert "silent for 7." in a.closed[0]
+
+    b, _ = pair()
+    for late in (0.2, 0.2, *[0.0] * 9):
+        now = b.port.next_timeout() + late
+        b.port._heard = now
+        b.port.handle_timeout(now)
+    assert b.port._patience() == pytest.approx(2.5)
+
+
 def test_a_pong_that_nobody_asked_for_teaches_nothing() -> None:
     a, b = pair()
     meet(a, b)

@@ -90,6 +90,17 @@ def test_a_signal_before_it_is_ready_ends_it() -> None:
         assert said(running, "starting")
 
 
+def test_it_may_open_as_many_files_as_the_system_lets_it() -> None:
+    look = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE), flush=True)"
+    less = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128)); {look}"
+    name, option, text = program(before=look)
+    text = text.replace("import click, trio", f"import click, trio; {less}")
+    with start(name, option, text) as running:
+        running.address("port")
+        running.stop(signal.SIGINT)
+        assert running.stdout.split()[:4] == ["64", "128", "128", "128"]
+
+
 def test_what_fails_at_the_start_is_one_line() -> None:
     fails = 'from sdk.errors import Conflict; raise Conflict("port 7 is taken")'
     with start_only(*program(before=fails)) as running:
