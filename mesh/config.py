@@ -182,10 +182,10 @@ class NodeConfig:
         try:
             return frozenset(map(parse_id_untrusted, self.admit)) or None
         except RemoteProtocolError as error:
-            raise BadRequest(
-                f"--admit (MICRO_NETWORK_ADMIT): {error}; ids are in the ready line of each node, and in "
-                "`micro network nodes`"
-            ) from None
+            places = "in the ready line of each node, and in `micro network nodes`"
+            if self.point_to_point is not None:
+                places = "in the ready line of each end"
+            raise BadRequest(f"--admit (MICRO_{self.command}_ADMIT): {error}; ids are {places}") from None
 
     @property
     def flags_of_tokens(self) -> tuple[str, str]:

@@ -56,40 +56,41 @@ def new_identity() -> Identity:
 
 
 @contextmanager
-def kept_identity(path: str) -> Iterator[Identity]:
+def kept_identity(path: str, what: str = WHAT) -> Iterator[Identity]:
     """The identity kept in a directory, for one life: while the block runs nobody else has it. The directory and what
     belongs into it are made where they are missing.
 
-    Raises `Conflict` when another process uses the directory, `BadRequest` when it, or what is in it, cannot be used.
+    Raises `Conflict` when another process uses the directory, `BadRequest` when it, or what is in it, cannot be used;
+    both begin with `what`, the flag and variable the directory came from.
     """
     directory = Path(path)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise BadRequest(f"{WHAT}: cannot use {path}: {error.strerror}") from None
+        raise BadRequest(f"{what}: cannot use {path}: {error.strerror}") from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict(f"{WHAT}: another node uses {path}; give each node a directory of its own") from None
+            raise Conflict(f"{what}: another node uses {path}; give each node a directory of its own") from None
         except OSError as error:
-            raise BadRequest(f"{WHAT}: cannot lock {directory / LOCK}: {error.strerror}") from None
+            raise BadRequest(f"{what}: cannot lock {directory / LOCK}: {error.strerror}") from None
         try:
-            identity = Identity(key=_key(directory / KEY), epoch=_next_epoch(directory / EPOCH))
+            identity = Identity(key=_key(directory / KEY, what), epoch=_next_epoch(directory / EPOCH, what))
         except OSError as error:
-            raise BadRequest(f"{WHAT}: cannot use {error.filename or path}: {error.strerror}") from None
+            raise BadRequest(f"{what}: cannot use {error.filename or path}: {error.strerror}") from None
         yield identity
     finally:
         os.close(descriptor)
 
 
-def _key(path: Path) -> NodeKey:
+def _key(path: Path, what: str) -> NodeKey:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_mode & _OTHERS:
                 raise BadRequest(
-                    f"{WHAT}: others than its owner may use {path}; take that away with `chmod 600 {path}`"
+                    f"{what}: others than its owner may use {path}; take that away with `chmod 600 {path}`"
                 )
             text = file.read(4096)
     except FileNotFoundError:
@@ -102,13 +103,13 @@ def _key(path: Path) -> NodeKey:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise BadRequest(
-            f"{WHAT}: {path} is no Ed25519 key in PEM without a password; without the file the node makes itself a new "
+            f"{what}: {path} is no Ed25519 key in PEM without a password; without the file the node makes itself a new "
             "one, and with it a new id"
         )
     return NodeKey(key.private_bytes_raw())
 
 
-def _next_epoch(path: Path) -> int:
+def _next_epoch(path: Path, what: str) -> int:
     """Above the last one and not below the clock; it is on the disk before anybody is told of it."""
     try:
         text = path.read_text("ascii", "replace").strip()
@@ -117,7 +118,7 @@ def _next_epoch(path: Path) -> int:
     else:
         if not (text.isdecimal() and len(text) < 20 and int(text) < _END_OF_EPOCHS):
             raise BadRequest(
-                f"{WHAT}: {path} holds no epoch. Write a number of milliseconds since 1970 into it that was not used "
+                f"{what}: {path} holds no epoch. Write a number of milliseconds since 1970 into it that was not used "
                 "yet, or remove it if this machine's clock was never ahead"
             )
         last = int(text)

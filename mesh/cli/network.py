@@ -1,8 +1,6 @@
 """`micro network`: runs a node; its subcommands ask one that runs."""
 
-import os
 from collections.abc import Callable
-from contextlib import ExitStack
 from itertools import chain
 from typing import Any
 
@@ -11,10 +9,10 @@ import click
 from sdk.errors import BadRequest
 
 from .ask import COMMANDS
+from .entry import NETWORK, entry_flags, entry_values, run_node
 from .links import link_flags, link_values
 from .options import Group, Several, settings
 from .proxy_token import proxy_token_options, take_proxy_tokens
-from .run import run_until_signal
 
 
 def _flag(name: str, variable: str, text: str, *, keep_as: str = "", **more: Any) -> Callable[[Any], Any]:
@@ -33,20 +31,7 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 @_flag("--address", "MICRO_NETWORK_ADDRESS", "Where other nodes reach this one.", default=":8085")
 @_flag("--advertise", "MICRO_NETWORK_ADVERTISE", "The address they are told, where it is another.", default="")
 @_flag("--nodes", "MICRO_NETWORK_NODES", "Addresses of other nodes, separated by commas; see --resolver.", default="")
-@_flag(
-    "--token", "MICRO_NETWORK_TOKEN", "The secret that the nodes of a network share. On the command line every user of "
-    "this machine can read it: better set the variable, or use a file.",
-)  # fmt: skip
-@_flag(
-    "--token-file", "MICRO_NETWORK_TOKEN_FILE", "A file with up to four tokens, one in a line: each of them lets a "
-    "node in, the first is the one to dial with. `micro network reload`, or SIGHUP, reads it again.",
-    metavar="PATH", default="",
-)  # fmt: skip
-@_list_flag(
-    "--admit", "MICRO_NETWORK_ADMIT", "Ids of the only nodes that may link with this one, besides having a token. "
-    "Repeatable, or separated by commas.",
-    keep_as="admit", metavar="ID",
-)  # fmt: skip
+@entry_flags(NETWORK)
 @_flag("--network", "MICRO_NETWORK", "The network's name.", default="go.micro")
 @_flag(
     "--resolver", "MICRO_NETWORK_RESOLVER", "How nodes are found besides: registry, in the local registry; static, not "
@@ -62,11 +47,6 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 @link_flags
 @proxy_token_options
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
-@_flag(
-    "--data-dir", "MICRO_DATA_DIR", "Where the node keeps its key, and so its id, from one start to the next; without "
-    "it each start makes a new one.",
-    metavar="PATH", default="",
-)  # fmt: skip
 @_flag("--name", "MICRO_NETWORK_NAME", "What people call this node.", default="")
 @_flag(
     "--advertise-strategy", "MICRO_NETWORK_ADVERTISE_STRATEGY", "What other nodes are told: all (best does the same at "
@@ -107,35 +87,21 @@ def network(context: click.Context, /, nodes: str, web_address: str, data_dir: s
 
 def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
     from mesh.config import NodeConfig
-    from mesh.datadir import kept_identity
-    from mesh.node import Node
 
     tokens = take_proxy_tokens(flags)
-    values = {name: value for name, value in flags.items() if value is not None}
-    if "token" not in values and not values["token_file"]:
-        # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
-        if os.environ.get("MICRO_NETWORK_TOKEN") == "":
-            values["token"] = ""
-        elif os.environ.get("MICRO_NETWORK_TOKEN_FILE") == "":
-            raise BadRequest("--token-file (MICRO_NETWORK_TOKEN_FILE) is empty: it is the path of a file with tokens")
-    given = bool(values["admit"])  # perhaps with nothing in it
-    for several in ("admit", "exports", "imports", "link_prices"):
-        values[several] = tuple(chain.from_iterable(values[several]))
-    if not values["admit"] and (given or os.environ.get("MICRO_NETWORK_ADMIT") is not None):
-        raise BadRequest("--admit (MICRO_NETWORK_ADMIT) is empty: leave it out to admit every node that has a token")
-    values["link_prices"] = tuple(map(_price, values["link_prices"]))
+    for several in ("exports", "imports", "link_prices"):
+        flags[several] = tuple(chain.from_iterable(flags[several]))
+    flags["link_prices"] = tuple(map(_price, flags["link_prices"]))
     config = NodeConfig(
         proxy_tokens=tokens,
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
         registry=settings().registry,
         registry_address=settings().registry_address,
-        **link_values(values),
-        **values,
+        **entry_values(NETWORK, flags),
+        **link_values(flags),
+        **{name: value for name, value in flags.items() if value is not None},
     )
-    with ExitStack() as stack:
-        identity = stack.enter_context(kept_identity(data_dir)) if data_dir else None
-        node = Node(config, identity=identity)
-        run_until_signal(node, lambda ready: _ready_line(config.name, ready), hangup=node.reload)
+    run_node(config, data_dir, lambda ready: _ready_line(config.name, ready))
 
 
 def _price(text: str) -> tuple[str, int]:

@@ -1,16 +1,13 @@
 """`micro tunnel`: joins two environments, point to point."""
 
-import os
 from typing import Any
 
 import click
 
-from sdk.errors import BadRequest
-
+from .entry import TUNNEL, entry_flags, entry_values, run_node
 from .links import link_flags, link_values
 from .options import Command, Several, settings
 from .proxy_token import proxy_token_options, take_proxy_tokens
-from .run import run_until_signal
 
 
 @click.command(cls=Command)
@@ -26,15 +23,7 @@ from .run import run_until_signal
     "--id", envvar="MICRO_TUNNEL_ID", show_envvar=True, default="",
     help="The name of this end; with --server, the one of the servers, by its name or id, that calls go to.",
 )  # fmt: skip
-@click.option(
-    "--token", envvar="MICRO_TUNNEL_TOKEN", show_envvar=True,
-    help="The secret that both ends share [default: micro, which everybody knows: only private peers are let in]. On "
-    "the command line every user of this machine can read it: better set the variable.",
-)  # fmt: skip
-@click.option(
-    "--token-file", envvar="MICRO_TUNNEL_TOKEN_FILE", show_envvar=True, default="", metavar="PATH",
-    help="A file with up to four such secrets, one in a line, in place of --token; read again on SIGHUP.",
-)  # fmt: skip
+@entry_flags(TUNNEL)
 @click.option(
     "--proxy-address", envvar="MICRO_TUNNEL_PROXY_ADDRESS", show_envvar=True,
     help="Where programs reach this end. [default: a free port, which MICRO_PROXY=go.micro.tunnel finds]",
@@ -51,7 +40,7 @@ from .run import run_until_signal
     metavar="NAME=HOST:PORT",
     help="Offers a TCP address of this side under a name. Repeatable, or separated by commas.",
 )  # fmt: skip
-def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flags: Any) -> None:
+def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, data_dir: str, **flags: Any) -> None:
     """Join this environment with another one, point to point.
 
     The services in the registry of each side can be called from the other, through MICRO_PROXY=go.micro.tunnel or the
@@ -59,7 +48,6 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flag
     behind NAT.
     """
     from mesh.config import NodeConfig
-    from mesh.node import Node
     from mesh.point_to_point import parse_expose, parse_forward, tunnel_values
 
     several = {
@@ -67,23 +55,17 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, **flag
         "exposes": tuple(parse_expose(each) for group in flags.pop("exposes") for each in group),
     }
     tokens = take_proxy_tokens(flags)
+    entry, links = entry_values(TUNNEL, flags), link_values(flags)
     values = {name: value for name, value in flags.items() if value is not None}
-    links = link_values(values)
-    if "token" not in values and not values["token_file"]:
-        # Most likely a secret that failed to arrive; it must not turn into the token that everybody knows.
-        if os.environ.get("MICRO_TUNNEL_TOKEN") == "":
-            values["token"] = ""
-        elif os.environ.get("MICRO_TUNNEL_TOKEN_FILE") == "":
-            raise BadRequest("--token-file (MICRO_TUNNEL_TOKEN_FILE) is empty: it is the path of a file with tokens")
     config = NodeConfig(
         proxy_tokens=tokens,
         registry=settings().registry,
         registry_address=settings().registry_address,
+        **entry,
         **links,
         **tunnel_values(servers=servers or (), address=address, id=id, **several, **values),
     )
-    node = Node(config)
-    run_until_signal(node, lambda ready: _ready_line(config.name, ready), hangup=node.reload)
+    run_node(config, data_dir, lambda ready: _ready_line(config.name, ready))
 
 
 def _ready_line(name: str, ready: Any) -> str:

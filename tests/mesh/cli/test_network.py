@@ -250,7 +250,7 @@ def test_the_routing_flags_reach_the_node_from_the_command_line_and_from_the_env
         return SimpleNamespace(reload=None)
 
     monkeypatch.setattr("mesh.node.Node", node)
-    monkeypatch.setattr(sys.modules["mesh.cli.network"], "run_until_signal", lambda node, ready, hangup: None)
+    monkeypatch.setattr(sys.modules["mesh.cli.entry"], "run_until_signal", lambda node, ready, hangup: None)
     flags = ["--advertise_strategy=local", "--export", "public.*", "--export", "!public.x, y", "--import", "z",
              "--gateway", "edge", "--link-price", "far=5", "--link_price", "10.0.0.1:8085=6,*=7"]  # fmt: skip
     variables = {
@@ -308,7 +308,7 @@ def test_the_way_to_find_nodes_reaches_the_node_from_the_command_line_and_from_t
         return SimpleNamespace(reload=None)
 
     monkeypatch.setattr("mesh.node.Node", node)
-    monkeypatch.setattr(sys.modules["mesh.cli.network"], "run_until_signal", lambda node, ready, hangup: None)
+    monkeypatch.setattr(sys.modules["mesh.cli.entry"], "run_until_signal", lambda node, ready, hangup: None)
     for resolver in ("static", "dns", "dns://10.0.0.53:53", "https://john:x@a.example/nodes?a=b"):
         for arguments, env in (
             (["--resolver", resolver, "--nodes", "a.example:1"], {"MICRO_NETWORK_RESOLVER": "registry"}),
@@ -430,72 +430,3 @@ def test_without_a_token_file_sighup_says_that_there_is_nothing_to_reload(env: d
         assert (done.status, done.stdout) == (1, "")
         assert "nothing to reload" in done.stderr
         assert node.stop(signal.SIGINT)[0] == 130
-
-
-@pytest.mark.parametrize("by_file", [False, True])
-def test_a_token_from_variable_or_file_is_in_no_process_list_and_no_log(
-    env: dict[str, str], tmp_path: Path, by_file: bool
-) -> None:
-    if by_file:
-        file = tmp_path / "tokens"
-        file.touch(mode=0o600)
-        file.write_text(f"{TOKEN}\n")
-        del env["MICRO_NETWORK_TOKEN"]
-        env["MICRO_NETWORK_TOKEN_FILE"] = str(file)
-    with start(*NODE, env=env | {"MICRO_LOG_LEVEL": "debug"}) as node:
-        assert TOKEN.encode() not in Path(f"/proc/{node.process.pid}/cmdline").read_bytes()
-        assert (TOKEN.encode() in Path(f"/proc/{node.process.pid}/environ").read_bytes()) != by_file
-        _, stderr = node.stop()
-        assert TOKEN not in stderr + node.stdout
-
-
-@pytest.mark.parametrize("empty", ["MICRO_NETWORK_TOKEN", "MICRO_NETWORK_TOKEN_FILE"])
-def test_a_secret_that_failed_to_arrive_is_no_default(env: dict[str, str], empty: str) -> None:
-    del env["MICRO_NETWORK_TOKEN"]
-    done = run(*NODE, env=env | {empty: ""})
-    assert done.status == 2
-    assert f"({empty}) is empty" in done.stderr
-
-
-def test_token_and_token_file_exclude_each_other(env: dict[str, str], tmp_path: Path) -> None:
-    done = run(*NODE, "--token-file", str(tmp_path / "tokens"), env=env)
-    assert done.status == 2
-    assert "both --token (MICRO_NETWORK_TOKEN) and --token-file (MICRO_NETWORK_TOKEN_FILE) are given" in done.stderr
-    assert TOKEN not in done.stderr
-
-
-def test_a_node_with_a_data_directory_keeps_its_id_and_shares_it_with_nobody(
-    env: dict[str, str], tmp_path: Path
-) -> None:
-    env["MICRO_DATA_DIR"] = str(tmp_path / "data")
-    ids = set()
-    for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
-        with start(*NODE, env=env) as node:
-            ids.add(node.address("id"))
-            second = run(*NODE, env=env)
-            assert second.status == 1
-            assert "--data-dir (MICRO_DATA_DIR): another node uses" in second.stderr
-            node.stop(number)
-    assert len(ids) == 1
-
-
-def test_only_nodes_that_are_admitted_link_and_both_sides_say_so(env: dict[str, str], tmp_path: Path) -> None:
-    friend, stranger = str(tmp_path / "friend"), str(tmp_path / "stranger")
-    with start(*NODE, "--data-dir", friend, env=env) as node:
-        id = node.address("id")
-    with start(*NODE, "--admit", id, env=env) as node:
-        seeds = ("--nodes", node.address("link"))
-        with start(*NODE, *seeds, "--data-dir", friend, env=env) as other:
-            other.wait_for("link with")
-        with start(*NODE, *seeds, "--data-dir", stranger, env=env) as other:
-            refused = f"the id {other.address('id')} is not among those admitted there"
-            assert "no link with" in other.wait_for(refused)
-            node.wait_for(f"its id {other.address('id')} is not among those admitted here")
-        assert node.stop()[0] == 0
-
-
-@pytest.mark.parametrize("flags", [["--admit="], ["--admit", " ,"]])
-def test_a_list_of_admitted_nodes_with_nobody_in_it_is_refused(env: dict[str, str], flags: list[str]) -> None:
-    for done in (run(*NODE, *flags, env=env), run(*NODE, env=env | {"MICRO_NETWORK_ADMIT": ""})):
-        assert done.status == 2
-        assert "--admit (MICRO_NETWORK_ADMIT) is empty" in done.stderr
