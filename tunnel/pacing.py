@@ -29,11 +29,8 @@ class Pacing:
         self._since = 0.0
 
     def written(self, now: float) -> bool:
-        """The last write is done; returns whether the budget has changed for that."""
-        size, self._size = self._size, 0
-        if 2 * size < self.budget:  # a write that was not full says little: its bytes may lie in the socket
-            return False
-        before, seconds = self.budget, now - self._since
+        """The write that was told of is done; returns whether the budget has changed for that."""
+        size, before, seconds = self._size, self.budget, now - self._since
         if seconds <= TARGET / 2:
             self.budget = min(MOST, 2 * before)
         elif seconds > TARGET:
@@ -41,5 +38,6 @@ class Pacing:
         return self.budget != before
 
     def writing(self, size: int, now: float) -> None:
-        """A write of so many bytes begins."""
+        """A write of so many bytes begins. Of one that is less than half full nobody need tell: its bytes may lie in
+        the socket, so it says little."""
         self._size, self._since = size, now

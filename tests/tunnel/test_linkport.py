@@ -419,6 +419,16 @@ def test_calls_are_opened_in_order_although_their_bodies_wait() -> None:
     assert [flags for flags, _ in body_of_7[1:]][-1] == frame.END
 
 
+def test_a_write_that_was_not_full_says_nothing_of_the_link() -> None:
+    a, b = pair()
+    meet(a, b)
+    open_calls(a, b, 1)
+    for now in range(0, 100, 10):
+        a.port.send(frame.DATA, 0, 1, bytes(1000))
+        assert a.port.data_to_send(float(now))
+    assert a.port._pacing.budget == 256 * 1024
+
+
 def test_on_a_slow_link_writes_get_small_and_the_socket_shallow() -> None:
     depths: list[int] = []
     a, b = pair()
