@@ -2,8 +2,8 @@
 
 A stream is *bulk* from the moment when more than 64 KiB of it wait until nothing of it does; all others are *small* and
 go first, but for an eighth that bulk always gets. Inside a class streams take turns by deficit round robin (Shreedhar
-and Varghese, 1995) with a quantum of 16 KiB. Within a stream order never changes. A DATA frame that does not fit into
-what may be written now is cut in two, so that a slow link is never held up by one frame.
+and Varghese, 1995) with a quantum of a quarter of the write. Within a stream order never changes. A DATA frame that
+does not fit into what may be written now is cut in two, so that a slow link is never held up by one frame.
 """
 
 from collections import deque
@@ -14,8 +14,8 @@ from sdk.wire.frame import DATA, END, HEADER, HEADER_SIZE, TRAILERS
 BULK: Final = 65536
 """Bytes of a stream that wait from which on it is bulk: as much as anybody may send unasked."""
 
-QUANTUM: Final = 16384
-"""Bytes a stream may send in its turn: what protocol stacks put into one TLS record or HTTP/2 frame."""
+TURNS: Final = 4
+"""Streams of a class that get their turn in one write: more would only cut frames into more pieces."""
 
 LEAST: Final = 1024
 """Shortest piece that a DATA frame is cut into, in bytes, so that its header stays under one percent."""
@@ -48,6 +48,7 @@ class Backlog:
         self._queues: dict[int, _Queue] = {}
         self._small: deque[_Queue] = deque()
         self._bulk: deque[_Queue] = deque()
+        self._quantum = LEAST
         self._owed = 0  # bytes that bulk streams were promised
 
     def __contains__(self, stream: int) -> bool:
@@ -78,6 +79,7 @@ class Backlog:
     def take(self, budget: int) -> list[bytes]:
         """Removes frames for about so many bytes, at least one; returns headers and payloads in turn."""
         out: list[bytes] = []
+        self._quantum = min(BULK + HEADER_SIZE, max(LEAST, budget // TURNS))
         if self._small and self._bulk:
             self._owed += budget // SHARE
             if self._owed >= LEAST:
@@ -98,7 +100,7 @@ class Backlog:
             if alone:
                 queue.deficit = left
             elif queue.deficit <= 0:
-                queue.deficit += QUANTUM
+                queue.deficit += self._quantum
             while queue.frames and queue.deficit > 0 and left > 0:
                 sent = self._send(queue, min(queue.deficit, left), out)
                 queue.deficit -= sent

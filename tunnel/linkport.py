@@ -6,7 +6,7 @@ one, silence ends the link.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -110,6 +110,7 @@ class LinkPort(NativePort):
         tried again.
         """
         super().__init__(sink, role="node", dialled=dialled, name=peer.name or format_id(peer.id), preface=False)
+        self.queued = sum(map(len, self._out))  # the HELLO
         self.peer = peer.id
         self.round_trip = round_trip
         self.bytes_in = self.bytes_out = self.records_in = self.records_out = 0
@@ -199,12 +200,13 @@ class LinkPort(NativePort):
         self.bytes_in += len(data)
         sealed = self._sealed + data if self._sealed else data
         start, size = 0, len(sealed)
+        view = memoryview(sealed)
         opened = []
         while size - start > 2:
             stop = start + 2 + (sealed[start] << 8 | sealed[start + 1])
             if stop > size:
                 break
-            opened.append(self._open_untrusted(sealed[start + 2 : stop]))
+            opened.append(self._open_untrusted(view[start + 2 : stop]))
             start = stop
         self._sealed = sealed[start:]
         if not opened:
@@ -214,26 +216,35 @@ class LinkPort(NativePort):
         return super().receive_data(opened[0] if len(opened) == 1 else b"".join(opened), now)
 
     def data_to_send(self, now: float) -> bytes:
-        """Seals all that waits, in as few records as it takes. Being asked again means that it has left."""
+        """Seals all that waits, or as much as one write may hold. Being asked again means that it has left."""
         if self._timing and self._pacing.written(now):
             self._pace()
-        data = super().data_to_send(now)
-        if self._backlog.size:
-            data = self._take_turns(data)
-        self._leaving = size = len(data)
+        pieces, self._out = self._out, []
+        if self._unsent:
+            self._unsent = set()
+        self._answers = 0
+        self._leaving = size = self.queued - self._backlog.size
+        self.queued -= size
+        if self._backlog.size and size < self._pacing.budget:
+            pieces += self._backlog.take(self._pacing.budget - size)
+            waiting = self._backlog.size
+            self._leaving = size = size + self.queued - waiting
+            self.queued = waiting
+            if not waiting:
+                self._limit = self._shallow
         if not size and not self._first:
             return b""
         self._timing = 2 * size >= self._pacing.budget
         if self._timing:
             self._pacing.writing(size, now)
         if size <= _MAX_PLAIN and not self._first:
-            sealed = self._seal(data)
+            sealed = self._seal(b"".join(pieces))
             self.records_out += 1
             self.bytes_out += size + TAG_SIZE + 2
             return (size + TAG_SIZE).to_bytes(2, "big") + sealed
         out, self._first = [self._first], b""
-        for start in range(0, size, _MAX_PLAIN):
-            sealed = self._seal(data[start : start + _MAX_PLAIN])
+        for plain in _records(pieces):
+            sealed = self._seal(plain)
             out += (len(sealed).to_bytes(2, "big"), sealed)
             self.records_out += 1
         everything = b"".join(out)
@@ -312,15 +323,6 @@ class LinkPort(NativePort):
         backlog.push(kind, flags, stream, payload)
         return True
 
-    def _take_turns(self, data: bytes) -> bytes:
-        """What goes first, and then as much of what waits as one write may hold."""
-        room = self._pacing.budget - len(data)
-        if room > 0:
-            pieces = self._backlog.take(room)
-            data = b"".join((data, *pieces)) if data else b"".join(pieces)
-        self._count_waiting()
-        return data
-
     def _count_waiting(self) -> None:
         waiting = self._backlog.size
         self.queued = waiting + sum(map(len, self._out))
@@ -374,3 +376,27 @@ class LinkPort(NativePort):
 
     def _know_delay(self) -> None:
         self.delay_ms = round((self.round_trip.srtt or 0.0) * 500)
+
+
+def _records(pieces: Sequence[bytes]) -> Iterator[bytes]:
+    """The pieces, headers and payloads of frames, as long as records may be. A frame that fits one is not divided: it
+    is taken apart at the other end without being put together first."""
+    group: list[bytes] = []
+    room = _MAX_PLAIN
+    for piece in pieces:
+        size = len(piece)
+        if size > room and group:
+            header = group.pop() if len(group[-1]) == HEADER_SIZE else b""
+            if group:
+                yield b"".join(group)
+            group, room = ([header], _MAX_PLAIN - HEADER_SIZE) if header else ([], _MAX_PLAIN)
+        if size > room:
+            whole = b"".join((*group, piece))
+            for start in range(0, len(whole), _MAX_PLAIN):
+                yield whole[start : start + _MAX_PLAIN]
+            group, room = [], _MAX_PLAIN
+        else:
+            group.append(piece)
+            room -= size
+    if group:
+        yield b"".join(group)

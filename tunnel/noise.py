@@ -64,7 +64,7 @@ class Cipher:
             self._rekey()
         return sealed
 
-    def open_untrusted(self, sealed: bytes) -> bytes:
+    def open_untrusted(self, sealed: bytes | memoryview) -> bytes:
         """The plaintext of the next record; raises `Damaged` when it was not sealed as the next one."""
         number = self._next
         try:

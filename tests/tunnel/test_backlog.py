@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.wire.frame import DATA, END, HEAD, HEADER, HEADER_SIZE
-from tunnel.backlog import BULK, LEAST, QUANTUM, Backlog
+from tunnel.backlog import BULK, LEAST, Backlog
 
 
 def frames(pieces: Sequence[bytes]) -> list[tuple[int, int, int, bytes]]:
@@ -55,9 +55,12 @@ def test_equals_take_turns() -> None:
     for stream in (1, 3, 5):
         for _ in range(20):
             backlog.push(DATA, 0, stream, bytes(60_000))
-    taken = sent(backlog.take(30 * QUANTUM))
-    assert set(taken) == {1, 3, 5}
-    assert max(taken.values()) - min(taken.values()) <= QUANTUM
+    total = {1: 0, 3: 0, 5: 0}
+    for budget in [256 * 1024] * 6 + [10_000] * 40:
+        for stream, size in sent(backlog.take(budget)).items():
+            total[stream] += size
+    assert max(total.values()) - min(total.values()) <= BULK
+    assert sum(total.values()) > 1_500_000
 
 
 def test_a_stream_stays_bulk_until_nothing_of_it_waits() -> None:
