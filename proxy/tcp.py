@@ -125,9 +125,10 @@ class TcpPort:
         self.sink.on_frame(self, OPEN, 0, STREAM, payload)
 
     def connected(self) -> None:
-        """The instance took the connection: the caller hears so."""
+        """The instance took the connection: the caller hears so, unless it wants to hear nothing any more."""
         self._answered = True
-        self._pass_on(HEAD, 0, _ANSWERED)
+        if not self._sent_end:
+            self._pass_on(HEAD, 0, _ANSWERED)
 
     def receive_data(self, data: bytes) -> None:
         """Bytes came from the connection, at most `may_send`; none are its end."""

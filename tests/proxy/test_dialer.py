@@ -10,16 +10,19 @@ import trio.testing
 
 from proxy import dialer as module
 from proxy.dialer import TcpDialer
+from proxy.tcp import STREAM, TcpPort
 from sdk.connection import run_connection
 from sdk.errors import Unavailable
 from sdk.port import Port
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, bound_address, listen_tcp, take_over
+from sdk.types import Instance
 from sdk.wire import frame
 from sdk.wire.frame import NO_DEADLINE, OPEN, Fate, Open
 from sdk.wire.mux import Mux, MuxStream
 
-from .raw import connected, echo, is_reset, serve
+from .chain import Node
+from .raw import DB, connected, echo, is_reset, serve
 
 OPENED = frame.pack_open(3, b"", NO_DEADLINE, b"head", b"")
 
@@ -337,6 +340,28 @@ async def test_a_raw_call_that_is_given_up_while_its_address_is_dialled_leaves_n
         with trio.fail_after(5):
             assert await is_reset(program)
             assert await caller.reason(port) == "it has left"
+
+
+async def test_a_raw_call_whose_answer_nobody_wants_before_its_address_is_dialled_harms_nobody_else() -> None:
+    """Whoever may call at all could else end the node with two frames."""
+
+    def dial(node: Node, address: str) -> Port:
+        return dialer.raw_to(address)
+
+    async with trio.open_nursery() as nursery:
+        node = Node(b"n" * 16, "here", dial)
+        dialer = TcpDialer(node.switch, nursery)
+        address = await serve(nursery, echo)
+        node.routes.instances["db"] = (Instance(id="db-1", address=address, metadata={"protocol": "tcp"}),)
+        hasty, patient = (TcpPort(node.switch, name="program", clock=trio.current_time) for _ in range(2))
+        hasty.open(DB)
+        node.switch.on_frame(hasty, frame.STOP, 0, STREAM, b"")
+        patient.open(DB)
+        patient.receive_data(b"hello")
+        with trio.fail_after(5):
+            while b"hello" not in patient.data_to_send():
+                await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
 
 
 async def test_raw_calls_that_are_open_when_the_node_stops_are_broken_off() -> None:

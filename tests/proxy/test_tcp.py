@@ -199,6 +199,15 @@ def test_it_takes_one_call_only_which_was_not_reached_until_the_connection_stand
     assert stream.reset_by_peer.fate == Fate.MAY_HAVE_RUN
 
 
+def test_a_caller_that_wants_no_answer_before_the_connection_stands_is_told_nothing_of_it() -> None:
+    joined = Joined()
+    joined.node.switch.on_frame(joined.near, frame.STOP, 0, STREAM, b"")
+    assert joined.far.wants_nothing
+    joined.far.connected()
+    assert joined.far.was_sent(STREAM)
+    joined.write(1)
+
+
 def test_a_call_to_an_address_that_does_not_answer_was_not_reached() -> None:
     mux = Mux()
     port = TcpPort(mux, name="instance", clock=Clock())
