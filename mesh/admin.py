@@ -78,7 +78,7 @@ class Admin:
         self._started = trio.current_time()
         self.watching = Watching(table)
         """Those who follow the routes."""
-        self.server = Server(NODE_SERVICE)
+        self.server = Server(NODE_SERVICE, also=config.service)
         self.server.add("Network.Nodes", self.nodes)
         self.server.add("Network.Routes", self.routes)
         self.server.add("Network.Services", self.services)

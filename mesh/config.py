@@ -116,11 +116,11 @@ class NodeConfig:
             raise BadRequest("--network (MICRO_NETWORK) is empty")
         host = ""
         if self.address or self.point_to_point is None:
-            host = check_address(self.address, f"--address (MICRO_{self.command}_ADDRESS)", bind=True)
+            host = check_address(self.address, self.flag_of_address, bind=True)
         if self.advertise:
             check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
         self._check_nodes()
-        proxy = f"--proxy-address (MICRO_{'' if tunnel is None else 'TUNNEL_'}PROXY_ADDRESS)"
+        proxy = self.flag_of_proxy
         if "://" in self.proxy_address:
             raise BadRequest(f"{proxy} is {self.proxy_address!r}; it is host:port")
         check_address(self.proxy_address, proxy, bind=True)
@@ -211,6 +211,16 @@ class NodeConfig:
     def command(self) -> str:
         """The command that this is the configuration of, as its variables have it."""
         return "NETWORK" if self.point_to_point is None else "TUNNEL"
+
+    @property
+    def flag_of_address(self) -> str:
+        """The flag that says where other nodes reach this one."""
+        return f"--address (MICRO_{self.command}_ADDRESS)"
+
+    @property
+    def flag_of_proxy(self) -> str:
+        """The flag that says where programs do."""
+        return f"--proxy-address (MICRO_{'' if self.point_to_point is None else 'TUNNEL_'}PROXY_ADDRESS)"
 
     @property
     def flag_of_nodes(self) -> str:

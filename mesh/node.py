@@ -26,7 +26,7 @@ from proxy.mapped import MappedPort
 from proxy.switch import Switch
 from router.gossip import Gossip
 from router.table import RoutingTable
-from sdk.errors import BadRequest
+from sdk.errors import BadRequest, Conflict
 from sdk.port import Port, Sink
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import Registry, open_registry
@@ -45,7 +45,7 @@ from .datadir import Identity, new_identity
 from .local import LocalServices
 from .neighbours import Neighbours
 from .observe import LoopLag
-from .point_to_point import PointToPoint, with_exposed
+from .point_to_point import FORWARD, PointToPoint, with_exposed
 from .presence import Presence
 from .reload import Reload, refuse_public, warn_of_default
 from .resolver import divide, sources
@@ -148,16 +148,17 @@ class Node:
     async def run(self, *, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled; started when the ports are bound and the node is registered.
 
-        Raises `Conflict` when a port is taken, `BadRequest` for an address that cannot be bound and `PublicAddress`
-        for one that must not be, `Unavailable` when the registry cannot be opened.
+        Raises `Conflict` naming the flag when a port is taken, `BadRequest` for an address that cannot be bound and
+        `PublicAddress` for one that must not be, `Unavailable` when the registry cannot be opened.
         """
         config = self._config
         warn_of_default(config.tokens, config.command)
         async with AsyncExitStack() as stack:
             registry = await stack.enter_async_context(self._registry)
-            listeners = await self._listen(stack, config.proxy_address)
+            listeners = await self._listen(stack, config.proxy_address, config.flag_of_proxy)
             mapped = [
-                (forward, await self._listen(stack, forward.address)) for forward in self._point_to_point.forwards
+                (forward, await self._listen(stack, forward.address, FORWARD))
+                for forward in self._point_to_point.forwards
             ]
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(self._timers.run)
@@ -179,8 +180,11 @@ class Node:
         """Reads the token file again, once the node has started; see `Reload`."""
         return await self._reload()
 
-    async def _listen(self, stack: AsyncExitStack, address: str) -> list[trio.SocketListener]:
-        listeners = await listen_tcp(address)
+    async def _listen(self, stack: AsyncExitStack, address: str, flag: str) -> list[trio.SocketListener]:
+        try:
+            listeners = await listen_tcp(address)
+        except (BadRequest, Conflict) as error:
+            raise type(error)(f"{flag}: {error.detail}") from None
         for listener in listeners:
             stack.push_async_callback(listener.aclose)
         return listeners
@@ -207,7 +211,10 @@ class Node:
         """Starts every part, from the links to the record by which others find them."""
         config = self._config
         tunnel = self._tunnel()
-        bound: tuple[str, ...] = await nursery.start(tunnel.run)
+        try:
+            bound: tuple[str, ...] = await nursery.start(tunnel.run)
+        except Conflict as error:
+            raise Conflict(f"{config.flag_of_address}: {error.detail}") from None
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
         refuse_public(config.tokens, bound, config.command)
         self._reload = Reload(config, tunnel)

@@ -7,17 +7,22 @@ ports that lead to a name over there.
 """
 
 import socket
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from router.policy import Strategy
+from router.table import NODE_SERVICES
 from sdk.errors import BadRequest
 from sdk.netaddress import join_address, split_address
 from sdk.types import MAX_NAME, Instance, Service
 
 TUNNEL_SERVICE: Final = "go.micro.tunnel"
 """The name under which an end of a tunnel registers, and the name of its network."""
+
+FORWARD: Final = "--forward (MICRO_TUNNEL_FORWARD)"
+EXPOSE: Final = "--expose (MICRO_TUNNEL_EXPOSE)"
 
 LOOPBACK: Final = "127.0.0.1"
 """Where a forwarded port listens unless somebody says otherwise."""
@@ -45,7 +50,7 @@ class Expose:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointToPoint:
-    """What makes a node an end of a tunnel."""
+    """What makes a node an end of a tunnel. Raises `BadRequest` for a local port that is to lead to two services."""
 
     pin: str = ""
     """Id or name of the only end that calls go to; empty for any."""
@@ -54,19 +59,22 @@ class PointToPoint:
     exposes: tuple[Expose, ...] = ()
     """Local addresses that are offered."""
 
+    def __post_init__(self) -> None:
+        places = Counter(forward.address for forward in self.forwards if not forward.address.endswith(":0"))
+        for address, times in places.items():
+            if times > 1:
+                raise BadRequest(f"{FORWARD} has {address} {times} times; a port leads to one service")
+
 
 def parse_forward(text: str) -> Forward:
     """Reads `[host:]port:service`. Raises `BadRequest`."""
     place, _, service = text.rpartition(":")
     if not place or not _is_name(service):
-        raise BadRequest(
-            f"--forward (MICRO_TUNNEL_FORWARD) has {text!r}; it is PORT:SERVICE or HOST:PORT:SERVICE, such as "
-            "15432:postgres"
-        )
+        raise BadRequest(f"{FORWARD} has {text!r}; it is PORT:SERVICE or HOST:PORT:SERVICE, such as 15432:postgres")
     try:
         host, port = split_address(place if ":" in place else f":{place}")
     except BadRequest as error:
-        raise BadRequest(f"--forward (MICRO_TUNNEL_FORWARD) has {text!r}: {error}") from None
+        raise BadRequest(f"{FORWARD} has {text!r}: {error}") from None
     return Forward(address=join_address(host or LOOPBACK, port), service=service)
 
 
@@ -74,15 +82,15 @@ def parse_expose(text: str) -> Expose:
     """Reads `name=host:port`. Raises `BadRequest`."""
     name, separator, address = text.partition("=")
     if not separator or not _is_name(name.strip()):
-        raise BadRequest(
-            f"--expose (MICRO_TUNNEL_EXPOSE) has {text!r}; it is NAME=HOST:PORT, such as db=127.0.0.1:5432"
-        )
+        raise BadRequest(f"{EXPOSE} has {text!r}; it is NAME=HOST:PORT, such as db=127.0.0.1:5432")
     try:
         host, port = split_address(address.strip())
     except BadRequest as error:
-        raise BadRequest(f"--expose (MICRO_TUNNEL_EXPOSE) has {text!r}: {error}") from None
+        raise BadRequest(f"{EXPOSE} has {text!r}: {error}") from None
     if not port:
-        raise BadRequest(f"--expose (MICRO_TUNNEL_EXPOSE) has {text!r}: port 0 is nobody's")
+        raise BadRequest(f"{EXPOSE} has {text!r}: port 0 is nobody's")
+    if name.strip() in NODE_SERVICES:
+        raise BadRequest(f"{EXPOSE} has {text!r}: {name.strip()} is every node's own name; choose another one")
     return Expose(name=name.strip(), address=join_address(host or LOOPBACK, port))
 
 

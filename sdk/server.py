@@ -37,9 +37,10 @@ _log = logging.getLogger(__name__)
 class Server:
     """The endpoints of one service."""
 
-    def __init__(self, name: str) -> None:
-        """`name` is the service that callers call."""
+    def __init__(self, name: str, *, also: str = "") -> None:
+        """`name` is the service that callers call, `also` another name that they may call it by."""
         self.name = name
+        self._names = (name, also or name)
         self.open_calls = 0
         """Calls that handlers are busy with."""
         self._handlers: dict[str, Handler] = {}
@@ -65,7 +66,7 @@ class Server:
         Raises `RemoteProtocolError` for a head that cannot be read.
         """
         head = parse_call_head_untrusted(opened.head)
-        if head.service != self.name:
+        if head.service not in self._names:
             # An old record, or an address that changed hands: the caller may look for another instance.
             detail = f"this is {self.name}, not {head.service}"
             stream.reset(Status.UNAVAILABLE, detail, Fate.NOT_REACHED)

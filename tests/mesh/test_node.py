@@ -327,6 +327,11 @@ async def test_a_port_that_is_taken_is_named(port: str) -> None:
         conflict, _ = caught.value.split(Conflict)
         assert conflict is not None
         assert taken in repr(conflict.exceptions)
+        flag = {
+            "address": "--address (MICRO_NETWORK_ADDRESS)",
+            "proxy_address": "--proxy-address (MICRO_PROXY_ADDRESS)",
+        }
+        assert f"{flag[port]}: port" in repr(conflict.exceptions)
         assert await b.registry.get("go.micro.network") == ()
 
 

@@ -4,11 +4,14 @@ import socket
 from dataclasses import replace
 
 import pytest
+from trio.testing import MockClock
 
 from mesh.config import NodeConfig, PublicAddress
 from mesh.point_to_point import Expose, Forward, PointToPoint, parse_expose, parse_forward, tunnel_values, with_exposed
 from sdk.errors import BadRequest
 from sdk.types import Instance, Service
+
+from .network import world
 
 
 @pytest.mark.parametrize(
@@ -51,6 +54,28 @@ def test_what_is_no_exposed_address_is_refused_naming_the_flag(text: str) -> Non
     with pytest.raises(BadRequest) as caught:
         parse_expose(text)
     assert f"--expose (MICRO_TUNNEL_EXPOSE) has {text!r}" in str(caught.value)
+
+
+def test_a_name_that_every_node_has_of_its_own_is_not_offered() -> None:
+    """It would be told to nobody, and nothing would say so."""
+    with pytest.raises(BadRequest, match=r"--expose .* go.micro.router is every node's own name"):
+        parse_expose("go.micro.router=127.0.0.1:1")
+
+
+def test_a_local_port_leads_to_one_service() -> None:
+    two = [Forward(address="127.0.0.1:15432", service=service) for service in ("a", "b")]
+    with pytest.raises(BadRequest, match=r"--forward \(MICRO_TUNNEL_FORWARD\) has 127.0.0.1:15432 2 times"):
+        PointToPoint(forwards=tuple(two))
+    PointToPoint(forwards=tuple(replace(each, address="127.0.0.1:0") for each in two))
+
+
+async def test_an_end_answers_by_the_name_it_stands_in_the_registry_with(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        end = await all_.open("end")
+        await end.start(point_to_point=PointToPoint(), token="a secret of ours")
+        async with end.client() as client:
+            for name in ("go.micro.tunnel", "go.micro.network"):
+                assert (await client.call(name, "Network.Status"))["name"] == "end"
 
 
 @pytest.mark.parametrize("text", [f"{'x' * 256}=127.0.0.1:1", "a\nb=127.0.0.1:1"])

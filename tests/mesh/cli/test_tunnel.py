@@ -108,7 +108,7 @@ def test_a_port_that_is_taken_ends_it_with_status_1_naming_the_port(env: dict[st
         port = taken.getsockname()[1]
         done = run(*TUNNEL, "--server", "127.0.0.1:1", "--forward", f"{port}:db", env=env)
     assert done.status == 1
-    assert f"port {port} is taken" in done.stderr
+    assert f"--forward (MICRO_TUNNEL_FORWARD): port {port} is taken" in done.stderr
 
 
 def test_the_first_line_of_its_log_says_what_the_default_token_means(env: dict[str, str]) -> None:
