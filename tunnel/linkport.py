@@ -227,10 +227,9 @@ class LinkPort(NativePort):
         self.queued -= size
         if self._backlog.size and size < self._pacing.budget:
             pieces += self._backlog.take(self._pacing.budget - size)
-            waiting = self._backlog.size
-            self._leaving = size = size + self.queued - waiting
-            self.queued = waiting
-            if not waiting:
+            self._leaving = size = sum(map(len, pieces))  # a frame that was cut has two headers now
+            self.queued = self._backlog.size
+            if not self.queued:
                 self._limit = self._shallow
         if not size and not self._first:
             return b""

@@ -442,16 +442,26 @@ def test_on_a_slow_link_writes_get_small_and_the_socket_shallow() -> None:
     while data := a.port.data_to_send(now):
         sizes.append(len(data))
         now += len(data) / 1_250_000  # 10 Mbit/s
+        while b.port.receive_data(data, now):
+            data = b""
+    assert b"".join(payload for *_, payload in b.recorder.frames) == bytes(600_000)
     assert sizes[0] > 60_000
     assert max(sizes[4:]) < 20_000
     assert depths[-1] < 20_000
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 70_000), st.booleans()), max_size=40), st.integers(1, 9))
-def test_within_a_stream_nothing_overtakes_and_nothing_is_lost(frames: list[tuple[int, int, bool]], every: int) -> None:
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 70_000), st.booleans()), max_size=40),
+    st.integers(1, 9),
+    st.sampled_from([4096, 12_500, 50_000, 65_500, 70_000, 256 * 1024]),
+)
+def test_within_a_stream_nothing_overtakes_and_nothing_is_lost(
+    frames: list[tuple[int, int, bool]], every: int, budget: int
+) -> None:
     a, b = pair()
     meet(a, b)
     open_calls(a, b, 4)
+    a.port._pacing.budget = budget
     sent: dict[int, bytearray] = {1: bytearray(), 3: bytearray(), 5: bytearray(), 7: bytearray()}
     for number, (which, size, drain) in enumerate(frames):
         stream, payload = 2 * which + 1, bytes([number % 251]) * min(size, 65_000)
