@@ -2,9 +2,9 @@
 
     python -m benchmarks.load        # the sink: prints `ready bulk=PORT echo=PORT`, serves until it is killed
 
-Its bulk port reads a count of 8 bytes (big-endian) and that many bytes, throws them away and answers one byte: the
-sender knows when the last byte was there, also through tunnels that do not pass on half-closed streams. After the count
-STOPPED it reads nothing more. Its echo port sends back what comes.
+Its bulk port reads a count of 8 bytes (big-endian), answers one byte, reads that many bytes, throws them away and
+answers one more: the sender knows when the last byte was there, also through tunnels that do not pass on half-closed
+streams. After the count STOPPED it reads nothing more. Its echo port sends back what comes.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ STILL = 0.5
 """Seconds in which nothing is taken of a stream that stands still."""
 
 BUNCH = 64
-"""Idle streams that are opened at once."""
+"""Streams that are opened at once, where many are kept."""
 
 
 class Stuck(OSError):
@@ -52,20 +52,15 @@ def allow_many_files() -> None:
 
 
 def bulk(port: int, size: int, streams: int) -> float:
-    """Sends `size` bytes over `streams` connections together; returns the seconds until the sink had all of them."""
+    """Sends `size` bytes over `streams` connections together; returns the seconds from when all were open until the
+    sink had everything."""
     data = memoryview(os.urandom(CHUNK))
-    left = {}
-    with contextlib.ExitStack() as stack:
-        epoll = stack.enter_context(select.epoll())
-        sockets = {}
-        for _ in range(streams):
-            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            sock.setblocking(False)
-            sockets[sock.fileno()] = sock
-            left[sock.fileno()] = size // streams
+    share = size // streams
+    with contextlib.ExitStack() as stack, select.epoll() as epoll:
+        sockets = {sock.fileno(): sock for sock in open_all(port, streams, COUNT.pack(share), stack)}
+        left = dict.fromkeys(sockets, share)
         began = time.perf_counter()
-        for number, sock in sockets.items():
-            sock.send(COUNT.pack(left[number]))
+        for number in sockets:
             epoll.register(number, select.EPOLLOUT)
         done = 0
         while done < streams:
@@ -86,25 +81,15 @@ def echo(port: int, streams: int, seconds: float) -> list[float]:
     """One message in flight on each of `streams` connections, for so long; returns the sorted latencies in seconds."""
     message = bytes(MESSAGE)
     latencies: list[float] = []
-    with contextlib.ExitStack() as stack:
-        epoll = stack.enter_context(select.epoll())
-        sockets: dict[int, socket.socket] = {}
+    with contextlib.ExitStack() as stack, select.epoll() as epoll:
+        sockets = {sock.fileno(): sock for sock in open_all(port, streams, b".", stack)}
         sent: dict[int, float] = {}
-        got: dict[int, int] = {}
-        for _ in range(streams):
-            sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.sendall(b".")
-            sock.settimeout(PATIENCE)
-            if not sock.recv(1):  # the far half of the stream is there as well
-                raise ConnectionResetError("an echo stream was refused")
-            sock.setblocking(False)
-            epoll.register(sock.fileno(), select.EPOLLIN)
-            sockets[sock.fileno()] = sock
+        got = dict.fromkeys(sockets, 0)
         clock = time.perf_counter
         end = clock() + seconds
         for number, sock in sockets.items():
-            got[number] = 0
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            epoll.register(number, select.EPOLLIN)
             sent[number] = clock()
             sock.send(message)
         while clock() < end:
@@ -143,7 +128,7 @@ def connections(port: int, at_once: int, seconds: float, most: int) -> tuple[int
                 if not open_now:
                     return done, time.perf_counter() - began
                 for number, event in wait(epoll):
-                    if turn(open_now[number], epoll, event):
+                    if turn(open_now[number], epoll, event, b"."):
                         open_now.pop(number).close()
                         done += 1
         finally:
@@ -154,20 +139,8 @@ def connections(port: int, at_once: int, seconds: float, most: int) -> tuple[int
 @contextlib.contextmanager
 def idle(port: int, count: int) -> Iterator[None]:
     """So many connections that have each echoed one byte and are silent since, until the block ends."""
-    kept: list[socket.socket] = []
     with contextlib.ExitStack() as stack:
-        while len(kept) < count:
-            bunch = [begin_connection(port) for _ in range(min(BUNCH, count - len(kept)))]
-            kept += [stack.enter_context(sock) for sock in bunch]
-            with select.epoll() as epoll:
-                by_number = {sock.fileno(): sock for sock in bunch}
-                for number in by_number:
-                    epoll.register(number, select.EPOLLOUT)
-                while by_number:
-                    for number, event in wait(epoll):
-                        if turn(by_number[number], epoll, event):
-                            epoll.unregister(number)
-                            del by_number[number]
+        open_all(port, count, b".", stack)
         yield
 
 
@@ -179,14 +152,32 @@ def stopped(port: int) -> Iterator[int]:
     """
     data = memoryview(os.urandom(CHUNK))
     taken = 0
-    with socket.create_connection(("127.0.0.1", port)) as sock, select.epoll() as epoll:
+    with contextlib.ExitStack() as stack, select.epoll() as epoll:
+        [sock] = open_all(port, 1, COUNT.pack(STOPPED), stack)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        sock.setblocking(False)
-        sock.send(COUNT.pack(STOPPED))
         epoll.register(sock.fileno(), select.EPOLLOUT)
         while epoll.poll(STILL):
             taken += sock.send(data)
         yield taken
+
+
+def open_all(port: int, count: int, first: bytes, stack: contextlib.ExitStack) -> list[socket.socket]:
+    """Opens connections that live as long as `stack`, sends `first` on each and waits for one byte of the sink."""
+    kept: list[socket.socket] = []
+    while len(kept) < count:
+        bunch = {}
+        with select.epoll() as epoll:
+            for _ in range(min(BUNCH, count - len(kept))):
+                sock = stack.enter_context(begin_connection(port))
+                kept.append(sock)
+                bunch[sock.fileno()] = sock
+                epoll.register(sock.fileno(), select.EPOLLOUT)
+            while bunch:
+                for number, event in wait(epoll):
+                    if turn(bunch[number], epoll, event, first):
+                        epoll.unregister(number)
+                        del bunch[number]
+    return kept
 
 
 def begin_connection(port: int) -> socket.socket:
@@ -198,14 +189,14 @@ def begin_connection(port: int) -> socket.socket:
     return sock
 
 
-def turn(sock: socket.socket, epoll: select.epoll, event: int) -> bool:
-    """Takes a connection one step on: its byte is sent once it is open; says whether the byte is back."""
+def turn(sock: socket.socket, epoll: select.epoll, event: int, first: bytes) -> bool:
+    """Takes a connection one step on: `first` is sent once it is open; says whether the sink has answered."""
     if event & select.EPOLLOUT:
-        sock.send(b".")
+        sock.send(first)
         epoll.modify(sock.fileno(), select.EPOLLIN)
         return False
     if not sock.recv(1):
-        raise ConnectionResetError("a connection was closed before its byte was echoed")
+        raise ConnectionResetError("a connection was closed before the sink answered")
     return True
 
 
@@ -262,9 +253,11 @@ def serve() -> None:
                     more = sock.recv(COUNT.size - len(head))
                     head += more
                     if len(head) == COUNT.size:
-                        sinking[number] = sock, COUNT.unpack(head)[0]
-                        if sinking[number][1] == STOPPED:
+                        sock.send(b".")
+                        left = COUNT.unpack(head)[0]
+                        if left == STOPPED:
                             epoll.modify(number, select.EPOLLERR)  # it is read next when it is reset
+                        sinking[number] = sock, left
                         continue
                     if more:
                         heads[number] = sock, head
