@@ -31,6 +31,13 @@ calls behind a bulk transfer, and RESET and PING with them."""
 
 _NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25 if sys.platform == "linux" else None)
 
+QUIET = 60
+"""Seconds after which a connection on which nothing comes is asked for a sign of life. The other end may have vanished
+without a word, and nothing else would ever tell: raw connections may be silent for days, and so may programs."""
+
+ASKED = (15, 4)
+"""Seconds between such questions, and how many of them stay without answer until the connection is given up."""
+
 DELAY = 0.25
 """Seconds that one address of a host has before the next is tried beside it (RFC 8305)."""
 
@@ -47,6 +54,7 @@ class RawSocket(trio.abc.Stream):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
         self.set_depth(SHALLOW)
+        self._keep_alive()
         self.peer_host = ""
         """The other end's address, without the port."""
         self.peer = "a connection that is gone"
@@ -110,6 +118,16 @@ class RawSocket(trio.abc.Stream):
                 self._socket.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, size)
             except OSError:
                 pass  # it is closed
+
+    def _keep_alive(self) -> None:
+        """Has the system find out that the other end is gone (RFC 9293, 3.8.4)."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), (QUIET, *ASKED), strict=True):
+                if hasattr(socket, name):
+                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        except OSError:
+            pass  # it is gone already, or no TCP
 
     def option(self, level: int, name: int, size: int) -> bytes:
         """A socket option that is a structure of at most `size` bytes; raises `OSError` where there is none such."""

@@ -13,7 +13,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from sdk.errors import BadRequest, Conflict, Unavailable
-from sdk.rawsocket import RawSocket, bound_address, listen_tcp, open_tcp, take_over
+from sdk.rawsocket import QUIET, RawSocket, bound_address, listen_tcp, open_tcp, take_over
 
 MUCH = bytes(range(256)) * 4096 * 16
 """More than the buffers of two sockets hold."""
@@ -96,6 +96,14 @@ async def test_both_ends_know_each_others_address(ends: tuple[RawSocket, RawSock
 
 async def test_what_is_sent_does_not_wait_for_more(ends: tuple[RawSocket, RawSocket]) -> None:
     assert all(stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for stream in ends)
+
+
+async def test_an_end_that_vanished_without_a_word_is_noticed_even_on_a_silent_connection(
+    ends: tuple[RawSocket, RawSocket],
+) -> None:
+    for stream in ends:
+        assert stream._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == QUIET
 
 
 async def test_a_peer_that_left_before_it_was_looked_at_is_no_error_until_it_is_read() -> None:
