@@ -108,7 +108,8 @@ def _raise_file_limit() -> None:
     """Lets the process open as many files as the system allows it: each connection is one, and the usual 1,024 are
     meant for programs that use `select`."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with contextlib.suppress(ValueError, OSError):  # some systems say "no limit" and take no such number
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _log_to_stderr(default: str) -> None:

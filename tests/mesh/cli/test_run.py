@@ -90,6 +90,14 @@ def test_a_signal_before_it_is_ready_ends_it() -> None:
         assert said(running, "starting")
 
 
+def test_a_system_that_has_no_number_for_all_files_keeps_it_from_nothing() -> None:
+    """As macOS does where the hard limit is infinite."""
+    name, option, text = program()
+    refuse = "import resource; resource.setrlimit = lambda *_: int('current limit exceeds maximum limit')"
+    with start(name, option, text.replace("import click, trio", f"import click, trio; {refuse}")) as running:
+        assert running.stop(signal.SIGTERM)[0] == 0
+
+
 def test_it_may_open_as_many_files_as_the_system_lets_it() -> None:
     look = "import resource; print(*resource.getrlimit(resource.RLIMIT_NOFILE), flush=True)"
     less = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 128)); {look}"
