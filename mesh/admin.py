@@ -19,6 +19,7 @@ from sdk.errors import BadRequest, NotFound
 from sdk.selector import Load
 from sdk.server import Server
 from tunnel.admission import Refusal
+from tunnel.dialling import SeedState
 from tunnel.identity import NodeId, format_id, parse_id_untrusted
 from tunnel.tunnel import Tunnel
 
@@ -57,16 +58,18 @@ class Admin:
         reload: Callable[[], Awaitable[int]],
         own: Container[str],
         load: Callable[[bytes], Load],
+        traffic: Callable[[], Record],
     ) -> None:
         """The parts of the node that are asked; `lookups` find other nodes, `proxy` are the addresses its proxy port is
-        bound to, `reload` reads the token file again, `own` are the services it answers itself, and `load` is what its
-        balancer knows of another node."""
+        bound to, `reload` reads the token file again, `own` are the services it answers itself, `load` is what its
+        balancer knows of another node, and `traffic` counts calls and connections for `status`."""
         self._id = me
         self._me = format_id(me)
         self._config = config
         self._gossip = gossip
         self._own = own
         self._load = load
+        self._traffic = traffic
         self._table = table
         self._tunnel = tunnel
         self._local = local
@@ -181,7 +184,7 @@ class Admin:
                 {
                     "address": seed.address,
                     "state": seed.state.value,
-                    "error": seed.last_error,
+                    "error": "" if seed.state is SeedState.LINKED else seed.last_error,
                     "attempts": seed.attempts,
                 }
                 for seed in self._tunnel.seeds()
@@ -210,6 +213,7 @@ class Admin:
             "nodes": len(self._gossip.reachable),
             "link_state_root": self._gossip.link_state_root.hex()[:16],
             "gossip": dict(sorted(self._gossip.counters.items())),
+            **self._traffic(),
             "refused": _by_reason(tunnel.refused),
             "cut_off": _by_reason(tunnel.cut_off),
             "registry": {"state": registry.state.value, "error": registry.error},

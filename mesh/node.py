@@ -271,6 +271,7 @@ class Node:
             reload=self._reload,
             own=own,
             load=self._balancer.load,
+            traffic=self._traffic,
         )
         own[NODE_SERVICE] = own[config.service] = self._inside(admin.server, nursery)
         routes = RouterService(table, network=config.network, router=self.id, writable=False)
@@ -280,6 +281,14 @@ class Node:
         self._presence = Presence(registry, self._record(admin.server, link, proxy))
         await nursery.start(self._presence.run)
         return Ready(id=self.id, link=bound, proxy=proxy)
+
+    def _traffic(self) -> dict[str, object]:
+        """What went through the node, for people."""
+        return {
+            "calls": self._switch.statistics(),
+            "programs": self._listener.statistics(),
+            "forwards": {"refused": sum(port.refused for port in self._mapped)},
+        }
 
     def _tunnel(self) -> Tunnel:
         config = self._config

@@ -60,7 +60,7 @@ class ProxyListener:
 
     def statistics(self) -> dict[str, int]:
         """Counts for people."""
-        return {"programs": len(self._ports), "refused": self.refused}
+        return {"open": len(self._ports), "refused": self.refused}
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         transport = take_over(stream)

@@ -303,6 +303,19 @@ async def test_status_says_how_the_node_is(fast_clock: MockClock) -> None:
         assert status["uptime_s"] > 0
         assert status["loop_lag_ms"] >= 0
         assert status["version"]
+        assert status["calls"].keys() == {"calls", "refused", "open"}
+        assert status["calls"]["open"] == 1, "this one"
+        assert status["programs"] == {"open": 1, "refused": 0}
+        assert status["forwards"] == {"refused": 0}
+        b = await all_.open("nobody")
+        await b.start()
+
+        async def linked() -> bool:
+            return [(seed["state"], seed["error"]) for seed in (await a.ask("Network.Status"))["seeds"]] == [
+                ("linked", "")
+            ]
+
+        await until(linked, within=5)
 
 
 async def test_a_node_can_be_told_of_another_while_it_runs(fast_clock: MockClock) -> None:

@@ -122,7 +122,7 @@ async def test_a_program_calls_through_the_port() -> None:
     async with door() as opened, program(opened) as caller:
         stream = await caller.call("echo")
         assert stream.take() == b"hello"
-        assert opened.listener.statistics() == {"programs": 1, "refused": 0}
+        assert opened.listener.statistics() == {"open": 1, "refused": 0}
 
 
 async def test_a_preface_may_come_byte_by_byte() -> None:
@@ -188,7 +188,7 @@ async def test_what_says_too_little_is_closed_when_its_time_is_up(
         assert trio.current_time() - began >= SHORT / 2
         assert opened.listener.refused == 1
         assert complaint in caplog.text
-        assert opened.listener.statistics()["programs"] == 0
+        assert opened.listener.statistics()["open"] == 0
 
 
 async def test_an_idle_program_is_left_alone_once_it_has_said_hello(impatient: None) -> None:
