@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import trio
 
+from sdk.errors import Status
 from sdk.head import CallHead, Metadata, pack_call_head
 from sdk.netaddress import is_private
 from sdk.port import Sink
@@ -15,7 +16,10 @@ from .splice import splice
 from .tcp import TcpPort
 
 PATIENCE = 3.0
-"""Seconds that a connection waits for its service to be known."""
+"""Seconds that a connection waits for its service to be known …"""
+
+LONGER = 30.0
+"""… and for one that is known to take it: many connections at once wait for one another, as they would in a backlog."""
 
 AGAIN = 0.05
 """Seconds between looks for it."""
@@ -74,11 +78,14 @@ class MappedPort:
     async def _open(self, name: str) -> TcpPort:
         """The call that a connection is. Who connects just after this node has started, or its link has broken, waits
         a moment instead of being refused: nothing was read from the connection yet."""
-        until = trio.current_time() + PATIENCE
+        began = trio.current_time()
         while True:
             port = TcpPort(self._sink, name=name, clock=trio.current_time)
             port.open(self._head)
-            if port.reset is None or trio.current_time() > until:
+            if port.reset is None:
+                return port
+            patience = PATIENCE if port.reset.status == Status.NOT_FOUND else LONGER
+            if trio.current_time() - began > patience:
                 return port
             await trio.sleep(AGAIN)
 
