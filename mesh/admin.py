@@ -5,6 +5,7 @@ proxy port admits this host and private networks only.
 """
 
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from .config import NODE_SERVICE, NodeConfig
 from .local import LocalServices
 from .observe import LoopLag
 from .records import Record, connection_record, link_record, node_record, query_of, record_of, route_record
+from .reload import Reloaded
 from .resolver.lookup import Lookup
 from .seeds import Seeds
 from .watching import Reply, Watching
@@ -55,13 +57,13 @@ class Admin:
         seeds: Seeds,
         lookups: Sequence[Lookup],
         proxy: tuple[str, ...],
-        reload: Callable[[], Awaitable[int]],
+        reload: Callable[[], Awaitable[Reloaded]],
         own: Container[str],
         load: Callable[[bytes], Load],
         traffic: Callable[[], Record],
     ) -> None:
         """The parts of the node that are asked; `lookups` find other nodes, `proxy` are the addresses its proxy port is
-        bound to, `reload` reads the token file again, `own` are the services it answers itself, `load` is what its
+        bound to, `reload` reads its files again, `own` are the services it answers itself, `load` is what its
         balancer knows of another node, and `traffic` counts calls and connections for `status`."""
         self._id = me
         self._me = format_id(me)
@@ -162,11 +164,13 @@ class Admin:
         return {}
 
     async def reload(self, request: Any) -> Record:
-        """Reads the token file again and takes what stands in it: `{"tokens": 2}`, how many those are.
+        """Reads the files again that the node was started with, and takes what stands in them.
 
-        Raises `BadRequest` when it cannot be used; then all stays as it was.
+        Of `{"tokens": 2, "proxy_tokens": 1, "tls": [path, ...]}` the answer has what was read: how many tokens those
+        are, and the files of certificates and keys. Raises `BadRequest` when one of them cannot be used; then all
+        stays as it was.
         """
-        return {"tokens": await self._reload()}
+        return {name: value for name, value in asdict(await self._reload()).items() if value}
 
     async def status(self, request: Any) -> Record:
         """How this node is."""

@@ -79,6 +79,8 @@ class NodeConfig:
     proxy_tokens: tuple[str, ...] = field(default=(), repr=False)
     """What programs of other hosts have to show, any of these; with none, private peers need show nothing and others
     are not let in."""
+    proxy_token_file: str = ""
+    """The file that these were read from, to be read again; empty where they came from elsewhere."""
     name: str = ""
     """What people call this node, beside its id."""
     advertise_strategy: str = "all"

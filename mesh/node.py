@@ -47,7 +47,7 @@ from .neighbours import Neighbours
 from .observe import LoopLag
 from .point_to_point import FORWARD, PointToPoint, with_exposed
 from .presence import Presence
-from .reload import Reload, refuse_public, warn_of_default
+from .reload import Reload, Reloaded, refuse_public, warn_of_default
 from .resolver import divide, sources
 from .resolver.choice import Kind
 from .resolver.lookup import Lookup
@@ -176,8 +176,8 @@ class Node:
                 with trio.move_on_after(GOODBYE, shield=True):
                     await self._withdraw()
 
-    async def reload(self) -> int:
-        """Reads the token file again, once the node has started; see `Reload`."""
+    async def reload(self) -> Reloaded:
+        """Reads its files again, once the node has started; see `Reload`."""
         return await self._reload()
 
     async def _listen(self, stack: AsyncExitStack, address: str, flag: str) -> list[trio.SocketListener]:
@@ -217,7 +217,7 @@ class Node:
             raise Conflict(f"{config.flag_of_address}: {error.detail}") from None
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
         refuse_public(config.tokens, bound, config.command)
-        self._reload = Reload(config, tunnel)
+        self._reload = Reload(config, tunnel, self._listener)
         gossip = self._gossip(bound)
         table = RoutingTable(gossip=gossip, format_id=format_id, policy=self._policy)
         steps = Steps(table)

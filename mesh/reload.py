@@ -1,54 +1,97 @@
-"""Reading the token file again while the node runs: links stay up, and a bad file changes nothing."""
+"""Reading files again while the node runs: tokens, proxy tokens, certificates. Links and connections of programs stay
+up, and a bad file changes nothing."""
 
 import logging
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import trio
 
+from proxy.listener import ProxyListener
 from sdk.errors import BadRequest, MicroError
 from sdk.netaddress import split_address
 from tunnel.identity import PUBLISHED
+from tunnel.transport.tls import CERT, Tls
 from tunnel.tunnel import Tunnel
 
 from .addresses import is_public
 from .config import NodeConfig, PublicAddress
-from .tokens import read_tokens
+from .tokens import PROXY_FILE, proxy_tokens, read_tokens, to_bytes
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded:
+    """What was read again."""
+
+    tokens: int
+    """How many tokens let a node in now; 0 where the node has no file of them."""
+    proxy_tokens: int
+    """How many let a program in, likewise."""
+    tls: tuple[str, ...]
+    """The files of certificates and keys."""
+
+    def __str__(self) -> str:
+        words = [
+            f"the number of {what} accepted is {number}"
+            for what, number in (("tokens", self.tokens), ("proxy tokens", self.proxy_tokens))
+            if number
+        ]
+        return "; ".join([*words, *([f"certificates and keys are those in {', '.join(self.tls)}"] if self.tls else [])])
 
 
 class Reload:
     """What `micro network reload` and SIGHUP do."""
 
-    def __init__(self, config: NodeConfig, tunnel: Tunnel) -> None:
+    def __init__(self, config: NodeConfig, tunnel: Tunnel, listener: ProxyListener) -> None:
         self._config = config
         self._tunnel = tunnel
+        self._listener = listener
         self._turn = trio.Lock()
+        self._certificates = tuple(filter(None, (config.tls.ca, config.tls.cert, config.tls.key)))
 
-    async def __call__(self) -> int:
-        """Takes the tokens that stand in the file now; returns how many they are.
+    async def __call__(self) -> Reloaded:
+        """Takes what stands in the files now: all of them or, where one cannot be used, none.
 
-        Raises `BadRequest` when there is no file, or nothing in it that can be used; then the tokens in use stay, and
-        the log says so as well.
+        Raises `BadRequest` when there is no file, or one that cannot be used; then what is in use stays, and the log
+        says so as well.
         """
         try:
-            async with self._turn:  # or an older state of the file might win
-                tokens = await self._read()
+            async with self._turn:  # or an older state of the files might win
+                reloaded = await self._take()
         except MicroError as error:
-            _log.warning("nothing was reloaded, the tokens stay as they are: %s", error)
+            _log.warning("nothing was reloaded, all stays as it was: %s", error)
             raise
-        _log.info("reloaded: the number of tokens accepted is %d", len(tokens))
-        return len(tokens)
+        _log.info("reloaded: %s", reloaded)
+        return reloaded
 
-    async def _read(self) -> tuple[str, ...]:
-        path, (_, flag) = self._config.token_file, self._config.flags_of_tokens
-        if not path:
-            raise BadRequest(f"there is nothing to reload: this node was started without {flag}")
-        tokens = await trio.to_thread.run_sync(read_tokens, path, flag, abandon_on_cancel=True)
-        refuse_public(tokens, self._tunnel.bound, self._config.command)
-        warn_of_default(tokens, self._config.command)
-        await self._tunnel.set_tokens(tokens, private_only=not PUBLISHED.isdisjoint(tokens))
-        return tokens
+    async def _take(self) -> Reloaded:
+        config = self._config
+        _, flag = config.flags_of_tokens
+        if not (config.token_file or config.proxy_token_file or self._certificates):
+            raise BadRequest(
+                f"there is nothing to reload: this node was started without {flag}, {PROXY_FILE} and {CERT}"
+            )
+        tokens, shown, tls = await trio.to_thread.run_sync(self._read, flag, abandon_on_cancel=True)
+        if tokens:
+            refuse_public(tokens, self._tunnel.bound, config.command)
+            warn_of_default(tokens, config.command)
+            await self._tunnel.set_tokens(tokens, private_only=not PUBLISHED.isdisjoint(tokens))
+        # From here on nothing fails and nobody comes between.
+        if shown:
+            self._listener.set_tokens(to_bytes(shown))
+        if tls is not None:
+            self._tunnel.set_tls(tls)
+        return Reloaded(tokens=len(tokens), proxy_tokens=len(shown), tls=self._certificates)
+
+    def _read(self, flag: str) -> tuple[tuple[str, ...], tuple[str, ...], Tls | None]:
+        config = self._config
+        return (
+            read_tokens(config.token_file, flag) if config.token_file else (),
+            proxy_tokens(None, config.proxy_token_file),
+            Tls(config.tls) if self._certificates else None,
+        )
 
 
 def refuse_public(tokens: Iterable[str], bound: Iterable[str], command: str = "NETWORK") -> None:

@@ -16,6 +16,8 @@ from typing import Final
 from sdk.errors import BadRequest
 from tunnel.identity import MAX_TOKENS
 
+PROXY_FILE: Final = "--proxy-token-file (MICRO_PROXY_TOKEN_FILE)"
+
 MAX_SHOWN: Final = 1024
 """Longest proxy token, in bytes: a HELLO has room for four times as much."""
 
@@ -58,7 +60,7 @@ def proxy_tokens(token: str | None, file: str) -> tuple[str, ...]:
     Raises `BadRequest`, naming flag and variable, for what `read_tokens` refuses, and for a token that is empty or
     too long.
     """
-    flag, file_flag = "--proxy-token (MICRO_PROXY_TOKEN)", "--proxy-token-file (MICRO_PROXY_TOKEN_FILE)"
+    flag, file_flag = "--proxy-token (MICRO_PROXY_TOKEN)", PROXY_FILE
     if file and token is not None:
         raise BadRequest(f"both {flag} and {file_flag} are given: leave one of them out")
     if token == "":

@@ -34,6 +34,10 @@ class Doorkeeper:
     def __repr__(self) -> str:
         return f"<Doorkeeper with {len(self._tokens)} tokens>"
 
+    def replace(self, tokens: Sequence[bytes]) -> None:
+        """Asks for these tokens from now on; who was let in before stays in."""
+        self._tokens = tuple(tokens)
+
     def turns_away(self, host: str) -> bool:
         """Whether whoever comes from this IP address can show nothing that would let it in."""
         return not self._tokens and not is_private(host)

@@ -52,6 +52,10 @@ class ProxyListener:
         """Accepts until cancelled."""
         await trio.serve_listeners(self._serve_one, list(listeners))
 
+    def set_tokens(self, tokens: Sequence[bytes]) -> None:
+        """Asks programs for these tokens from now on; those that are connected stay, whatever they showed."""
+        self._doorkeeper.replace(tokens)
+
     def go_away(self) -> None:
         """Tells every program to open nothing new here."""
         self._draining = True

@@ -158,6 +158,11 @@ class Tunnel:
         self._keyring.replace(keys)
         self._private_only = private_only
 
+    def set_tls(self, tls: Tls) -> None:
+        """Shows and believes these certificates from now on. Links that are up, and handshakes under way, go on with
+        what they began with."""
+        self._ways = replace(self._ways, tls=tls)
+
     def statistics(self) -> TunnelStatistics:
         """Counts of this moment, and since the start."""
         return TunnelStatistics(

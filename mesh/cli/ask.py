@@ -1,6 +1,6 @@
 """The subcommands of `micro network` that ask a node which runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -131,9 +131,20 @@ def connect(proxy_address: str | None, address: str) -> None:
 @click.command(cls=Command)
 @_asks
 def reload(proxy_address: str | None) -> None:
-    """Let the node read its token file again. Its links stay up; a file that cannot be used changes nothing."""
+    """Let the node read its files again: tokens, proxy tokens, certificates and keys.
+
+    Its links stay up; when one of the files cannot be used, nothing changes.
+    """
     reply = _ask(proxy_address, "Network.Reload")
-    _show(reply, lambda: f"tokens accepted now: {reply['tokens']}")
+    _show(reply, lambda: "\n".join(_reloaded(reply)))
+
+
+def _reloaded(reply: dict[str, Any]) -> Iterator[str]:
+    for what, key in (("tokens", "tokens"), ("proxy tokens", "proxy_tokens")):
+        if key in reply:
+            yield f"{what} accepted now: {reply[key]}"
+    for file in reply.get("tls", ()):
+        yield f"read again: {render.printable(file)}"
 
 
 @click.command(cls=Command)

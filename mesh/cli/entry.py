@@ -100,7 +100,10 @@ _FILE = (
     "A file with up to four such secrets, one in a line, in place of --token: each of them lets a node in, the first "
     "is the one to dial with."
 )
-_READ_AGAIN = {NETWORK: "`micro network reload`, or SIGHUP, reads it again.", TUNNEL: "SIGHUP reads it again."}
+_READ_AGAIN = {
+    NETWORK: "`micro network reload`, or SIGHUP, reads it again, and the files of --proxy-token-file and --tls-* too.",
+    TUNNEL: "SIGHUP reads it again, and the files of --proxy-token-file and --tls-* too.",
+}
 _ADMIT = (
     "Ids of the only nodes that may link with this one, besides having a token. Repeatable, or separated by commas."
 )

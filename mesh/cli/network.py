@@ -12,7 +12,7 @@ from .ask import COMMANDS
 from .entry import NETWORK, entry_flags, entry_values, run_node
 from .links import link_flags, link_values
 from .options import Group, Several, settings
-from .proxy_token import proxy_token_options, take_proxy_tokens
+from .proxy_token import proxy_token_options, proxy_token_values
 
 
 def _flag(name: str, variable: str, text: str, *, keep_as: str = "", **more: Any) -> Callable[[Any], Any]:
@@ -88,16 +88,15 @@ def network(context: click.Context, /, nodes: str, web_address: str, data_dir: s
 def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
     from mesh.config import NodeConfig
 
-    tokens = take_proxy_tokens(flags)
     for several in ("exports", "imports", "link_prices"):
         flags[several] = tuple(chain.from_iterable(flags[several]))
     flags["link_prices"] = tuple(map(_price, flags["link_prices"]))
     config = NodeConfig(
-        proxy_tokens=tokens,
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
         registry=settings().registry,
         registry_address=settings().registry_address,
         **entry_values(NETWORK, flags),
+        **proxy_token_values(flags),
         **link_values(flags),
         **{name: value for name, value in flags.items() if value is not None},
     )

@@ -39,3 +39,9 @@ def take_proxy_tokens(flags: dict[str, Any]) -> tuple[str, ...]:
                 "--proxy-token-file (MICRO_PROXY_TOKEN_FILE) is empty: it is the path of a file with tokens"
             )
     return proxy_tokens(token, file)
+
+
+def proxy_token_values(flags: dict[str, Any]) -> dict[str, Any]:
+    """Likewise, and makes of them what `NodeConfig` takes: a node can read the file again."""
+    file = flags["proxy_token_file"]
+    return {"proxy_tokens": take_proxy_tokens(flags), "proxy_token_file": file}

@@ -7,7 +7,7 @@ import click
 from .entry import TUNNEL, entry_flags, entry_values, run_node
 from .links import link_flags, link_values
 from .options import Command, Several, settings
-from .proxy_token import proxy_token_options, take_proxy_tokens
+from .proxy_token import proxy_token_options, proxy_token_values
 
 
 @click.command(cls=Command)
@@ -54,15 +54,12 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, data_d
         "forwards": tuple(parse_forward(each) for group in flags.pop("forwards") for each in group),
         "exposes": tuple(parse_expose(each) for group in flags.pop("exposes") for each in group),
     }
-    tokens = take_proxy_tokens(flags)
-    entry, links = entry_values(TUNNEL, flags), link_values(flags)
+    shared = {**entry_values(TUNNEL, flags), **proxy_token_values(flags), **link_values(flags)}
     values = {name: value for name, value in flags.items() if value is not None}
     config = NodeConfig(
-        proxy_tokens=tokens,
         registry=settings().registry,
         registry_address=settings().registry_address,
-        **entry,
-        **links,
+        **shared,
         **tunnel_values(servers=servers or (), address=address, id=id, **several, **values),
     )
     run_node(config, data_dir, lambda ready: _ready_line(config.name, ready))

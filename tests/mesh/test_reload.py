@@ -1,5 +1,7 @@
 import logging
+import ssl
 from pathlib import Path
+from shutil import copyfile
 
 import pytest
 import trio
@@ -8,8 +10,11 @@ from trio.testing import MockClock
 from mesh.config import NodeConfig, PublicAddress
 from mesh.reload import refuse_public, warn_of_default
 from sdk.errors import BadRequest, MicroError
+from sdk.netaddress import split_address
 from tests.mesh.network import until, world
+from tests.tunnel.transport.certificates import believing, files
 from tunnel.identity import DEFAULT_TOKEN, network_key
+from tunnel.transport.tls import TlsConfig
 
 OLD, NEW = "the old secret", "the new secret"
 
@@ -83,15 +88,100 @@ async def test_a_bad_file_keeps_the_tokens_and_the_log_and_the_answer_say_so(
             path.write_text(content)
         with pytest.raises(MicroError, match=reason):
             await a.ask("Network.Reload")
-        assert (
-            "nothing was reloaded, the tokens stay as they are: --token-file (MICRO_NETWORK_TOKEN_FILE)" in caplog.text
-        )
+        assert "nothing was reloaded, all stays as it was: --token-file (MICRO_NETWORK_TOKEN_FILE)" in caplog.text
         await b.start(token=OLD, nodes=("mem://a",))
 
         async def let_in() -> bool:
             return bool(running.node._reload._tunnel.links)
 
         await until(let_in, within=5)
+
+
+def certificate_of(address: str) -> str:
+    """What an end shows whoever connects by TLS."""
+    host, port = split_address(address)
+    return ssl.get_server_certificate((host, port))
+
+
+async def test_a_renewed_certificate_is_shown_to_who_comes_next_and_links_stay(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tls, other = files(tmp_path), tmp_path / "other"
+    other.mkdir()
+    renewed = files(other)
+    async with world() as all_:
+        a, b = await all_.open("a"), await all_.open("b")
+        running = await a.start(token=OLD, tls=tls, address="127.0.0.1:0")
+        [address] = running.ready.link
+        await b.start(token=OLD, tls=believing(tmp_path), nodes=(f"wss://{address}/link",))
+        links = running.node._reload._tunnel.links
+
+        async def linked() -> bool:
+            return bool(links)
+
+        await until(linked, within=20)
+        [link] = links.values()
+        before = await trio.to_thread.run_sync(certificate_of, address)
+        copyfile(renewed.cert, tls.cert)
+        with pytest.raises(MicroError, match="does not belong to the certificate"):
+            await a.ask("Network.Reload")  # the renewal is half done
+        assert await trio.to_thread.run_sync(certificate_of, address) == before
+        copyfile(renewed.key, tls.key)
+        assert await a.ask("Network.Reload") == {"tls": [tls.cert, tls.key]}
+        after = await trio.to_thread.run_sync(certificate_of, address)
+        assert after != before
+        assert f"reloaded: certificates and keys are those in {tls.cert}, {tls.key}" in caplog.text
+        assert list(links.values()) == [link]
+
+
+async def test_a_ca_that_was_changed_is_believed_by_who_dials(tmp_path: Path) -> None:
+    async with world() as all_:
+        a, b = await all_.open("a"), await all_.open("b")
+        running = await a.start(token=OLD, tls=files(tmp_path), address="127.0.0.1:0")
+        believed = tmp_path / "believed.pem"
+        copyfile(believing(tmp_path, "another").ca, believed)
+        seed = f"wss://{running.ready.link[0]}/link"
+        await b.start(token=OLD, tls=TlsConfig(ca=str(believed)), nodes=(seed,))
+
+        async def refused() -> bool:
+            return "certificate" in (await b.ask("Network.Status"))["seeds"][0]["error"]
+
+        async def linked() -> bool:
+            return bool(running.node._reload._tunnel.links)
+
+        await until(refused, within=20)
+        copyfile(believing(tmp_path).ca, believed)
+        assert await b.ask("Network.Reload") == {"tls": [str(believed)]}
+        await until(linked, within=20)
+
+
+async def test_one_bad_file_keeps_what_stands_in_the_others_from_counting(
+    tmp_path: Path, fast_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, shown, tls = tmp_path / "tokens", tmp_path / "proxy", files(tmp_path)
+    async with world() as all_:
+        a = await all_.open("a")
+        running = await a.start(
+            token_file=tokens(file, OLD), proxy_tokens=(OLD,), proxy_token_file=tokens(shown, OLD), tls=tls
+        )
+        doorkeeper = running.node._listener._doorkeeper
+        for path in (file, shown):
+            tokens(path, NEW)
+        copyfile(tls.key, tmp_path / "good")
+        copyfile(tls.cert, tls.key)
+        with pytest.raises(MicroError, match=r"--tls-key \(MICRO_TLS_KEY\)"):
+            await a.ask("Network.Reload")
+        assert doorkeeper.trusts("10.0.0.1", OLD.encode())
+        assert not doorkeeper.trusts("10.0.0.1", NEW.encode())
+        copyfile(tmp_path / "good", tls.key)
+        reply = await a.ask("Network.Reload")
+        assert (reply["tokens"], reply["proxy_tokens"], len(reply["tls"])) == (1, 1, 2)
+        assert not doorkeeper.trusts("10.0.0.1", OLD.encode())
+        assert doorkeeper.trusts("10.0.0.1", NEW.encode())
+        assert (
+            "reloaded: the number of tokens accepted is 1; the number of proxy tokens accepted is 1; certificates and "
+            "keys are those in /"
+        ) in caplog.text
 
 
 async def test_without_a_file_there_is_nothing_to_reload(fast_clock: MockClock) -> None:

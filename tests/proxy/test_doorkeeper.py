@@ -29,6 +29,12 @@ def test_with_a_token_programs_of_other_hosts_show_it() -> None:
     assert not any(keeper.turns_away(host) for host in (*LOCAL, *PRIVATE, *PUBLIC))
 
 
+def test_when_tokens_are_replaced_only_the_new_ones_count() -> None:
+    keeper = Doorkeeper((SECRET,))
+    keeper.replace((NEW,))
+    assert [verdict(keeper, "10.0.0.1", shown) for shown in (SECRET, NEW)] == ["out", "trusted"]
+
+
 def test_an_objection_says_whether_a_token_is_missing_or_wrong_and_where_to_set_it() -> None:
     keeper = Doorkeeper((SECRET,))
     assert keeper.objection("10.0.0.1", b"") == MISSING

@@ -332,6 +332,15 @@ async def test_a_program_that_shows_the_token_is_served_and_another_is_told_what
     assert "secrets" not in caplog.text
 
 
+async def test_new_tokens_are_for_those_who_come_and_others_stay(from_elsewhere: None) -> None:
+    async with door(b"secret") as opened, program(opened, b"secret") as inside:
+        await inside.call("echo")
+        opened.listener.set_tokens((b"new secret",))
+        assert await answer(opened, b"secret") == (b"", Status.UNAUTHENTICATED, doorkeeper.WRONG)
+        assert await answer(opened, b"new secret") == (b"hello", 0, "")
+        assert (await inside.call("echo")).take() == b"hello"
+
+
 async def test_programs_of_this_host_need_no_token() -> None:
     async with door(b"secret") as opened:
         for token in (b"", b"guess", b"secret"):

@@ -9,6 +9,7 @@ import pytest
 from mesh.cli.network import network
 from mesh.cli.tunnel import tunnel
 from tests.processes import run, start
+from tests.tunnel.transport.certificates import files
 
 TOKEN = "open-sesame-1234"
 LOCAL = ("--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0")
@@ -131,18 +132,18 @@ def test_a_list_of_admitted_nodes_with_nobody_in_it_is_refused(
 
 def test_sighup_changes_the_tokens_and_drops_no_link(command: str, env: dict[str, str], tmp_path: Path) -> None:
     del env[f"MICRO_{command}_TOKEN"]
-    files = [tmp_path / "one", tmp_path / "two"]
-    for file in files:
+    secrets = [tmp_path / "one", tmp_path / "two"]
+    for file in secrets:
         file.touch(mode=0o600)
         file.write_text(f"{TOKEN}\n")
-    flags = [("--token-file", str(file)) for file in files]
+    flags = [("--token-file", str(file)) for file in secrets]
     with (
         start(*NODE[command], *flags[0], env=env) as node,
         start(*NODE[command], *flags[1], PEERS[command], node.address("link"), env=env) as other,
     ):
         for each in (node, other):
             each.wait_for("link with")
-        for file, each in zip(files, (node, other), strict=True):
+        for file, each in zip(secrets, (node, other), strict=True):
             file.write_text("a-new-secret\n")
             each.send(signal.SIGHUP)
             each.wait_for("reloaded: the number of tokens accepted is 1")
@@ -157,3 +158,19 @@ def test_sighup_changes_the_tokens_and_drops_no_link(command: str, env: dict[str
         stderr = node.stop()[1] + other.stop()[1]
     assert TOKEN not in stderr
     assert "a-new-secret" not in stderr
+
+
+def test_sighup_reads_the_file_of_the_proxy_port_and_the_certificates_too(
+    command: str, env: dict[str, str], tmp_path: Path
+) -> None:
+    tls, shown = files(tmp_path), tmp_path / "shown"
+    shown.touch(mode=0o600)
+    shown.write_text("one\ntwo\n")
+    flags = ("--proxy-token-file", str(shown), "--tls-cert", tls.cert, "--tls-key", tls.key)
+    with start(*NODE[command], *flags, env=env) as node:
+        node.send(signal.SIGHUP)
+        read = f"the number of proxy tokens accepted is 2; certificates and keys are those in {tls.cert}, {tls.key}"
+        node.wait_for(f"reloaded: {read}")
+        Path(tls.key).write_text("nonsense")
+        node.send(signal.SIGHUP)
+        node.wait_for("nothing was reloaded, all stays as it was: --tls-key (MICRO_TLS_KEY)")

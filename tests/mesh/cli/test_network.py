@@ -58,7 +58,7 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
     links = {"tls_ca", "tls_cert", "tls_key", "via"}
     assert set(flags) - {"web_address", "data_dir", "proxy_token", "proxy_token_file"} - links == set(config) - {
-        "registry", "registry_address", "tls", "proxies", "point_to_point", "proxy_tokens",
+        "registry", "registry_address", "tls", "proxies", "point_to_point", "proxy_tokens", "proxy_token_file",
     }  # fmt: skip
 
 
@@ -409,7 +409,7 @@ def test_a_token_file_is_read_again_on_sighup_and_by_the_command(env: dict[str, 
         assert (done.status, done.stdout) == (1, "")
         assert f"--token-file (MICRO_NETWORK_TOKEN_FILE): {file} holds no token" in done.stderr
         node.send(signal.SIGHUP)
-        node.wait_for("nothing was reloaded, the tokens stay as they are")
+        node.wait_for("nothing was reloaded, all stays as it was")
         with start(
             *NODE,
             env=env | {"MICRO_NETWORK_TOKEN": "a-new-secret"},
@@ -422,10 +422,32 @@ def test_a_token_file_is_read_again_on_sighup_and_by_the_command(env: dict[str, 
         assert secret not in stderr
 
 
+def test_reload_says_what_was_read_by_the_files_of_flags_and_variables(env: dict[str, str], tmp_path: Path) -> None:
+    tls, tokens, shown = files(tmp_path, ca="trusted"), tmp_path / "tokens", tmp_path / "shown"
+    del env["MICRO_NETWORK_TOKEN"]
+    for file in (tokens, shown):
+        file.touch(mode=0o600)
+        file.write_text(f"{TOKEN}\na-new-secret\n")
+    flags = ("--token-file", str(tokens), "--tls-ca", tls.ca, "--tls-cert", tls.cert, "--tls-key", tls.key)
+    with start(*NODE, *flags, env=env | {"MICRO_PROXY_TOKEN_FILE": str(shown)}) as node:
+        shown.write_text("a-new-secret\n")
+        node.send(signal.SIGHUP)
+        both = "the number of tokens accepted is 2; the number of proxy tokens accepted is 1"
+        node.wait_for(f"reloaded: {both}; certificates and keys are those in {tls.ca}, {tls.cert}, {tls.key}")
+        done = run("micro", "network", "reload", env=env)
+        assert (done.status, done.stderr) == (0, "")
+        assert done.stdout.splitlines() == [
+            "tokens accepted now: 2", "proxy tokens accepted now: 1",
+            *(f"read again: {file}" for file in (tls.ca, tls.cert, tls.key)),
+        ]  # fmt: skip
+        assert TOKEN not in node.stop()[1]
+
+
 def test_without_a_token_file_sighup_says_that_there_is_nothing_to_reload(env: dict[str, str]) -> None:
     with start(*NODE, env=env) as node:
         node.send(signal.SIGHUP)
-        node.wait_for("nothing to reload: this node was started without --token-file (MICRO_NETWORK_TOKEN_FILE)")
+        said = node.wait_for("nothing to reload: this node was started without --token-file (MICRO_NETWORK_TOKEN_FILE)")
+        assert "--proxy-token-file (MICRO_PROXY_TOKEN_FILE) and --tls-cert (MICRO_TLS_CERT)" in said
         done = run("micro", "network", "reload", env=env)
         assert (done.status, done.stdout) == (1, "")
         assert "nothing to reload" in done.stderr
