@@ -15,6 +15,11 @@ from .frame import INITIAL_CREDIT, MAX_CREDIT
 POOL: Final = 64 << 20
 """Bytes that all windows of a process may grow by together: eight streams at their largest."""
 
+SHARE: Final = 8
+"""A window takes at most one part in so many of what is left: what it has, it keeps while its stream lives, and streams
+that were fast once may then be silent for days. So no number of them leaves nothing for who comes later (Choudhury and
+Hahne, "Dynamic queue length thresholds", 1998)."""
+
 HELD_UP: Final = 1.5
 """Round trips within which a sender that waits for the window uses it up."""
 
@@ -29,8 +34,8 @@ class CreditPool:
         """Bytes that nobody has taken."""
 
     def take(self, size: int) -> bool:
-        """Takes so many bytes, or none."""
-        if size > self.left:
+        """Takes so many bytes, or none where that is more than an eighth of what is left."""
+        if size * SHARE > self.left:
             return False
         self.left -= size
         return True

@@ -99,6 +99,15 @@ def test_windows_that_share_a_pool_grow_together_no_further_than_it() -> None:
     assert pool.left == 1 << 20
 
 
+def test_streams_that_were_fast_once_leave_room_to_grow_for_who_comes_later() -> None:
+    pool = CreditPool()
+    lines = [Line(delay=0.1, rate=1e9, pool=pool) for _ in range(16)]
+    for line in lines:
+        line.run(3.0)
+    assert lines[0].window.size == MAX_CREDIT
+    assert lines[-1].window.size >= 8 * INITIAL_CREDIT
+
+
 def test_a_window_that_cannot_grow_grants_what_was_read() -> None:
     window = Window(CreditPool(0))
     for round_trip in range(5):
@@ -122,10 +131,11 @@ def test_what_a_window_has_grown_by_goes_back_once_however_it_ends() -> None:
     assert pool.left == POOL
 
 
-def test_a_pool_gives_all_or_nothing() -> None:
-    pool = CreditPool(10)
-    assert pool.take(6)
-    assert not pool.take(5)
-    assert pool.take(4)
-    pool.give_back(3)
-    assert pool.left == 3
+def test_a_pool_gives_all_or_nothing_and_never_more_than_an_eighth() -> None:
+    pool = CreditPool(80)
+    assert pool.take(10)
+    assert not pool.take(9)
+    assert pool.left == 70
+    assert pool.take(8)
+    pool.give_back(18)
+    assert pool.left == 80
