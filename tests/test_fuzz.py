@@ -56,6 +56,8 @@ from sdk.head import (
 from sdk.registry.database import parse_record_untrusted
 from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
 from sdk.wire import frame
+from sdk.wire.hpack import Decoder
+from sdk.wire.huffman import decode_huffman_untrusted
 from sdk.wire.message import MessageReader, encode_message
 from tests.router.network import Key, entry, links_message, node_id, services_message
 from tests.tunnel.bench import KEYS, certificate, handshake
@@ -141,6 +143,13 @@ def read_proxy(data: bytes) -> object:
     return read_answer_untrusted(connection, rest) if status is None and rest else status
 
 
+def read_blocks(data: bytes) -> object:
+    """Two header blocks, so that the second one meets a table."""
+    decoder = Decoder()
+    decoder.decode_untrusted(data)
+    return decoder.decode_untrusted(data)
+
+
 def read_id(data: bytes) -> bytes:
     return parse_id_untrusted(data.decode("latin-1"))
 
@@ -217,6 +226,11 @@ TARGETS: dict[str, Target] = {
     "sdk.wire.frame:parse_hello_untrusted": Target(
         frame.parse_hello_untrusted, [frame.pack_hello(frame.Hello(1, "node", 10_000))]
     ),
+    "sdk.wire.hpack:Decoder.decode_untrusted": Target(
+        read_blocks,
+        [bytes.fromhex("828684410f7777772e6578616d706c652e636f6d"), bytes.fromhex("488264025885aec3771a4bbebf")],
+    ),
+    "sdk.wire.huffman:decode_huffman_untrusted": Target(decode_huffman_untrusted, [bytes.fromhex("a8eb10649cbf")]),
     "sdk.wire.message:MessageReader.next_untrusted": Target(
         read_messages,
         [encode_message(b"one") + encode_message(b"") + encode_message(b"three" * 9)],
