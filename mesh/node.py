@@ -35,6 +35,7 @@ from sdk.timers import Timers
 from sdk.types import Instance, Service
 from sdk.wire.mux import Mux
 from tunnel.identity import format_id, node_id, verify
+from tunnel.link import Link
 from tunnel.transport.memory import PROCESS, MemoryNetwork
 from tunnel.tunnel import Tunnel, TunnelConfig
 
@@ -59,6 +60,9 @@ from .watching import Watching
 
 GOODBYE = 0.4
 """Seconds for taking the node's record out of the registry when it is cancelled: after Ctrl-C a person is waiting."""
+
+KNOWN = 1.0
+"""Seconds for the neighbours to know that this node is going."""
 
 LOOK = 0.02
 """Seconds between looks at the open calls while the node drains."""
@@ -123,6 +127,7 @@ class Node:
         self._instances = instances
         self._presence: Presence | None = None
         self._watching: tuple[Watching, ...] = ()
+        self._links: Callable[[], tuple[Link, ...]] = tuple
         self._draining = False
 
     @property
@@ -204,6 +209,22 @@ class Node:
         for watching in self._watching:
             watching.end()
         await self._withdraw()
+        await self._heard()
+        await self._idle()
+        # Now nobody should send anything more; what has crossed that word is refused, and may be tried elsewhere.
+        for link in self._links():
+            link.port.go_away()
+        await self._heard()
+        await self._idle()
+
+    async def _heard(self) -> None:
+        """Waits until the neighbours have taken in what was said to them so far, a second at most."""
+        with trio.move_on_after(KNOWN):
+            async with trio.open_nursery() as nursery:
+                for link in self._links():
+                    nursery.start_soon(_answered, link)
+
+    async def _idle(self) -> None:
         while self._switch.statistics()["open"]:  # noqa: ASYNC110 - an event would cost every call something
             await trio.sleep(LOOK)
 
@@ -377,6 +398,13 @@ class Node:
         if self._presence is not None:
             presence, self._presence = self._presence, None
             await presence.withdraw()
+
+
+async def _answered(link: Link) -> None:
+    """Waits for an answer to a PING behind everything that was sent on a link."""
+    answered = trio.Event()
+    link.port.probe(trio.current_time(), answered.set)
+    await answered.wait()
 
 
 def _dial(tunnel: Tunnel, address: str) -> None:

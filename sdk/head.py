@@ -69,6 +69,21 @@ _MOST_KNOWN_SIZE = 512
 _pack = msgpack.Packer(autoreset=True).pack
 
 
+def endpoint_of(path: str) -> str:
+    """The endpoint that the path of a gRPC request names: `/greeter.Greeter/Hello` and `/Greeter/Hello` are both
+    `Greeter.Hello`. What is no such path stays as it is."""
+    slash, _, rest = path.partition("/")
+    handler, _, method = rest.partition("/")
+    return f"{handler.rpartition('.')[2]}.{method}" if not slash and method else path
+
+
+def path_of(service: str, endpoint: str) -> str:
+    """The path of a gRPC request for an endpoint of a service: `/greeter.Greeter/Hello`, as protoc and go-micro do it.
+    An endpoint that is a path stays as it is."""
+    handler, _, method = endpoint.rpartition(".")
+    return endpoint if endpoint.startswith("/") else f"/{service}.{handler}/{method}"
+
+
 def pack_call_head(head: CallHead) -> bytes:
     """Packs what opens a call."""
     packed: bytes = _pack(head)

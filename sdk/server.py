@@ -14,7 +14,7 @@ from .answer import ServerStream
 from .connection import LAST_WORDS, run_connection
 from .errors import InternalServerError, MicroError, Status, Unimplemented
 from .handler import Function, Handler
-from .head import parse_call_head_untrusted
+from .head import endpoint_of, parse_call_head_untrusted
 from .port.native import NativePort
 from .rawsocket import take_over
 from .timers import Timers
@@ -75,7 +75,7 @@ class Server:
             detail = f"the deadline passed before {self.name} was reached"
             stream.reset(Status.DEADLINE_EXCEEDED, detail, Fate.NOT_REACHED)
             return
-        handler = self._handlers.get(head.endpoint)
+        handler = self._handlers.get(head.endpoint) or self._handlers.get(endpoint_of(head.endpoint))
         deadline = math.inf if opened.ms == NO_DEADLINE else trio.current_time() + opened.ms / 1000
         call = ServerStream(stream, head, handler.convert if handler else None, deadline)
         if handler is None:

@@ -14,6 +14,7 @@ from sdk.head import (
     CallHead,
     ReplyHead,
     Trailers,
+    endpoint_of,
     metadata_to_dict,
     metadata_to_pairs,
     pack_call_head,
@@ -22,6 +23,7 @@ from sdk.head import (
     parse_call_head_untrusted,
     parse_reply_head_untrusted,
     parse_trailers_untrusted,
+    path_of,
     with_flags,
 )
 
@@ -189,3 +191,24 @@ def test_keys_go_to_lower_case_and_repeated_ones_stay() -> None:
 @given(st.dictionaries(texts.map(str.lower), texts))
 def test_a_mapping_comes_back(mapping: dict[str, str]) -> None:
     assert metadata_to_dict(metadata_to_pairs(mapping)) == mapping
+
+
+@pytest.mark.parametrize(
+    ("path", "endpoint"),
+    [
+        ("/greeter.Greeter/Hello", "Greeter.Hello"),
+        ("/Greeter/Hello", "Greeter.Hello"),
+        ("/a.b.c.Greeter/Hello", "Greeter.Hello"),
+        ("Greeter.Hello", "Greeter.Hello"),
+        ("/", "/"),
+        ("/only", "/only"),
+    ],
+)
+def test_a_path_of_grpc_names_an_endpoint(path: str, endpoint: str) -> None:
+    assert endpoint_of(path) == endpoint
+
+
+def test_an_endpoint_has_a_path_in_grpc() -> None:
+    assert path_of("greeter", "Greeter.Hello") == "/greeter.Greeter/Hello"
+    assert path_of("greeter", "/any.Thing/Goes") == "/any.Thing/Goes"
+    assert endpoint_of(path_of("greeter", "Greeter.Hello")) == "Greeter.Hello"
