@@ -127,7 +127,8 @@ class Admin:
             candidates,
             now=trio.current_time(),
             own=own,
-            here=any(instance.native for instance in self._table.local_instances(service)),
+            here=self._config.point_to_point is None
+            and any(instance.native for instance in self._table.local_instances(service)),
             linked={format_id(peer) for peer in self._tunnel.links},
             near={format_id(node) for node in distances(self._id, self._gossip.edges, MAX_HOPS)},
             settled=self._table.settled,
@@ -137,7 +138,7 @@ class Admin:
 
     async def services(self, request: Any) -> Record:
         """The names of all services that can be called from here: `{"services": [name]}`."""
-        return {"services": self._table.services()}
+        return {"services": self._table.services(here=self._config.point_to_point is None)}
 
     async def graph(self, request: Any) -> Record:
         """Who is linked to whom, from this node as far as calls go: `{"root": {"node": {...}, "peers": [...]}}`."""

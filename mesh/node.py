@@ -239,6 +239,7 @@ class Node:
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
         refuse_public(config.tokens, bound, config.command)
         self._reload = Reload(config, tunnel, self._listener)
+        self._links = lambda: tuple(tunnel.links.values())
         gossip = self._gossip(bound)
         table = RoutingTable(gossip=gossip, format_id=format_id, policy=self._policy)
         steps = Steps(table)

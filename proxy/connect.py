@@ -71,8 +71,9 @@ class ConnectRequest:
             return None
         if not isinstance(event, h11.Request) or event.method != b"CONNECT":
             raise RemoteProtocolError("the connection ended within its request")
-        service = event.target.decode("latin-1").rpartition(":")[0]
-        if not service:
+        target = event.target.decode("latin-1")
+        service = target.rpartition(":")[0] or target
+        if not service or service.startswith(":"):
             raise RemoteProtocolError("CONNECT takes service:port")
         self.token = _token(dict(event.headers).get(b"proxy-authorization", b""))
         pins = metadata_to_pairs(

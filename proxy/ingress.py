@@ -19,7 +19,7 @@ from sdk.selector import Load
 from sdk.wire.frame import ID_SIZE, MAX_HOPS
 
 from .balance import Balancer, Groups, cheapest_tier
-from .egress import Egress
+from .egress import RAW, Egress
 from .switch import Target
 
 AVOID = 1.0
@@ -113,6 +113,8 @@ class Ingress:
         `Forbidden` for what only `trusted` callers may do."""
         own = self.own.get(head.service)
         if own is not None:
+            if head.protocol == RAW:
+                raise NotFound(f"{self._name}: {head.service} is this node itself, which takes no raw connections")
             if not trusted and (head.service, head.endpoint) in self.guarded:
                 raise not_for_everybody(head)
             return Target(own, b"", None)

@@ -45,6 +45,10 @@ class InnerPort:
         number, self._next = self._next, self._next + 2
         return number
 
+    def ahead(self) -> int:
+        """Nothing waits here."""
+        return 0
+
     def was_sent(self, stream: int) -> bool:
         """Whatever was sent has arrived."""
         return True

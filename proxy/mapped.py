@@ -1,4 +1,7 @@
-"""A local port that leads to one service, whatever runs it: each connection to it is a raw TCP call."""
+"""A local port that leads to one service, whatever runs it: each connection to it is a raw TCP call.
+
+Bytes cannot show a token, so only programs of this host and of private networks are let in, always.
+"""
 
 import logging
 from collections.abc import Sequence

@@ -275,7 +275,7 @@ class Switch:
             else:
                 target, hops = self.ingress.choose(parse_call_head_untrusted(head), port.now, port.trusted), MAX_HOPS
             far, path, load, head_flags = target
-            if far.queued > MAX_QUEUED:
+            if far.queued > MAX_QUEUED and far.ahead() > MAX_QUEUED:
                 raise Unavailable(f"{far.name} has more than {MAX_QUEUED >> 20} MiB waiting")
             sent = payload if head_flags is None else _with_head_flags(payload, path_end, head_end, path, head_flags)
             number = far.next_stream()

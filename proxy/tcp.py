@@ -107,6 +107,10 @@ class TcpPort:
             raise Unavailable(f"{self.name} takes no more calls: its connection is {'gone' if self.dead else 'taken'}")
         return STREAM
 
+    def ahead(self) -> int:
+        """Bytes that wait to be written."""
+        return self.queued
+
     def was_sent(self, stream: int) -> bool:
         """Whether the connection was there to take the call."""
         return self._answered

@@ -241,9 +241,9 @@ class RoutingTable:
 
     # For people, and programs that route by themselves.
 
-    def services(self) -> list[str]:
-        """Names of all services, of this environment and within three links, sorted."""
-        names = {service.name for service in self._local if service.instances}
+    def services(self, *, here: bool = True) -> list[str]:
+        """Names of all services, of this environment (or, without `here`, not) and within three links, sorted."""
+        names = {service.name for service in self._local if service.instances and here}
         names.update(route.service for route in self._applied)
         ways = self._choice.ways
         names.update(name for name, offer in self._offers.items() if any(origin in ways for origin in offer.origins))

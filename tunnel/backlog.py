@@ -45,6 +45,8 @@ class Backlog:
     def __init__(self) -> None:
         self.size = 0
         """Bytes that wait, with the headers of their frames."""
+        self.small = 0
+        """Those of small streams: what a new call would wait for."""
         self._queues: dict[int, _Queue] = {}
         self._small: deque[_Queue] = deque()
         self._bulk: deque[_Queue] = deque()
@@ -64,8 +66,12 @@ class Backlog:
         queue.frames.append((kind, flags, payload))
         queue.size += size
         self.size += size
-        if queue.size > BULK and not queue.bulk:
+        if queue.bulk:
+            return
+        self.small += size
+        if queue.size > BULK:
             queue.bulk = True
+            self.small -= queue.size
             self._small.remove(queue)
             self._bulk.append(queue)
 
@@ -74,6 +80,8 @@ class Backlog:
         queue = self._queues.pop(stream, None)
         if queue is not None:
             self.size -= queue.size
+            if not queue.bulk:
+                self.small -= queue.size
             (self._bulk if queue.bulk else self._small).remove(queue)
 
     def take(self, budget: int) -> list[bytes]:
@@ -121,11 +129,13 @@ class Backlog:
             queue.frames[0] = (kind, flags, payload[cut:])
             payload, flags = payload[:cut], flags & ~END
             size = cut + HEADER_SIZE
-            queue.size -= cut
-            self.size -= cut
+            waited = cut
         else:
             queue.frames.popleft()
-            queue.size -= size
-            self.size -= size
+            waited = size
+        queue.size -= waited
+        self.size -= waited
+        if not queue.bulk:
+            self.small -= waited
         out += (_pack_header(len(payload), kind, flags, queue.stream), payload)
         return size

@@ -47,6 +47,9 @@ MAX_CONTROL: Final = 4 * 1024 * 1024
 SHALLOW: Final = frame.MAX_PAYLOAD + HEADER_SIZE
 """Most bytes that wait before frames take turns: one frame of any size goes as it is while nothing else waits."""
 
+MAX_BULK: Final = 256 << 20
+"""Bytes of bulk that may wait: the first windows of 4,096 connections. Beyond that nothing new is taken."""
+
 _MAX_PLAIN: Final = MAX_MESSAGE - TAG_SIZE
 _MAX_PINGS: Final = 16
 _EARLY: Final = 0.01  # a timer may fire that much too soon
@@ -154,6 +157,11 @@ class LinkPort(NativePort):
             self._unsent.add(stream)
         self.queued += size + HEADER_SIZE
         out += (_pack_header(size, kind, flags, stream), payload)
+
+    def ahead(self) -> int:
+        """Bytes that a new call would wait for: not those of bulk, unless they are so many that they have to stop."""
+        bulk = self._backlog.size - self._backlog.small
+        return self.queued if bulk > MAX_BULK else self.queued - bulk
 
     def send_control(self, message: bytes) -> None:
         """Queues a message for the node at the other end; raises `LocalProtocolError` beyond 4 MiB."""

@@ -30,8 +30,8 @@ def link_values(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 _CERT = (
-    "Certificate that this node shows. With it the link port accepts TLS as well, and with --tls-ca only from who has "
-    "a certificate of that CA."
+    "Certificate that this node shows. With it the link port accepts TLS beside plain links, and with --tls-ca TLS "
+    "only from who has a certificate of that CA."
 )
 _VIA = (
     "HTTP proxy that links are dialled through: http://host:port, or with a password, for which the variable is the "

@@ -1,8 +1,12 @@
 """`micro tunnel`: joins two environments, point to point."""
 
+import os
+from itertools import chain
 from typing import Any
 
 import click
+
+from sdk.errors import BadRequest
 
 from .entry import TUNNEL, entry_flags, entry_values, run_node
 from .links import link_flags, link_values
@@ -12,8 +16,9 @@ from .proxy_token import proxy_token_options, proxy_token_values
 
 @click.command(cls=Command)
 @click.option(
-    "--server", "servers", envvar="MICRO_TUNNEL_SERVER", show_envvar=True, type=Several(), metavar="HOST:PORT",
-    help="The other end, which is dialled; several are separated by commas. Without it this end waits to be dialled.",
+    "--server", "servers", envvar="MICRO_TUNNEL_SERVER", show_envvar=True, type=Several(), multiple=True,
+    metavar="HOST:PORT",
+    help="The other end, which is dialled. Repeatable, or separated by commas. Without it this end waits.",
 )  # fmt: skip
 @click.option(
     "--address", envvar="MICRO_TUNNEL_ADDRESS", show_envvar=True,
@@ -33,14 +38,15 @@ from .proxy_token import proxy_token_options, proxy_token_values
 @click.option(
     "--forward", "forwards", envvar="MICRO_TUNNEL_FORWARD", show_envvar=True, type=Several(), multiple=True,
     metavar="[HOST:]PORT:SERVICE",
-    help="Opens a local port that leads to the TCP service over there. Repeatable, or separated by commas.",
+    help="Opens a local port that leads to the TCP service over there; on a host other than this one's loopback, every "
+    "program of a private network gets in, whatever --proxy-token says. Repeatable, or separated by commas.",
 )  # fmt: skip
 @click.option(
     "--expose", "exposes", envvar="MICRO_TUNNEL_EXPOSE", show_envvar=True, type=Several(), multiple=True,
     metavar="NAME=HOST:PORT",
     help="Offers a TCP address of this side under a name. Repeatable, or separated by commas.",
 )  # fmt: skip
-def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, data_dir: str, **flags: Any) -> None:
+def tunnel(servers: tuple[tuple[str, ...], ...], address: str | None, id: str, data_dir: str, **flags: Any) -> None:
     """Join this environment with another one, point to point.
 
     The services in the registry of each side can be called from the other, through MICRO_PROXY=go.micro.tunnel or the
@@ -50,6 +56,11 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, data_d
     from mesh.config import NodeConfig
     from mesh.point_to_point import parse_expose, parse_forward, tunnel_values
 
+    dialled = tuple(chain.from_iterable(servers))
+    if not dialled and (servers or os.environ.get("MICRO_TUNNEL_SERVER") is not None):
+        raise BadRequest("--server (MICRO_TUNNEL_SERVER) is empty: leave it out where this end waits to be dialled")
+    if address == "" and not dialled:
+        raise BadRequest("--address (MICRO_TUNNEL_ADDRESS) is empty, and there is no --server: nobody could link")
     several = {
         "forwards": tuple(parse_forward(each) for group in flags.pop("forwards") for each in group),
         "exposes": tuple(parse_expose(each) for group in flags.pop("exposes") for each in group),
@@ -60,7 +71,7 @@ def tunnel(servers: tuple[str, ...] | None, address: str | None, id: str, data_d
         registry=settings().registry,
         registry_address=settings().registry_address,
         **shared,
-        **tunnel_values(servers=servers or (), address=address, id=id, **several, **values),
+        **tunnel_values(servers=dialled, address=address, id=id, **several, **values),
     )
     run_node(config, data_dir, lambda ready: _ready_line(config.name, ready))
 

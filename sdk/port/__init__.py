@@ -40,6 +40,9 @@ class Port(Protocol):
     def close(self, reason: str) -> None:
         """Ends the connection from this side."""
 
+    def ahead(self) -> int:
+        """Bytes that a new call would wait for here."""
+
     def was_sent(self, stream: int) -> bool:
         """Whether the OPEN of a stream has gone, at least in part, to the connection."""
 

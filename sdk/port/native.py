@@ -117,6 +117,10 @@ class NativePort:
         self._next = (number + 2) & 0xFFFFFFFF or 2
         return number
 
+    def ahead(self) -> int:
+        """Bytes that a new call would wait for: all that wait."""
+        return self.queued
+
     def was_sent(self, stream: int) -> bool:
         """Whether the OPEN of a stream may have reached the peer."""
         return stream not in self._unsent

@@ -71,7 +71,6 @@ def test_headers_of_ours_go_with_the_call_and_no_others() -> None:
     ("request_", "complaint"),
     [
         (b"GET http://web/ HTTP/1.1\r\nHost: web\r\n\r\n", "ended within its request"),
-        (b"CONNECT db HTTP/1.1\r\nHost: db\r\n\r\n", "service:port"),
         (b"CONNECT :80 HTTP/1.1\r\nHost: db\r\n\r\n", "service:port"),
         (b"CONNECT db:80 HTTP/1.1\r\n\r\n", "cannot be read"),
         (b"CONNECT db:80 SMTP\r\n\r\n", "cannot be read"),
@@ -242,7 +241,7 @@ async def test_a_node_that_stops_says_so_to_new_requests_and_keeps_what_is_open(
 @pytest.mark.parametrize(
     ("request_", "complaint"),
     [
-        (b"CONNECT db HTTP/1.1\r\nHost: db\r\n\r\n", "CONNECT takes service:port"),
+        (b"CONNECT :5432 HTTP/1.1\r\nHost: db\r\n\r\n", "CONNECT takes service:port"),
         (b"CONNECT db:80 HTTP/9\r\n\r\n", "the request cannot be read"),
         (b"CONNECT db:80 HTTP/1.1\r\n", "did not end within"),
         (b"CONNECT", "does not speak frames"),

@@ -297,6 +297,13 @@ def test_what_changes_the_node_is_not_for_everybody(node: Node) -> None:
     assert node.ingress.choose(CallHead("go.micro.network", "Network.Nodes"), 0.0).port is near
 
 
+def test_a_node_takes_no_raw_connections_to_itself(node: Node) -> None:
+    near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
+    node.ingress.own["go.micro.network"] = near
+    with pytest.raises(NotFound, match="no raw connections"):
+        node.ingress.choose(CallHead("go.micro.network", "", "tcp"), 0.0)
+
+
 # Pins.
 
 

@@ -33,6 +33,7 @@ class FakePort:
     def __init__(self, name: str, peer: bytes = b"") -> None:
         self.streams: dict[int, Any] = {}
         self.queued = 0
+        self.bulk = 0
         self.dead = False
         self.peer = peer
         self.delay_ms = 0
@@ -48,6 +49,9 @@ class FakePort:
     def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         self.sent.append((kind, flags, stream, payload))
         self.on_send(kind, stream)
+
+    def ahead(self) -> int:
+        return self.queued - self.bulk
 
     def next_stream(self) -> int:
         if self.full:
@@ -234,9 +238,12 @@ def test_a_queue_of_more_than_4_mib_takes_no_new_calls_but_lets_others_go_on(ben
     [reset] = bench.program.resets
     assert (reset.status, reset.fate) == (Status.UNAVAILABLE, Fate.NOT_REACHED)
     assert "4 MiB" in reset.detail
+    bench.next.bulk = 2
+    bench.open(bench.program, stream=5)
+    assert bench.next.sent[-1][0] == OPEN  # it overtakes bulk
     bench.answer(bench.program, DATA, b"more")
     assert bench.next.sent[-1] == (DATA, 0, 1, b"more")
-    assert bench.load.pending == 1
+    assert bench.load.pending == 2
 
 
 def test_a_port_without_a_free_stream_refuses_as_not_reached(bench: Bench) -> None:

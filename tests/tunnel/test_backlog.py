@@ -125,4 +125,6 @@ def test_every_stream_keeps_its_bytes_and_their_order(steps: list[tuple[int, int
         before = backlog.size
         take(10_000)
         assert backlog.size < before
+        assert 0 <= backlog.small <= backlog.size
+        assert backlog.small == sum(queue.size for queue in backlog._queues.values() if not queue.bulk)
     assert got == put

@@ -388,6 +388,16 @@ def test_a_small_call_goes_before_the_bulk_that_waits() -> None:
     assert ahead <= 256 * 1024 // 8
 
 
+def test_a_new_call_waits_for_what_is_small_only() -> None:
+    a, b = loaded()
+    assert a.port.queued > 500_000
+    assert a.port.ahead() < 61_000
+    a.port.send(frame.DATA, 0, 3, bytes(50_000))
+    assert 100_000 < a.port.ahead() < 120_000
+    carry(a, b)
+    assert a.port.ahead() == a.port.queued == 0
+
+
 def test_credit_overtakes_what_waits_and_a_ping_does() -> None:
     a, b = loaded()
     a.port.send(frame.CREDIT, 0, 1, frame.pack_u32(1))

@@ -115,3 +115,16 @@ def test_the_first_line_of_its_log_says_what_the_default_token_means(env: dict[s
     with start(*SERVER, env=env) as server:
         assert "the token is the default one" in server.stderr.splitlines()[0]
         assert "MICRO_TUNNEL_TOKEN" in server.stderr.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--server", ""), "--server (MICRO_TUNNEL_SERVER) is empty"),
+        (("--address", ""), "nobody could link"),
+    ],
+)
+def test_what_would_link_with_nobody_is_refused(arguments: tuple[str, ...], said: str) -> None:
+    result = run("micro", "tunnel", *arguments)
+    assert result.status == 2
+    assert said in result.stderr
