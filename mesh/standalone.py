@@ -170,6 +170,10 @@ class _Only:
             raise not_for_everybody(head)
         return Target(self._port, b"", None)
 
+    def knows(self, service: str) -> bool:
+        """Only itself."""
+        return service == ROUTER_SERVICE
+
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         """Nobody's gateway either."""
         return self.choose(head, now)

@@ -11,10 +11,8 @@ import h11
 
 from sdk.errors import RemoteProtocolError, Status
 from sdk.head import CallHead, metadata_to_pairs, pack_call_head
-from sdk.wire import frame
-from sdk.wire.frame import DATA, HEAD, RESET
 
-from .tcp import TcpPort
+from .answering import AnsweringPort
 
 METHOD: Final = b"CONNECT "
 """What such a connection begins with."""
@@ -22,7 +20,6 @@ METHOD: Final = b"CONNECT "
 MAX_REQUEST: Final = 16384
 """Bytes of a request's head."""
 
-_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _STATUS = {
     Status.NOT_FOUND: (404, "Not Found", "destination_not_found"),
     Status.UNAUTHENTICATED: (407, "Proxy Authentication Required", "http_request_denied"),
@@ -31,26 +28,18 @@ _STATUS = {
 _OTHERWISE = (503, "Service Unavailable", "destination_unavailable")
 
 
-class ConnectPort(TcpPort):
+class ConnectPort(AnsweringPort):
     """A raw TCP port that answers its program in HTTP before the bytes begin."""
 
-    _begun = False
+    established = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
-    def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        """Takes one frame, as `TcpPort` does; the first says how the request went."""
-        if not self._begun and kind in (HEAD, DATA):
-            self._begun = True
-            self._say(_ESTABLISHED)
-        elif not self._begun and kind == RESET:
-            self._begun = True
-            reset = frame.parse_reset_untrusted(payload)
-            self._say(refusal(reset.status, reset.detail), last=True)
-            return
-        super().send(kind, flags, stream, payload)
+    def refusal(self, status: int, detail: str) -> bytes:
+        """An answer in plain words."""
+        return refusal(status, detail)
 
 
 class ConnectRequest:
-    """Reads the request that such a connection begins with. Nothing is answered from here."""
+    """Reads the request that such a connection begins with."""
 
     def __init__(self) -> None:
         self.token = b""
@@ -83,6 +72,10 @@ class ConnectRequest:
         )
         head = CallHead(service=service, endpoint="", protocol="tcp", metadata=pins)
         return pack_call_head(head), self._http.trailing_data[0]
+
+    def data_to_send(self) -> bytes:
+        """Nothing: in HTTP the program is answered when it is known what came of the call."""
+        return b""
 
 
 def _token(credentials: bytes) -> bytes:

@@ -44,6 +44,10 @@ class Egress:
         self._groups = Groups(balancer, among=_native, key=_id)
         self._raw_groups = Groups(balancer, among=_all, key=_id)
 
+    def knows(self, service: str) -> bool:
+        """Whether a service of that name is here."""
+        return bool(self._instances.local_instances(service))
+
     def find(self, head: CallHead) -> Group[Instance] | None:
         """The instances that can answer a call, or None when none is here: any takes raw bytes."""
         instances = self._instances.local_instances(head.service)

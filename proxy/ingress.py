@@ -136,6 +136,12 @@ class Ingress:
             raise Unavailable(f"the links towards the nodes that offer {service!r} have just gone down")
         return target
 
+    def knows(self, service: str) -> bool:
+        """Whether there is a service of that name, even where it cannot be reached at the moment."""
+        routes = self._routes
+        here = service in self.own or (not self._elsewhere and self._egress.knows(service))
+        return here or bool(routes.origins_of(service) or routes.unreachable_origins(service))
+
     def _to_pinned(self, head: CallHead, pin: str, now: float) -> Target:
         """The one node that may answer, where it offers the service."""
         if pin in self._me and not self._elsewhere:

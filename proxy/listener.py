@@ -1,4 +1,4 @@
-"""The proxy port: accepts programs, finds out what they speak, and hands them to the switch.
+"""The proxy port: accepts programs, finds out by their first bytes what they speak, and hands them to the switch.
 
 Until a connection has said what it speaks, and then its HELLO, it may send 16 KiB and take 5 s; it is answered with
 nothing and closed after that.
@@ -6,7 +6,9 @@ nothing and closed after that.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 import trio
 
@@ -17,9 +19,13 @@ from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
 from sdk.wire.frame import PREFACE, RESET, Fate, Hello, Reset, pack_reset
 
+from .answering import AnsweringPort
 from .connect import METHOD, ConnectPort, ConnectRequest
 from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
+from .sni import HANDSHAKE, ClientHello, ServerNamePort
+from .sniff import is_undecided, spoken
+from .socks import VERSION, SocksPort, SocksRequest
 from .splice import splice
 from .switch import Switch
 from .tcp import STREAM
@@ -29,6 +35,14 @@ FIRST_BYTES = 5.0
 
 FIRST_SIZE = 16384
 """Bytes it may use for that."""
+
+P = TypeVar("P", bound=AnsweringPort)
+
+Request = ConnectRequest | SocksRequest | ClientHello
+"""Reads how a program asks for a raw connection."""
+
+Serve = Callable[[RawSocket, bytes, float], Awaitable[None]]
+"""Serves a connection, from which these bytes were read, and which has to have said who it wants at that time."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +58,16 @@ class ProxyListener:
         self._crowd = Crowd()
         self._ports: dict[NativePort, None] = {}
         self._warned: dict[str, None] = {}
+        self._said = ""
         self._draining = False
         self.refused = 0
         """Connections that were closed without a call: from outside, of no known protocol, or one too many."""
+        self._protocols: Final[dict[bytes, Serve]] = {
+            PREFACE[:6]: self._frames,
+            METHOD: self._connect,
+            VERSION: self._socks,
+            HANDSHAKE: self._tls,
+        }
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Accepts until cancelled."""
@@ -88,12 +109,28 @@ class ProxyListener:
             return
         due = trio.current_time() + FIRST_BYTES
         first = await self._first_bytes(transport, due)
-        if first.startswith(METHOD):
-            await self._connect(transport, first, due)
-            return
-        if not first.startswith(PREFACE[:6]):
-            self._refuse(transport, "it does not speak frames" if first else "it said nothing")
-            return
+        serve = spoken(self._protocols, first)
+        if serve is None:
+            self._refuse(transport, "it speaks nothing that this port knows" if first else "it said nothing")
+        else:
+            await serve(transport, first, due)
+
+    async def _first_bytes(self, transport: RawSocket, due: float) -> bytes:
+        """What tells the protocol, or what came of it in time."""
+        first = b""
+        with trio.move_on_at(due):
+            try:
+                while is_undecided(self._protocols, first):
+                    data = await transport.receive_some(FIRST_SIZE)
+                    if not data:
+                        break
+                    first += data
+            except trio.BrokenResourceError:
+                return b""
+        return first
+
+    async def _frames(self, transport: RawSocket, first: bytes, due: float) -> None:
+        """A program that uses the SDK."""
         port = _ProgramPort(self._switch, transport, self._doorkeeper, due, self._refused)
         if self._draining:
             port.go_away()
@@ -105,38 +142,33 @@ class ProxyListener:
         if port.hello is None:
             self._refused(transport, port.reason)
 
-    async def _first_bytes(self, transport: RawSocket, due: float) -> bytes:
-        """What tells the protocol, or what came of it in time."""
-        first = b""
-        with trio.move_on_at(due):
-            try:
-                while (len(first) < len(PREFACE) and PREFACE.startswith(first[:6])) or (
-                    len(first) < len(METHOD) and METHOD.startswith(first)
-                ):
-                    data = await transport.receive_some(FIRST_SIZE)
-                    if not data:
-                        break
-                    first += data
-            except trio.BrokenResourceError:
-                return b""
-        return first
+    async def _connect(self, transport: RawSocket, first: bytes, due: float) -> None:
+        """A program that asks for a service in HTTP."""
+        await self._raw(ConnectRequest(), self._port(ConnectPort, transport), transport, first, due)
 
-    async def _connect(self, transport: RawSocket, data: bytes, due: float) -> None:
-        """A program that asks for a raw connection to a service, in HTTP."""
-        request = ConnectRequest()
-        asked = None
-        with trio.move_on_at(due):
-            try:
-                while (asked := request.receive_untrusted(data)) is None:
-                    data = await transport.receive_some(FIRST_SIZE)
-            except (RemoteProtocolError, trio.BrokenResourceError) as error:
-                self._refuse(transport, str(error) or "the connection broke")
-                return
+    async def _socks(self, transport: RawSocket, first: bytes, due: float) -> None:
+        """A program that does so in SOCKS5."""
+        request = SocksRequest(partial(self._doorkeeper.objection, transport.peer_host))
+        await self._raw(request, self._port(SocksPort, transport), transport, first, due)
+
+    async def _tls(self, transport: RawSocket, first: bytes, due: float) -> None:
+        """A program that names a service to it in TLS."""
+        request = ClientHello(self._switch.ingress.knows)
+        await self._raw(request, self._port(ServerNamePort, transport), transport, first, due)
+
+    def _port(self, kind: type[P], transport: RawSocket) -> P:
+        return kind(self._switch, name=f"program {transport.peer}", clock=trio.current_time)
+
+    async def _raw(self, request: Request, port: AnsweringPort, transport: RawSocket, first: bytes, due: float) -> None:
+        """Makes of the connection a raw call to the service that it asks for."""
+        asked, reason = await _read(request, transport, first, due)
         if asked is None:
-            self._refuse(transport, f"its request did not end within {FIRST_BYTES:g} s")
+            self._refused(transport, reason)
+            if words := request.data_to_send():
+                port.turn_away(words)
+                await splice(port, transport)
             return
         head, behind = asked
-        port = ConnectPort(self._switch, name=f"program {transport.peer}", clock=trio.current_time)
         objection = self._doorkeeper.objection(transport.peer_host, request.token)
         if objection:
             self._refused(transport, objection)
@@ -146,6 +178,8 @@ class ProxyListener:
         else:
             port.open(head)
         await splice(port, transport, behind)
+        if port.refused and not objection:
+            self._say(f"a connection of {port.name} was refused: {port.refused}")
 
     def _refuse(self, transport: RawSocket, reason: str) -> None:
         """Closes a connection that can be told nothing."""
@@ -161,8 +195,33 @@ class ProxyListener:
             self._warned[transport.peer_host] = None
             _log.warning("refused a connection from %s to the proxy port: %s", transport.peer, reason)
 
+    def _say(self, what: str) -> None:
+        """One line for a person, unless it is the last one once more: SOCKS5 and TLS tell the program a number only."""
+        if what != self._said:
+            self._said = what
+            _log.warning("%s", what)
 
-def _turn_away(port: ConnectPort, status: Status, reason: str) -> None:
+
+async def _read(
+    request: Request, transport: RawSocket, data: bytes, due: float
+) -> tuple[tuple[bytes, bytes] | None, str]:
+    """The packed head of the call that a program asks for, and what came behind; or nothing, and why."""
+    with trio.move_on_at(due):
+        try:
+            while data:
+                asked = request.receive_untrusted(data)
+                if words := request.data_to_send():
+                    await transport.send_all(words)
+                if asked is not None:
+                    return asked, ""
+                data = await transport.receive_some(FIRST_SIZE)
+        except (RemoteProtocolError, trio.BrokenResourceError) as error:
+            return None, str(error) or "the connection broke"
+        return None, "the connection ended within its request"
+    return None, f"its request did not end within {FIRST_BYTES:g} s"
+
+
+def _turn_away(port: AnsweringPort, status: Status, reason: str) -> None:
     port.send(RESET, 0, STREAM, pack_reset(Reset(status, Fate.NOT_REACHED, reason)))
 
 

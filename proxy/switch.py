@@ -77,6 +77,9 @@ class FirstChooser(Protocol):
     def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
         """`trusted` callers may also change the node. Raises `MicroError` when there is nowhere."""
 
+    def knows(self, service: str) -> bool:
+        """Whether there is a service of that name, even where it cannot be reached at the moment."""
+
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         """Where a call goes on that was sent to this node as a default gateway, over so many more links at most.
 

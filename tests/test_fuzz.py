@@ -26,6 +26,8 @@ import sdk
 import tunnel
 from mesh.resolver.listing import parse_listing_untrusted
 from proxy.connect import ConnectRequest
+from proxy.sni import ClientHello
+from proxy.socks import SocksRequest
 from router.statement import Kind, Signed, Version
 from router.wire import (
     Compare,
@@ -59,6 +61,7 @@ from sdk.wire import frame
 from sdk.wire.hpack import Decoder
 from sdk.wire.huffman import decode_huffman_untrusted
 from sdk.wire.message import MessageReader, encode_message
+from tests.proxy.hello import client_hello, in_records
 from tests.router.network import Key, entry, links_message, node_id, services_message
 from tests.tunnel.bench import KEYS, certificate, handshake
 from tunnel.handshake import LinkHandshake
@@ -200,6 +203,17 @@ TARGETS: dict[str, Target] = {
             b"CONNECT [::1]:1 HTTP/1.0\r\nMicro-Router: far\r\nContent-Length: 3\r\n\r\nabc",
             b"CONNECT db:5432 HTTP/1.1\r\nHost: db\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n",
         ],
+    ),
+    "proxy.socks:SocksRequest.receive_untrusted": Target(
+        lambda data: SocksRequest(lambda token: "" if token == b"secret" else "wrong").receive_untrusted(data),
+        [
+            b"\x05\x01\x02\x01\x03any\x06secret\x05\x01\x00\x03\x02db\x15\x38",
+            b"\x05\x02\x00\x02\x01\x00\x06secret\x05\x01\x00\x03\x05h\xc3\xa9lo\x00\x00behind",
+        ],
+    ),
+    "proxy.sni:ClientHello.receive_untrusted": Target(
+        lambda data: ClientHello(lambda name: name == "web").receive_untrusted(data),
+        [client_hello("web"), client_hello("web.example.com") + b"behind", in_records(client_hello("db")[5:], 40)],
     ),
     "sdk.codec:decode_untrusted": Target(
         lambda data: decode_untrusted(JSON if data[:1] == b"{" else MSGPACK, data),

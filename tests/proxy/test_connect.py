@@ -244,7 +244,7 @@ async def test_a_node_that_stops_says_so_to_new_requests_and_keeps_what_is_open(
         (b"CONNECT :5432 HTTP/1.1\r\nHost: db\r\n\r\n", "CONNECT takes service:port"),
         (b"CONNECT db:80 HTTP/9\r\n\r\n", "the request cannot be read"),
         (b"CONNECT db:80 HTTP/1.1\r\n", "did not end within"),
-        (b"CONNECT", "does not speak frames"),
+        (b"CONNECT", "speaks nothing that this port knows"),
     ],
 )
 async def test_a_request_that_is_none_is_closed_and_logged(

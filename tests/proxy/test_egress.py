@@ -88,3 +88,9 @@ def test_raw_bytes_and_calls_are_balanced_over_those_that_take_them() -> None:
     assert {egress.choose(GREETER, 0.0).port.name for _ in range(20)} == {"new:9000"}
     raw = {egress.choose(CallHead("greeter", "", protocol="tcp"), 0.0).port.name for _ in range(40)}
     assert raw == {"raw db:9000", "raw new:9000"}
+
+
+def test_a_service_is_known_when_it_has_an_instance() -> None:
+    egress, _, _ = egress_to(instance("one", protocol="mucp"))
+    assert egress.knows("greeter")
+    assert not egress.knows("web")

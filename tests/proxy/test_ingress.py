@@ -388,3 +388,19 @@ def test_two_ends_of_one_name_do_not_take_each_other_for_themselves() -> None:
     node.routes.origins["greeter"] = (far_origin(B),)
     node.routes.ways["a"] = far_origin(B)
     assert node.ingress.choose(GREETER, 0.0).path == B
+
+
+def test_a_service_is_known_wherever_it_is(node: Node) -> None:
+    near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
+    node.ingress.own["own"] = near
+    node.routes.instances["here"] = local(protocol="mucp")
+    node.routes.origins["far"] = (far_origin(B),)
+    node.routes.unreachable["cut off"] = ("b",)
+    known = [name for name in ("own", "here", "far", "cut off", "nowhere") if node.ingress.knows(name)]
+    assert known == ["own", "here", "far", "cut off"]
+
+
+def test_through_a_tunnel_what_is_here_is_not_known() -> None:
+    node = node_a(elsewhere=True)
+    node.routes.instances["here"] = local(native="1")
+    assert not node.ingress.knows("here")

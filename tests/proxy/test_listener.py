@@ -144,13 +144,15 @@ async def test_a_preface_may_come_byte_by_byte() -> None:
     [
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01",
-        b"\x05\x01\x00",
+        b"\x16\x04\x01\x02\x00\x01",
+        b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00",
         b"\xff" * 100_000,
         b"\xffmicrx",
     ],
 )
-async def test_what_is_no_frame_is_closed_at_once_and_logged(garbage: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_known_protocol_is_closed_at_once_and_logged(
+    garbage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async with door() as opened:
         stream = await opened.connect()
         began = trio.current_time()
@@ -161,7 +163,7 @@ async def test_what_is_no_frame_is_closed_at_once_and_logged(garbage: bytes, cap
         assert await is_closed(stream)
         assert trio.current_time() - began < module.FIRST_BYTES / 2
         assert opened.listener.refused == 1
-        assert "does not speak frames" in caplog.text
+        assert "speaks nothing that this port knows" in caplog.text
         assert await works(opened)
 
 
@@ -169,10 +171,13 @@ async def test_what_is_no_frame_is_closed_at_once_and_logged(garbage: bytes, cap
     ("silence", "complaint"),
     [
         (b"", "said nothing"),
-        (PREFACE[:3], "does not speak frames"),
+        (PREFACE[:3], "speaks nothing that this port knows"),
         (PREFACE[:7], "said no HELLO"),
         (PREFACE, "said no HELLO"),
         (PREFACE + HELLO_FRAME[:-1], "said no HELLO"),
+        (b"CONNECT db:1 HTTP/1.1\r\n", "did not end within"),
+        (b"\x05\x02\x00", "did not end within"),
+        (b"\x16\x03\x01\x02\x00\x01", "did not end within"),
     ],
 )
 async def test_what_says_too_little_is_closed_when_its_time_is_up(
@@ -189,6 +194,18 @@ async def test_what_says_too_little_is_closed_when_its_time_is_up(
         assert opened.listener.refused == 1
         assert complaint in caplog.text
         assert opened.listener.statistics()["open"] == 0
+
+
+@pytest.mark.parametrize("begun", [b"CONNECT db:1 HTTP/1.1\r\n", b"\x05\x02\x00", b"\x16\x03\x01\x02\x00\x01"])
+async def test_what_ends_within_its_request_is_over_at_once(begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with door() as opened:
+        stream = await open_tcp(opened.address)
+        await stream.send_all(begun)
+        stream.send_eof()
+        with trio.fail_after(module.FIRST_BYTES / 2):
+            assert await is_closed(stream)
+        assert opened.listener.refused == 1
+        assert "ended within its request" in caplog.text
 
 
 async def test_an_idle_program_is_left_alone_once_it_has_said_hello(impatient: None) -> None:

@@ -84,6 +84,9 @@ class FakeChooser:
             raise self.answer
         return self.answer
 
+    def knows(self, service: str) -> bool:
+        return True
+
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         self.extended.append(hops)
         target = self.choose(head, now)

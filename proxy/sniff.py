@@ -1,0 +1,16 @@
+"""What a connection speaks, told from its first bytes."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def spoken(table: Mapping[bytes, T], first: bytes) -> T | None:
+    """What the table has for the beginning that these bytes have; None where it has nothing, or not yet."""
+    return next((meant for beginning, meant in table.items() if first.startswith(beginning)), None)
+
+
+def is_undecided(table: Mapping[bytes, object], first: bytes) -> bool:
+    """Whether more bytes could still make of these a beginning that the table has."""
+    return spoken(table, first) is None and any(beginning.startswith(first) for beginning in table)
