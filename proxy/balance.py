@@ -22,6 +22,7 @@ class Costly(Protocol):
 
 
 C = TypeVar("C")
+S = TypeVar("S")
 Way = TypeVar("Way", bound=Costly)
 
 
@@ -38,7 +39,7 @@ class Group(Generic[C]):
 
     __slots__ = ("items", "loads", "source")
 
-    def __init__(self, source: Sequence[C], items: Sequence[C], loads: Sequence[Load]) -> None:
+    def __init__(self, source: Sequence[object], items: Sequence[C], loads: Sequence[Load]) -> None:
         self.source = source
         """What the table said: as long as it gives the same object, nothing has changed."""
         self.items = items
@@ -47,23 +48,23 @@ class Group(Generic[C]):
         """What is known of each."""
 
 
-class Groups(Generic[C]):
+class Groups(Generic[S, C]):
     """The groups of all services: what is the same for every call is found out once."""
 
     def __init__(
         self,
         balancer: "Balancer",
         *,
-        among: Callable[[Sequence[C]], Sequence[C]],
+        among: Callable[[Sequence[S]], Sequence[C]],
         key: Callable[[C], bytes | str],
     ) -> None:
-        """`among` says who of those in the table is chosen among, `key` by what a load is known."""
+        """`among` says who of those in the table is chosen among, and in what form, `key` by what a load is known."""
         self._balancer = balancer
         self._among = among
         self._key = key
         self._groups: dict[str, Group[C]] = {}
 
-    def of(self, service: str, source: Sequence[C]) -> Group[C]:
+    def of(self, service: str, source: Sequence[S]) -> Group[C]:
         """The group for a service; `source` is what the table says now and is not empty."""
         group = self._groups.get(service)
         if group is None or group.source is not source:

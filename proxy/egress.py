@@ -9,10 +9,8 @@ from sdk.port import Port
 from sdk.types import Instance
 
 from .balance import Balancer, Group, Groups
+from .speaks import PROTOCOLS, Callee, Way, among
 from .switch import Target
-
-RAW = "tcp"
-"""The protocol of calls whose bytes nobody looks into."""
 
 
 class LocalInstances(Protocol):
@@ -41,19 +39,22 @@ class Egress:
         self._instances = instances
         self._dialer = dialer
         self._balancer = balancer
-        self._groups = Groups(balancer, among=_native, key=_id)
-        self._raw_groups = Groups(balancer, among=_all, key=_id)
+        self._groups: dict[str, Groups[Instance, Callee]] = {}
+        self._connect = {Way.NATIVE: dialer.port_to, Way.RAW: dialer.raw_to}
 
     def knows(self, service: str) -> bool:
         """Whether a service of that name is here."""
         return bool(self._instances.local_instances(service))
 
-    def find(self, head: CallHead) -> Group[Instance] | None:
-        """The instances that can answer a call, or None when none is here: any takes raw bytes."""
+    def find(self, head: CallHead) -> Group[Callee] | None:
+        """The instances that can answer a call by its protocol, or None when none is here."""
         instances = self._instances.local_instances(head.service)
         if not instances:
             return None
-        groups = self._raw_groups if head.protocol == RAW else self._groups
+        groups = self._groups.get(head.protocol)
+        if groups is None:
+            known = head.protocol if head.protocol in PROTOCOLS else ""  # or programs could fill the memory with names
+            groups = self._groups[known] = Groups(self._balancer, among=among(known), key=_id)
         group = groups.of(head.service, instances)
         return group if group.items else None
 
@@ -64,11 +65,10 @@ class Egress:
             raise self.refusal(head.service)
         return self.choose_in(group, head, now)
 
-    def choose_in(self, group: Group[Instance], head: CallHead, now: float) -> Target:
+    def choose_in(self, group: Group[Callee], head: CallHead, now: float) -> Target:
         """The instance of a group that answers."""
-        instance, load = self._balancer.choose(group, now)
-        connect = self._dialer.raw_to if head.protocol == RAW else self._dialer.port_to
-        return Target(connect(instance.address), b"", load)
+        (instance, way), load = self._balancer.choose(group, now)
+        return Target(self._connect[way](instance.address), b"", load)
 
     def refusal(self, service: str) -> NotFound | Unavailable:
         """Why no instance of this environment can be called."""
@@ -78,13 +78,5 @@ class Egress:
         return NotFound(f"{self._name}: no instance of {service!r} is left here")
 
 
-def _all(instances: Sequence[Instance]) -> Sequence[Instance]:
-    return instances
-
-
-def _native(instances: Sequence[Instance]) -> Sequence[Instance]:
-    return [instance for instance in instances if instance.native]
-
-
-def _id(instance: Instance) -> str:
-    return instance.id
+def _id(callee: Callee) -> str:
+    return callee.instance.id

@@ -19,7 +19,8 @@ from sdk.selector import Load
 from sdk.wire.frame import ID_SIZE, MAX_HOPS
 
 from .balance import Balancer, Groups, cheapest_tier
-from .egress import RAW, Egress
+from .egress import Egress
+from .speaks import RAW
 from .switch import Target
 
 AVOID = 1.0

@@ -130,7 +130,7 @@ def test_those_it_names_are_those_that_are_called(seed: int) -> None:
         candidates, now=NOW, own=False, here=False, linked="abcdef", near="abcdef", settled=True,
         load=lambda each: balancer.load(each.router),
     )  # fmt: skip
-    groups: Groups[Candidate] = Groups(balancer, among=cheapest_tier, key=lambda each: each.router)
+    groups: Groups[Candidate, Candidate] = Groups(balancer, among=cheapest_tier, key=lambda each: each.router)
     group = groups.of("x", candidates)
     # One that goes to the better of two is asked many times: whoever may be chosen is, before long.
     called = set()

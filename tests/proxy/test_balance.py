@@ -12,7 +12,7 @@ class Way(NamedTuple):
 
 
 def group(balancer: Balancer, *keys: str) -> Group[str]:
-    groups: Groups[str] = Groups(balancer, among=list, key=str)
+    groups: Groups[str, str] = Groups(balancer, among=list, key=str)
     return groups.of("greeter", keys)
 
 

@@ -1,0 +1,33 @@
+"""What an instance speaks, and how it is called."""
+
+import pytest
+
+from proxy.speaks import Callee, Way, among, way_to
+from sdk.types import Instance
+
+
+def instance(**metadata: str) -> Instance:
+    return Instance(id="greeter-1", address="127.0.0.1:1", metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "metadata", "way"),
+    [
+        ("rpc", {"native": "1"}, Way.NATIVE),
+        ("grpc", {"native": "1", "protocol": "grpc"}, Way.NATIVE),
+        ("rpc", {"protocol": "mucp"}, None),
+        ("tcp", {"protocol": "tcp"}, Way.RAW),
+        ("tcp", {"native": "1"}, Way.RAW),
+        ("", {"native": "1"}, None),
+        ("smtp", {"native": "1"}, None),
+    ],
+)
+def test_a_call_reaches_an_instance_by_what_both_speak(
+    protocol: str, metadata: dict[str, str], way: Way | None
+) -> None:
+    assert way_to(instance(**metadata), protocol) is way
+
+
+def test_who_cannot_be_called_is_left_out() -> None:
+    native = instance(native="1")
+    assert among("rpc")([instance(protocol="mucp"), native]) == [Callee(native, Way.NATIVE)]
