@@ -15,6 +15,7 @@ from tunnel.transport.proxies import Proxies
 from tunnel.transport.tls import TlsConfig
 
 from .addresses import check_address, is_public
+from .local_ports import LISTEN, Forward, check_once
 from .point_to_point import TUNNEL_SERVICE, PointToPoint
 from .resolver.choice import FLAG as RESOLVER
 from .resolver.choice import Choice, Kind, check_srv_name, is_looked_up, is_srv_name, parse_resolver
@@ -91,6 +92,8 @@ class NodeConfig:
     """Patterns of the services that others are told of, as `Policy` has them; none for all."""
     imports: tuple[str, ...] = ()
     """Likewise, of the services at other nodes that programs here may call."""
+    listens: tuple[Forward, ...] = ()
+    """Local ports that lead to one service each; programs need no token there."""
     gateway: str = ""
     """Name or id of the node that takes calls for services nobody is known to offer; empty for none."""
     link_prices: tuple[tuple[str, int], ...] = ()
@@ -130,6 +133,7 @@ class NodeConfig:
             raise PublicAddress(self.address, self.command)
         self.admitted  # noqa: B018 - it raises
         self._check_routing()
+        check_once(self.listens, LISTEN)
 
     def _find_tokens(self) -> tuple[str, ...]:
         token, file = self.flags_of_tokens

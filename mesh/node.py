@@ -44,6 +44,7 @@ from .admin import CHANGES, Admin
 from .config import NODE_SERVICE, NodeConfig
 from .datadir import Identity, new_identity
 from .local import LocalServices
+from .local_ports import LISTEN
 from .neighbours import Neighbours
 from .observe import LoopLag
 from .point_to_point import FORWARD, PointToPoint, with_exposed
@@ -162,8 +163,9 @@ class Node:
             registry = await stack.enter_async_context(self._registry)
             listeners = await self._listen(stack, config.proxy_address, config.flag_of_proxy)
             mapped = [
-                (forward, await self._listen(stack, forward.address, FORWARD))
-                for forward in self._point_to_point.forwards
+                (forward, await self._listen(stack, forward.address, flag))
+                for flag, forwards in ((LISTEN, config.listens), (FORWARD, self._point_to_point.forwards))
+                for forward in forwards
             ]
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(self._timers.run)

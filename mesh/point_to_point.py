@@ -7,7 +7,6 @@ ports that lead to a name over there.
 """
 
 import socket
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,26 +15,15 @@ from router.policy import Strategy
 from router.table import NODE_SERVICES
 from sdk.errors import BadRequest
 from sdk.netaddress import join_address, split_address
-from sdk.types import MAX_NAME, Instance, Service
+from sdk.types import Instance, Service
+
+from .local_ports import LOOPBACK, Forward, check_once, is_name, read_forward
 
 TUNNEL_SERVICE: Final = "go.micro.tunnel"
 """The name under which an end of a tunnel registers, and the name of its network."""
 
 FORWARD: Final = "--forward (MICRO_TUNNEL_FORWARD)"
 EXPOSE: Final = "--expose (MICRO_TUNNEL_EXPOSE)"
-
-LOOPBACK: Final = "127.0.0.1"
-"""Where a forwarded port listens unless somebody says otherwise."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forward:
-    """A local port that leads to a TCP service at the other end."""
-
-    address: str
-    """`host:port` to listen on; port 0 for a free one."""
-    service: str
-    """Who is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +48,21 @@ class PointToPoint:
     """Local addresses that are offered."""
 
     def __post_init__(self) -> None:
-        places = Counter(forward.address for forward in self.forwards if not forward.address.endswith(":0"))
-        for address, times in places.items():
-            if times > 1:
-                raise BadRequest(f"{FORWARD} has {address} {times} times; a port leads to one service")
+        check_once(self.forwards, FORWARD)
 
 
 def parse_forward(text: str) -> Forward:
     """Reads `[host:]port:service`. Raises `BadRequest`."""
     place, _, service = text.rpartition(":")
-    if not place or not _is_name(service):
+    if not place or not is_name(service):
         raise BadRequest(f"{FORWARD} has {text!r}; it is PORT:SERVICE or HOST:PORT:SERVICE, such as 15432:postgres")
-    try:
-        host, port = split_address(place if ":" in place else f":{place}")
-    except BadRequest as error:
-        raise BadRequest(f"{FORWARD} has {text!r}: {error}") from None
-    return Forward(address=join_address(host or LOOPBACK, port), service=service)
+    return read_forward(place, service, f"{FORWARD} has {text!r}")
 
 
 def parse_expose(text: str) -> Expose:
     """Reads `name=host:port`. Raises `BadRequest`."""
     name, separator, address = text.partition("=")
-    if not separator or not _is_name(name.strip()):
+    if not separator or not is_name(name.strip()):
         raise BadRequest(f"{EXPOSE} has {text!r}; it is NAME=HOST:PORT, such as db=127.0.0.1:5432")
     try:
         host, port = split_address(address.strip())
@@ -92,10 +73,6 @@ def parse_expose(text: str) -> Expose:
     if name.strip() in NODE_SERVICES:
         raise BadRequest(f"{EXPOSE} has {text!r}: {name.strip()} is every node's own name; choose another one")
     return Expose(name=name.strip(), address=join_address(host or LOOPBACK, port))
-
-
-def _is_name(text: str) -> bool:
-    return 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 def with_exposed(services: Iterable[Service], exposes: Iterable[Expose]) -> tuple[Service, ...]:

@@ -64,6 +64,11 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     "likewise.",
     keep_as="imports", metavar="PATTERN",
 )  # fmt: skip
+@_list_flag(
+    "--listen", "MICRO_NETWORK_LISTEN", "Opens a local port that leads to a TCP service, wherever it runs; on loopback "
+    "unless a host is given. Repeatable, or separated by commas.",
+    keep_as="listens", metavar="[HOST:]PORT=SERVICE",
+)  # fmt: skip
 @_flag(
     "--gateway", "MICRO_NETWORK_GATEWAY", "Id or name of the node that takes calls for services nobody is known to "
     "offer.",
@@ -87,10 +92,12 @@ def network(context: click.Context, /, nodes: str, web_address: str, data_dir: s
 
 def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
     from mesh.config import NodeConfig
+    from mesh.local_ports import parse_listen
 
-    for several in ("exports", "imports", "link_prices"):
+    for several in ("exports", "imports", "link_prices", "listens"):
         flags[several] = tuple(chain.from_iterable(flags[several]))
     flags["link_prices"] = tuple(map(_price, flags["link_prices"]))
+    flags["listens"] = tuple(map(parse_listen, flags["listens"]))
     config = NodeConfig(
         nodes=tuple(node.strip() for node in nodes.split(",") if node.strip()),
         registry=settings().registry,
@@ -112,8 +119,9 @@ def _price(text: str) -> tuple[str, int]:
 
 
 def _ready_line(name: str, ready: Any) -> str:
-    words = ["ready micro network", *([name] if name else []), f"id={ready.id}"]
-    return " ".join([*words, f"link={','.join(ready.link)}", f"proxy={','.join(ready.proxy)}"])
+    ports = {"link": ready.link, "proxy": ready.proxy, "listen": ready.forwards}
+    said = [f"{title}={','.join(addresses)}" for title, addresses in ports.items() if addresses]
+    return " ".join(["ready micro network", *([name] if name else []), f"id={ready.id}", *said])
 
 
 for subcommand in COMMANDS:

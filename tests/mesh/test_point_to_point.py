@@ -7,7 +7,8 @@ import pytest
 from trio.testing import MockClock
 
 from mesh.config import NodeConfig, PublicAddress
-from mesh.point_to_point import Expose, Forward, PointToPoint, parse_expose, parse_forward, tunnel_values, with_exposed
+from mesh.local_ports import Forward
+from mesh.point_to_point import Expose, PointToPoint, parse_expose, parse_forward, tunnel_values, with_exposed
 from sdk.errors import BadRequest
 from sdk.types import Instance, Service
 

@@ -87,6 +87,7 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "imports": "MICRO_NETWORK_IMPORT",
         "gateway": "MICRO_NETWORK_GATEWAY",
         "link_prices": "MICRO_NETWORK_LINK_PRICE",
+        "listens": "MICRO_NETWORK_LISTEN",
     }
 
 
