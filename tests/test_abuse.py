@@ -62,10 +62,11 @@ SERVICE = """
 """
 
 GARBAGE = (
-    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00",
-    b"\x05\x01\x00",
+    b"BREW /pot HTCPCP/1.0\r\n\r\n",
+    b"GET / HTTP/9.9\r\nHost: x\r\n\r\n",
+    b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
+    b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00",
+    b"\x05\x00",
     bytes(range(256)) * 12,
     b"\xff" * 200_000,
 )
