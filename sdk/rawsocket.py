@@ -53,6 +53,7 @@ class RawSocket(trio.abc.Stream):
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = sock
+        self._unasked = sys.maxsize
         self.set_depth(SHALLOW)
         self._keep_alive()
         self.peer_host = ""
@@ -78,8 +79,11 @@ class RawSocket(trio.abc.Stream):
                 raise self._error(error) from error
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Sends everything. It is a checkpoint only when the socket is full: its callers have others."""
+        """Sends everything. It is a checkpoint only when the socket is full, or `set_depth` has made it shallow: its
+        callers have others."""
         view: bytes | bytearray | memoryview = data
+        if len(data) > self._unasked:
+            await self._wait(trio.lowlevel.wait_writable)
         while True:
             try:
                 sent = self._socket.send(view)
@@ -113,6 +117,9 @@ class RawSocket(trio.abc.Stream):
 
     def set_depth(self, size: int) -> None:
         """Lets about so many bytes lie in the socket unsent, where the system knows such a bound."""
+        # Linux keeps to a small bound only if it is asked for room before a write: one that just comes may fill up the
+        # last piece of what lies there, which grows to 64 KiB. Writes that are small beside the bound need not ask.
+        self._unasked = size // 2 if size < SHALLOW else sys.maxsize
         if _NOTSENT_LOWAT is not None:
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, size)

@@ -20,7 +20,7 @@ from .backlog import Backlog
 from .identity import Certificate, format_id
 from .meter import Loss, Rate, Segments
 from .noise import MAX_MESSAGE, TAG_SIZE, Cipher
-from .pacing import Pacing
+from .pacing import FIRST, Pacing
 from .rtt import RoundTrip
 
 TICK: Final = 1.0
@@ -138,6 +138,7 @@ class LinkPort(NativePort):
         self._set_depth = set_depth
         self._backlog = Backlog()
         self._shallow = self._limit = SHALLOW
+        set_depth(FIRST // 2)  # so that the second full write tells whether the first one has left
         self._pings: dict[bytes, tuple[float, Callable[[], None] | None]] = {}
         self._ping_count = 0
         self._know_delay()

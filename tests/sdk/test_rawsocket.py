@@ -4,8 +4,10 @@ trio's stream suite is not run on it whole: `RawSocket.send_all` is no checkpoin
 and `receive_some` does not check its argument. `tests/sdk/test_stream.py` runs the suite on streams over it.
 """
 
+import fcntl
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,6 +19,9 @@ from sdk.rawsocket import QUIET, RawSocket, bound_address, listen_tcp, open_tcp,
 
 MUCH = bytes(range(256)) * 4096 * 16
 """More than the buffers of two sockets hold."""
+
+SIOCOUTQNSD = 0x894B
+"""ioctl(2) of Linux, from linux/sockios.h."""
 
 
 async def connect() -> tuple[RawSocket, RawSocket]:
@@ -275,3 +280,28 @@ async def test_an_address_of_version_6_is_written_in_brackets() -> None:
         assert far.peer_host == "::1"
         near.close()
         far.close()
+
+
+def unsent(sock: RawSocket) -> int:
+    """Bytes that lie in a socket and were never sent."""
+    (size,) = struct.unpack("i", fcntl.ioctl(sock._socket.fileno(), SIOCOUTQNSD, bytes(4)))
+    return int(size)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what lies in a socket")
+async def test_what_lies_unsent_in_a_socket_that_was_made_shallow_is_no_more_than_said_and_a_write(
+    ends: tuple[RawSocket, RawSocket],
+) -> None:
+    near, _ = ends
+    near.set_depth(8192)
+
+    async def send() -> None:
+        while True:
+            await near.send_all(bytes(8192))
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked(0.05)
+        assert 0 < unsent(near) <= 2 * 8192
+        nursery.cancel_scope.cancel()
