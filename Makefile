@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel upgrade clean
+.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel bench-slow-link upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench-routing: $(INSTALLED)  ## how soon a network knows, and what that costs
 
 bench-tunnel: $(INSTALLED)  ## bulk, echo and memory of tunnels, beside those of others that are installed
 	@$(BIN)/python -m benchmarks.tunnel
+
+bench-slow-link: $(INSTALLED)  ## what bulk adds to the latency of small calls on 10 Mbit/s; as root
+	@$(BIN)/python -m benchmarks.slow_link
 
 upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)

@@ -9,6 +9,9 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+CABLE = "cable"
+"""What the cable's end is called on each host."""
+
 CUT = """
 table inet cut {
   chain in {
@@ -29,11 +32,11 @@ def joined() -> Iterator[tuple[str, str]]:
     """The names of the two namespaces; they and the cable are gone afterwards."""
     with apart() as names:
         here, there = names
-        ip("-n", here, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", there)
+        ip("-n", here, "link", "add", CABLE, "type", "veth", "peer", "name", CABLE, "netns", there)
         for number, name in enumerate(names, 1):
-            ip("-n", name, "address", "add", f"203.0.113.{number}/24", "dev", "cable")
-            ip("-n", name, "address", "add", f"10.11.12.{number}/24", "dev", "cable")
-            ip("-n", name, "link", "set", "cable", "up")
+            ip("-n", name, "address", "add", f"203.0.113.{number}/24", "dev", CABLE)
+            ip("-n", name, "address", "add", f"10.11.12.{number}/24", "dev", CABLE)
+            ip("-n", name, "link", "set", CABLE, "up")
         yield names
 
 
@@ -61,3 +64,13 @@ def heal(*names: str) -> None:
     """It is not dropped any more."""
     for name in names:
         ip("netns", "exec", name, "nft", "delete table inet cut")
+
+
+def shape(name: str, *, mbit: float, buffer_ms: float) -> str:
+    """The cable carries so much a second from this host on; what would wait longer for it is dropped. Returns how the
+    system describes that."""
+    tc = ["tc", "-n", name, "qdisc"]
+    words = f"root tbf rate {mbit}mbit burst 10k latency {buffer_ms}ms".split()
+    subprocess.run([*tc, "replace", "dev", CABLE, *words], check=True, capture_output=True)
+    shown = subprocess.run([*tc, "show", "dev", CABLE], check=True, capture_output=True, text=True)
+    return shown.stdout.strip()
