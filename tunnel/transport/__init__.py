@@ -63,9 +63,10 @@ class Connected(NamedTuple):
         return None if self.socket is None else tcp.segments(self.socket)
 
     def set_depth(self, size: int) -> None:
-        """Lets about so many bytes lie in the TCP connection unsent."""
-        if self.socket is not None:
-            self.socket.set_depth(size)
+        """Lets about so many bytes lie in the TCP connection, or in the one in memory, unsent."""
+        bottom = self.socket or self.transport
+        if isinstance(bottom, RawSocket | MemoryStream):
+            bottom.set_depth(size)
 
 
 def split_scheme(address: str) -> tuple[str, str]:

@@ -29,6 +29,10 @@ class MemoryStream(trio.abc.Stream):
         """Sends everything; raises `trio.BrokenResourceError` when it is known that the other end has closed."""
         await self._out.put(bytes(data))
 
+    def set_depth(self, size: int) -> None:
+        """Lets about so many bytes wait to leave over a rough line."""
+        self._out.set_depth(size)
+
     async def wait_send_all_might_not_block(self) -> None:
         """Waits until there is room for a write."""
         await self._out.wait_room()

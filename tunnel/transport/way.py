@@ -9,13 +9,19 @@ from typing import Final
 import trio
 
 from .line import MemoryLine
+from .rough import DUPLICATES, SEGMENT
 
 CHUNKS: Final = 64
 """Writes that may be under way over a smooth line; then the writer waits, as it would for a full socket."""
 SEND_BUFFER: Final = 64 * 1024
-"""Bytes of a connection that may wait to leave over a rough line; then the writer waits until half of them are gone."""
+"""Bytes of a connection that may wait to leave over a rough line, and those after which the writer waits until half of
+them are gone, unless it wants to wait for fewer."""
 RECEIVE_BUFFER: Final = 1024 * 1024
 """Bytes of it that may be under way, or there and not read. Then the writer waits for the reader."""
+
+BUSY: Final = DUPLICATES * SEGMENT
+"""Bytes that follow soon on those of a writer who had to wait: such a one has more to send, and so a lost segment is
+noticed by those behind it, however small its writes are."""
 
 
 class _One:
@@ -45,6 +51,7 @@ class Way:
         self._pieces: deque[tuple[float, bytes]] = deque()
         self._size = 0  # bytes in them
         self._leaves = -math.inf  # when the last byte leaves, over a rough line
+        self._depth = SEND_BUFFER
         self._ended = math.inf  # when the reader learns that the writer has closed
         self._left = math.inf  # when the writer learns that the reader has closed
         self._broken = False
@@ -85,6 +92,7 @@ class Way:
         """Sends the writer's bytes, as there is room; none are nothing."""
         with self._writing:
             await trio.lowlevel.checkpoint()
+            waited = not self._has_room()
             await self._wait_room()
             while data:
                 if self._line.smooth:
@@ -92,9 +100,14 @@ class Way:
                     self._size += len(data)
                     self.look()
                     return
-                data = self._put_roughly(data)
+                data = self._put_roughly(data, more=waited)
                 if data:
                     await self._wait_room()
+                    waited = True
+
+    def set_depth(self, size: int) -> None:
+        """The writer waits for half of so many bytes to leave, and not for half of `SEND_BUFFER`."""
+        self._depth = min(size, SEND_BUFFER)
 
     async def wait_room(self) -> None:
         """Waits until the writer need not wait."""
@@ -120,10 +133,10 @@ class Way:
         has left."""
         if self._line.smooth or self._size >= RECEIVE_BUFFER:
             return math.inf
-        return self._leaves - SEND_BUFFER / 2 / self._line.rate
+        return self._leaves - self._depth / 2 / self._line.rate
 
-    def _put_roughly(self, data: bytes) -> bytes:
-        """Sends what there is room for; returns the rest."""
+    def _put_roughly(self, data: bytes, *, more: bool) -> bytes:
+        """Sends what there is room for; returns the rest. `more` says that a writer who had to wait goes on."""
         line, now = self._line, self._line.now()
         room = RECEIVE_BUFFER - self._size
         if line.rate < math.inf:
@@ -131,7 +144,7 @@ class Way:
         start, stop = 0, min(len(data), room)
         direction = line.direction(forward=self._forward)
         for at, length in direction.send(
-            stop, now=now, behind=len(data) - stop, delay=line.delay, quality=line.quality
+            stop, now=now, behind=len(data) - stop + more * BUSY, delay=line.delay, quality=line.quality
         ):
             self._pieces.append((at, data[start : start + length]))
             start += length
