@@ -191,7 +191,7 @@ class Network:
         node = self._places[name].node
         if node is None:
             raise BadRequest(f"the node {name!r} does not run")
-        program = Mux()
+        program = Mux(clock=trio.current_time)
         node.attach(program, f"a program at {name}")
         head = CallHead(service, endpoint, "rpc", 0, MSGPACK, (), next(self._calls).to_bytes(16, "big"))
         seconds = min(trio.current_effective_deadline() - trio.current_time(), CALL)
@@ -295,7 +295,8 @@ class _Instances:
         """They cost nothing."""
 
     def _join(self, address: str, server: Server | None) -> Port:
-        mux = Mux(on_open=None if server is None else partial(server.accept, nursery=self._nursery))
+        on_open = None if server is None else partial(server.accept, nursery=self._nursery)
+        mux = Mux(on_open=on_open, clock=trio.current_time)
         near, far = inner_pair(self._switch, mux, name=f"instance {address}", clock=trio.current_time)
         mux.attach(far)
         return near
