@@ -160,6 +160,8 @@ class Admin:
         if not isinstance(address, str):
             raise BadRequest('Network.Connect takes {"address": "host:port"}')
         check_address(address, "address")
+        if self._config.alone is not None:
+            raise BadRequest("this is a proxy alone (`micro proxy`), which links with nobody")
         self._tunnel.connect(address)
         self._seeds.name(address)
         return {}

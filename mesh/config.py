@@ -15,6 +15,7 @@ from tunnel.transport.proxies import Proxies
 from tunnel.transport.tls import TlsConfig
 
 from .addresses import check_address, is_public
+from .alone import PROXY_SERVICE, Alone
 from .local_ports import LISTEN, Forward, check_once
 from .point_to_point import TUNNEL_SERVICE, PointToPoint
 from .resolver.choice import FLAG as RESOLVER
@@ -101,6 +102,8 @@ class NodeConfig:
     dialled at, or `*` for every other; the first of these that has a price counts. One is the price of a hop."""
     point_to_point: PointToPoint | None = None
     """What makes it an end of a tunnel; None for a node of a network."""
+    alone: Alone | None = None
+    """What makes it a proxy alone, which links with nobody; None for any other node."""
     registry: str = ""
     """Kind of the local registry; empty for the built-in default."""
     registry_address: str = ""
@@ -120,7 +123,7 @@ class NodeConfig:
         if not self.network:
             raise BadRequest("--network (MICRO_NETWORK) is empty")
         host = ""
-        if self.address or self.point_to_point is None:
+        if self.address or (self.point_to_point is None and self.alone is None):
             host = check_address(self.address, self.flag_of_address, bind=True)
         if self.advertise:
             check_address(self.advertise, "--advertise (MICRO_NETWORK_ADVERTISE)")
@@ -216,6 +219,8 @@ class NodeConfig:
     @property
     def command(self) -> str:
         """The command that this is the configuration of, as its variables have it."""
+        if self.alone is not None:
+            return "PROXY"
         return "NETWORK" if self.point_to_point is None else "TUNNEL"
 
     @property
@@ -226,6 +231,8 @@ class NodeConfig:
     @property
     def flag_of_proxy(self) -> str:
         """The flag that says where programs do."""
+        if self.alone is not None:
+            return "--address (MICRO_PROXY_ADDRESS)"
         return f"--proxy-address (MICRO_{'' if self.point_to_point is None else 'TUNNEL_'}PROXY_ADDRESS)"
 
     @property
@@ -236,5 +243,7 @@ class NodeConfig:
 
     @property
     def service(self) -> str:
-        """The name under which the node registers."""
+        """The name that the node has of its own, under which it registers unless it stands before a service."""
+        if self.alone is not None:
+            return PROXY_SERVICE
         return NODE_SERVICE if self.point_to_point is None else TUNNEL_SERVICE

@@ -41,6 +41,7 @@ from tunnel.tunnel import Tunnel, TunnelConfig
 
 from .addresses import local_address, told_addresses
 from .admin import CHANGES, Admin
+from .alone import refuse_itself, with_back_end
 from .config import NODE_SERVICE, NodeConfig
 from .datadir import Identity, new_identity
 from .local import LocalServices
@@ -119,6 +120,7 @@ class Node:
         self._timers = Timers()
         self._policy = config.policy
         self._point_to_point = config.point_to_point or PointToPoint()
+        self._back_end = config.alone.back_end if config.alone else None
         self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
         self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
@@ -158,7 +160,8 @@ class Node:
         `PublicAddress` for one that must not be, `Unavailable` when the registry cannot be opened.
         """
         config = self._config
-        warn_of_default(config.tokens, config.command)
+        if config.alone is None:
+            warn_of_default(config.tokens, config.command)
         async with AsyncExitStack() as stack:
             registry = await stack.enter_async_context(self._registry)
             listeners = await self._listen(stack, config.proxy_address, config.flag_of_proxy)
@@ -167,6 +170,8 @@ class Node:
                 for flag, forwards in ((LISTEN, config.listens), (FORWARD, self._point_to_point.forwards))
                 for forward in forwards
             ]
+            if self._back_end is not None:
+                refuse_itself(self._back_end, map(bound_address, listeners))
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(self._timers.run)
             nursery.start_soon(self._lag.run)
@@ -271,6 +276,7 @@ class Node:
 
         def changed(registered: tuple[Service, ...]) -> None:
             services = with_exposed(registered, self._point_to_point.exposes)
+            services = with_back_end(services, self._back_end)
             table.set_local(services, trio.current_time())
             dialer.keep_only({instance.address for service in services for instance in service.instances})
             if config.choice.kind is Kind.REGISTRY:
@@ -386,15 +392,18 @@ class Node:
 
     def _record(self, server: Server, link: str, proxy: tuple[str, ...]) -> Service:
         """What the node registers: where programs of this environment reach it, and where other nodes do."""
+        service, back_end = self._config.service, self._back_end
         metadata = {
-            "protocol": "grpc",
+            "protocol": back_end.protocol if back_end else "grpc",
             "native": "1",
             "network": self._config.network,
             "id": self.id,
             **({"link": link} if link else {}),
         }
-        instance = Instance(id=f"{self._config.service}-{self.id}", address=local_address(proxy), metadata=metadata)
-        return Service(name=self._config.service, endpoints=server.endpoints, instances=(instance,))
+        instance = Instance(id=f"{service}-{self.id}", address=local_address(proxy), metadata=metadata)
+        if back_end:
+            return Service(name=back_end.service, instances=(replace(instance, id=f"{back_end.service}-{self.id}"),))
+        return Service(name=service, endpoints=server.endpoints, instances=(instance,))
 
     async def _withdraw(self) -> None:
         """Takes the node's record out of the registry, once."""

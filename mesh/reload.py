@@ -70,9 +70,8 @@ class Reload:
         config = self._config
         _, flag = config.flags_of_tokens
         if not (config.token_file or config.proxy_token_file or self._certificates):
-            raise BadRequest(
-                f"there is nothing to reload: this node was started without {flag}, {PROXY_FILE} and {CERT}"
-            )
+            files = f"{flag}, {PROXY_FILE} and {CERT}" if config.alone is None else PROXY_FILE
+            raise BadRequest(f"there is nothing to reload: this node was started without {files}")
         tokens, shown, tls = await trio.to_thread.run_sync(self._read, flag, abandon_on_cancel=True)
         if tokens:
             refuse_public(tokens, self._tunnel.bound, config.command)

@@ -35,7 +35,8 @@ class Callee(NamedTuple):
 def way_to(instance: Instance, protocol: str) -> Way | None:
     """How a call of this protocol reaches an instance; None where it cannot."""
     if protocol == RAW:
-        return Way.RAW
+        # Where the registry has a proxy for it that speaks frames, those say which service is meant.
+        return Way.NATIVE if instance.native and instance.protocol == RAW else Way.RAW
     if protocol in ("rpc", "grpc"):
         return Way.NATIVE if instance.native else None
     return None

@@ -10,6 +10,7 @@ import click
 from .call import call, stream
 from .network import network
 from .options import Group, dashes
+from .proxy import proxy
 from .registry import deregister, get, list_, register
 from .router import router
 from .run import exit_status
@@ -21,7 +22,7 @@ def micro() -> None:
     """Call services wherever they run, and run the nodes of the network that carries the calls."""
 
 
-for command in (network, tunnel, router, call, stream, list_, get, register, deregister):
+for command in (network, tunnel, proxy, router, call, stream, list_, get, register, deregister):
     micro.add_command(command)
 
 

@@ -18,6 +18,7 @@ def instance(**metadata: str) -> Instance:
         ("rpc", {"protocol": "mucp"}, None),
         ("tcp", {"protocol": "tcp"}, Way.RAW),
         ("tcp", {"native": "1"}, Way.RAW),
+        ("tcp", {"native": "1", "protocol": "tcp"}, Way.NATIVE),
         ("", {"native": "1"}, None),
         ("smtp", {"native": "1"}, None),
     ],

@@ -58,7 +58,8 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
     links = {"tls_ca", "tls_cert", "tls_key", "via"}
     assert set(flags) - {"web_address", "data_dir", "proxy_token", "proxy_token_file"} - links == set(config) - {
-        "registry", "registry_address", "tls", "proxies", "point_to_point", "proxy_tokens", "proxy_token_file",
+        "registry", "registry_address", "tls", "proxies", "point_to_point", "alone", "proxy_tokens",
+        "proxy_token_file",
     }  # fmt: skip
 
 

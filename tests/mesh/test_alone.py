@@ -1,0 +1,215 @@
+"""A proxy alone: what it is told, and its calls, with real services and servers in one process."""
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from mesh.alone import (
+    PROXY_SERVICE,
+    Alone,
+    BackEnd,
+    parse_back_end,
+    proxy_values,
+    refuse_itself,
+    with_back_end,
+)
+from mesh.config import NodeConfig
+from mesh.node import Node, Ready
+from sdk import Client
+from sdk.errors import BadRequest, MicroError, NotFound, Unavailable
+from sdk.rawsocket import RawSocket, open_tcp
+from sdk.registry.memory import MemoryRegistry
+from sdk.types import Instance, Service
+from tests.mesh.network import greeter, until, world
+from tests.proxy.raw import echo, read_to_end, serve
+from tests.proxy.test_dialer import nobody
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "metadata"),
+    [
+        ("localhost:10001", "localhost:10001", {"protocol": "grpc"}),
+        ("grpc://10.0.0.1:10001", "10.0.0.1:10001", {"protocol": "grpc"}),
+        ("http://[::1]:8080/", "[::1]:8080", {"protocol": "http"}),
+        (" tcp://:5432 ", "127.0.0.1:5432", {"protocol": "tcp"}),
+        ("micro://greeter.internal:9000", "greeter.internal:9000", {"protocol": "grpc", "native": "1"}),
+    ],
+)
+def test_a_back_end_is_an_address_and_what_it_speaks(text: str, address: str, metadata: dict[str, str]) -> None:
+    back_end = parse_back_end("web", text)
+    [instance] = back_end.record.instances
+    assert (back_end.record.name, instance.address, instance.metadata) == ("web", address, metadata)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("web", "nowhere", "is 'nowhere'"),
+        ("web", "http://localhost", "is 'http://localhost'"),
+        ("web", "http://localhost:80/path", "is 'http://localhost:80/path'"),
+        ("web", "tcp://localhost:0", "port 0 is nobody's"),
+        ("web", "https://localhost:443", "has https://; known are grpc, http, tcp, micro"),
+        ("", "localhost:1", r"--server-name \(MICRO_SERVER_NAME\) is ''"),
+        ("a\nb", "localhost:1", r"--server-name \(MICRO_SERVER_NAME\) is 'a\\nb'"),
+        ("go.micro.network", "localhost:1", r"--server-name \(MICRO_SERVER_NAME\) is 'go.micro.network'"),
+    ],
+)
+def test_what_is_no_back_end_is_refused_naming_the_flag(name: str, text: str, complaint: str) -> None:
+    with pytest.raises(BadRequest, match=r"--endpoint \(MICRO_PROXY_ENDPOINT\).*" + complaint):
+        parse_back_end(name, text)
+
+
+@pytest.mark.parametrize(
+    ("address", "bound", "itself"),
+    [
+        ("127.0.0.1:8081", "127.0.0.1:8081", True),
+        ("localhost:8081", "127.0.0.1:8081", True),
+        ("localhost:8081", "[::]:8081", True),
+        ("127.0.0.1:8081", "0.0.0.0:8081", True),
+        ("127.0.0.1:8082", "0.0.0.0:8081", False),
+        ("127.0.0.2:8081", "127.0.0.1:8081", False),
+        ("localhost:8081", "10.0.0.1:8081", False),
+        ("web.internal:8081", "0.0.0.0:8081", False),
+    ],
+)
+def test_a_proxy_does_not_stand_before_itself(address: str, bound: str, itself: bool) -> None:
+    back_end = BackEnd(service="web", address=address)
+    if itself:
+        with pytest.raises(BadRequest, match=f"is {address}, where this proxy itself listens"):
+            refuse_itself(back_end, ["[::1]:1", bound])
+    else:
+        refuse_itself(back_end, ["[::1]:1", bound])
+
+
+def test_the_back_end_takes_the_place_of_what_the_registry_has_under_its_name() -> None:
+    def service(name: str, version: str = "latest") -> Service:
+        return Service(name=name, version=version, instances=(Instance(id=f"{name}-1", address="10.0.0.1:1"),))
+
+    back_end = BackEnd(service="web", address="127.0.0.1:80")
+    records = [service("web"), service("web", "2"), service("db")]
+    assert with_back_end(records, back_end) == (service("db"), back_end.record)
+    assert with_back_end(records, None) == tuple(records)
+
+
+def test_a_proxy_alone_has_no_link_port_and_names_its_own_flags() -> None:
+    config = NodeConfig(**proxy_values(back_end=None))
+    assert (config.address, config.nodes, config.service, config.command) == ("", (), PROXY_SERVICE, "PROXY")
+    assert config.alone == Alone()
+    assert not config.policy.transit
+    with pytest.raises(BadRequest, match=r"--address \(MICRO_PROXY_ADDRESS\)"):
+        NodeConfig(**proxy_values(back_end=None, proxy_address="nowhere"))
+
+
+# Calls.
+
+
+class Proxies:
+    """Proxies over one registry, and its programs."""
+
+    def __init__(self, nursery: trio.Nursery, registry: str) -> None:
+        self._nursery = nursery
+        self._name = registry
+
+    async def start(self, back_end: BackEnd | None = None) -> str:
+        """Starts one; its address."""
+        config = NodeConfig(**proxy_values(back_end=back_end, proxy_address="127.0.0.1:0"))
+        ready: Ready = await self._nursery.start(Node(config, registry=MemoryRegistry(self._name)).run)
+        assert ready.link == ()
+        return ready.proxy[0]
+
+
+async def hello(client: Client, service: str = "greeter") -> Any:
+    return await client.call(service, "Greeter.Hello", {"name": "John"})
+
+
+async def connected(proxy: str, service: str) -> RawSocket:
+    """A connection through a proxy port, once the service is known."""
+    while True:
+        program = await open_tcp(proxy)
+        await program.send_all(f"CONNECT {service}:1 HTTP/1.1\r\nHost: {service}\r\n\r\n".encode())
+        answer = await program.receive_some()
+        if answer.startswith(b"HTTP/1.1 200 "):
+            return program
+        program.close()
+
+
+async def answers(client: Client, service: str = "greeter") -> bool:
+    try:
+        return bool(await hello(client, service))
+    except MicroError:
+        return False
+
+
+async def test_programs_find_it_in_the_registry_and_call_what_is_there(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        place = await all_.open("here")
+        await Proxies(all_.nursery, "here").start()
+        await place.serve(greeter(place))
+        async with Client(registry=place.registry, proxy="go.micro.proxy") as client:
+
+            async def known() -> bool:
+                return await answers(client)
+
+            await until(known, within=5)
+            with pytest.raises(NotFound, match="no service called 'nobody'"):
+                await hello(client, "nobody")
+            with pytest.raises(BadRequest, match=r"started without --proxy-token-file \(MICRO_PROXY_TOKEN_FILE\)$"):
+                await client.call("go.micro.proxy", "Network.Reload", {})
+            with pytest.raises(BadRequest, match="links with nobody"):
+                await client.call("go.micro.proxy", "Network.Connect", {"address": "10.0.0.1:8085"})
+
+
+async def test_before_a_back_end_it_is_the_service_and_never_looks_that_name_up(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        here, apart = await all_.open("here"), await all_.open("apart")
+        await apart.serve(greeter(apart))
+        [hidden] = [each for each in await apart.registry.list() if each.name == "greeter"]
+        back_end = BackEnd(service="greeter", address=hidden.instances[0].address, scheme="micro")
+        front = await Proxies(all_.nursery, "here").start(back_end)
+        [record] = [each for each in await here.registry.list() if each.name == "greeter"]
+        assert [instance.address for instance in record.instances] == [front]
+        async with Client(registry=here.registry) as direct, Client(proxy=front) as client:
+            assert await hello(direct) == await hello(client)
+            # A record of that name changes nothing; other names are looked up.
+            with nobody() as address:
+                wrong = Instance(id="wrong", address=address, metadata={"native": "1"})
+                for name in ("greeter", "web"):
+                    await here.registry.register(Service(name=name, instances=(wrong,)))
+
+                async def looked_up() -> bool:
+                    try:
+                        await hello(client, "web")
+                    except Unavailable:
+                        return True
+                    except NotFound:
+                        return False
+                    raise AssertionError("nobody answers there")
+
+                await until(looked_up, within=5)
+                for _ in range(10):
+                    assert await hello(client)
+
+
+async def test_plain_tcp_reaches_a_back_end_over_a_proxy_and_a_node(fast_clock: MockClock) -> None:
+    async with trio.open_nursery() as nursery:
+        proxies = Proxies(nursery, "plain tcp")
+        address = await serve(nursery, echo)
+        front = await proxies.start(BackEnd(service="echo", address=address, scheme="tcp"))
+        for proxy in (front, await proxies.start()):
+            async with await connected(proxy, "echo") as program:
+                await program.send_all(b"hello")
+                program.send_eof()
+                assert await read_to_end(program) == b"hello"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_proxy_that_was_told_to_stand_before_itself_does_not_start() -> None:
+    free = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = f"127.0.0.1:{free[0].socket.getsockname()[1]}"
+    await free[0].aclose()
+    back_end = BackEnd(service="loop", address=address, scheme="micro")
+    node = Node(NodeConfig(**proxy_values(back_end=back_end, proxy_address=address)), registry=MemoryRegistry("itself"))
+    with pytest.raises(BadRequest, match="where this proxy itself listens"):
+        await node.run()
