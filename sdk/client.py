@@ -274,8 +274,8 @@ class Client:
             if not self._proxy:
                 raise
             raise Unavailable(
-                f"no node to call through: {error}. Start one with `micro network` (go.micro.network) or `micro tunnel` "
-                "(go.micro.tunnel), or give MICRO_PROXY as host:port"
+                f"no node to call through: {error}. Start one with `micro network` (go.micro.network) or "
+                "`micro tunnel` (go.micro.tunnel), or give MICRO_PROXY as host:port"
             ) from None
 
     async def _connect(self, service: str) -> tuple[Connection, Target]:
