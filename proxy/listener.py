@@ -5,7 +5,6 @@ nothing and closed after that.
 """
 
 import logging
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -17,12 +16,13 @@ from sdk.errors import RemoteProtocolError, Status
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
-from sdk.wire.frame import PREFACE, RESET, Fate, Hello, Reset, pack_reset
+from sdk.wire.frame import PREFACE, RESET, Fate, Reset, pack_reset
 
 from .answering import AnsweringPort
 from .connect import METHOD, ConnectPort, ConnectRequest
 from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
+from .program import ProgramPort
 from .sni import HANDSHAKE, ClientHello, ServerNamePort
 from .sniff import is_undecided, spoken
 from .socks import VERSION, SocksPort, SocksRequest
@@ -131,7 +131,14 @@ class ProxyListener:
 
     async def _frames(self, transport: RawSocket, first: bytes, due: float) -> None:
         """A program that uses the SDK."""
-        port = _ProgramPort(self._switch, transport, self._doorkeeper, due, self._refused)
+        port = ProgramPort(
+            self._switch,
+            host=transport.peer_host,
+            name=f"program {transport.peer}",
+            doorkeeper=self._doorkeeper,
+            hello_due=due,
+            refused=partial(self._refused, transport),
+        )
         if self._draining:
             port.go_away()
         self._ports[port] = None
@@ -223,60 +230,3 @@ async def _read(
 
 def _turn_away(port: AnsweringPort, status: Status, reason: str) -> None:
     port.send(RESET, 0, STREAM, pack_reset(Reset(status, Fate.NOT_REACHED, reason)))
-
-
-class _ProgramPort(NativePort):
-    """The port of a program: one that says no HELLO in time is closed.
-
-    One that shows no right token is closed at that time too. Until then its calls are refused, each with the reason:
-    that is how the program gets to know it.
-    """
-
-    def __init__(
-        self,
-        switch: Switch,
-        transport: RawSocket,
-        doorkeeper: Doorkeeper,
-        hello_due: float,
-        refused: Callable[[RawSocket, str], None],
-    ) -> None:
-        """`refused` hears, once, that the HELLO did not let the program in."""
-        super().__init__(switch, role="node", dialled=False, name=f"program {transport.peer}")
-        self.reason = ""
-        """Why it is gone."""
-        self._transport = transport
-        self._doorkeeper = doorkeeper
-        self._refused = refused
-        self._hello_due = hello_due
-        self._objection = ""
-
-    def on_hello(self, hello: Hello) -> None:
-        """Decides whether the program is let in."""
-        host = self._transport.peer_host
-        self._objection = self._doorkeeper.objection(host, hello.token)
-        self.trusted = self._doorkeeper.trusts(host, hello.token)
-        if self._objection:
-            self._refused(self._transport, self._objection)
-
-    def next_timeout(self) -> float:
-        """When the HELLO must have come, and with it the token."""
-        return self._hello_due if self.hello is None or self._objection else math.inf
-
-    def handle_timeout(self, now: float) -> None:
-        """It did not."""
-        if self.hello is None:
-            self.close(f"{self.name} said no HELLO within {FIRST_BYTES:g} s")
-        elif self._objection:
-            self.close(self._objection)
-
-    def _admit(self, stream: int) -> bool:
-        if not super()._admit(stream):
-            return False
-        if self._objection:
-            self._refuse(stream, self._objection, Status.UNAUTHENTICATED)
-        return not self._objection
-
-    def connection_lost(self, reason: str) -> None:
-        """Keeps the reason for the log."""
-        self.reason = self.reason or reason
-        super().connection_lost(reason)
