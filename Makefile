@@ -5,14 +5,14 @@
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 
 # What `make test-peers` installs besides: the Debian packages that tests marked `peers` talk to.
-PEER_PACKAGES := curl iproute2 nftables postgresql
+PEER_PACKAGES := curl iproute2 nftables nghttp2-client nginx-light postgresql wrk
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel bench-slow-link upgrade clean
+.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel bench-slow-link bench-proxy upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench-tunnel: $(INSTALLED)  ## bulk, echo and memory of tunnels, beside those of
 
 bench-slow-link: $(INSTALLED)  ## what bulk adds to the latency of small calls on 10 Mbit/s; as root
 	@$(BIN)/python -m benchmarks.slow_link
+
+bench-proxy: $(INSTALLED)  ## HTTP and gRPC through nodes, beside pairs of proxies; FETCH=1 gets some from PyPI
+	@$(BIN)/python -m benchmarks.proxy $(if $(FETCH),--fetch)
 
 upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)
