@@ -1,16 +1,18 @@
-"""Runs a raw TCP port over its socket: one task reads while there is credit, one writes what has come.
+"""Runs a port that carries one call at a time over its socket: one task reads while there is credit, one writes what
+has come.
 
 Each direction ends by itself. The connection is closed when both have, and broken off when the call was reset: whoever
 is at the other end of the socket should not take a call that was cut short for one that came to its end.
 """
 
 import math
+from typing import Protocol
 
 import trio
 
+from sdk.port import Wake
 from sdk.rawsocket import RawSocket
-
-from .tcp import PIECE, TcpPort
+from sdk.wire.frame import Reset
 
 STOPPING = "this node is stopping"
 """The reason where the connection was ended by whoever runs it."""
@@ -19,7 +21,37 @@ LINGER = 2.0
 """Seconds that the other end has to close a connection on which both directions are over."""
 
 
-async def splice(port: TcpPort, transport: RawSocket, first: bytes = b"") -> None:
+class OneCallPort(Protocol):
+    """What such a port shows its driver: `TcpPort`, and the ports of HTTP/1.1."""
+
+    wake: Wake
+    """Set by the driver; called when there is something to write, to read again, or to end."""
+    reset: Reset | None
+    """Why the connection has to be broken off, if it has."""
+
+    @property
+    def may_read(self) -> int:
+        """Bytes that may be read from the connection now."""
+
+    @property
+    def wants_nothing(self) -> bool:
+        """Whether nobody is left who would take what comes from the connection."""
+
+    @property
+    def finished_writing(self) -> bool:
+        """Whether nothing more will be written to the connection."""
+
+    def receive_data(self, data: bytes) -> None:
+        """Bytes came from the connection, at most `may_read`; none are its end."""
+
+    def data_to_send(self) -> list[bytes]:
+        """Drains what waits to be written. Being asked again means that it was written."""
+
+    def connection_lost(self, reason: str) -> None:
+        """The connection is gone; called again it does nothing."""
+
+
+async def splice(port: OneCallPort, transport: RawSocket, first: bytes = b"") -> None:
     """Carries bytes both ways until both are at their end, the connection breaks, or the call is reset; `first` was
     read from the connection already. It closes the socket."""
     splicing = _Splicing(port, transport)
@@ -35,7 +67,7 @@ async def splice(port: TcpPort, transport: RawSocket, first: bytes = b"") -> Non
 
 
 class _Splicing:
-    def __init__(self, port: TcpPort, transport: RawSocket) -> None:
+    def __init__(self, port: OneCallPort, transport: RawSocket) -> None:
         self._port = port
         self._transport = transport
         self._scope = trio.CancelScope()
@@ -53,7 +85,7 @@ class _Splicing:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
                 await self._read(first)
-        return self._reason
+        return self._why()
 
     def _wake(self) -> None:
         if self._port.reset is not None:
@@ -62,7 +94,7 @@ class _Splicing:
         if self._writer is not None:
             task, self._writer = self._writer, None
             trio.lowlevel.reschedule(task)
-        if self._reader is not None and (self._port.may_send > 0 or self._port.wants_nothing):
+        if self._reader is not None and self._port.may_read > 0:
             task, self._reader = self._reader, None
             trio.lowlevel.reschedule(task)
         self._linger()
@@ -79,11 +111,12 @@ class _Splicing:
             if data:
                 port.receive_data(data)
             while True:
-                if port.may_send <= 0 and not port.wants_nothing:
+                size = port.may_read
+                if not size:
                     self._reader = trio.lowlevel.current_task()
                     await trio.lowlevel.wait_task_rescheduled(self._abort_reader)
                     continue
-                data = await receive_some(PIECE if port.wants_nothing else min(PIECE, port.may_send))
+                data = await receive_some(size)
                 port.receive_data(data)
                 if not data:
                     return
@@ -107,6 +140,9 @@ class _Splicing:
                     await trio.lowlevel.wait_task_rescheduled(self._abort_writer)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._broken(error)
+
+    def _why(self) -> str:
+        return self._reason if self._port.reset is None else self._port.reset.detail
 
     def _broken(self, error: Exception) -> None:
         self._reason = str(error) or "the connection broke"

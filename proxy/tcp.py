@@ -64,6 +64,11 @@ class TcpPort:
         return self._clock()
 
     @property
+    def may_read(self) -> int:
+        """Bytes that may be read from the connection now."""
+        return PIECE if self._sent_end else min(PIECE, max(0, self.may_send))
+
+    @property
     def wants_nothing(self) -> bool:
         """Whether nobody is left who would take what comes from the connection."""
         return self._sent_end
@@ -135,7 +140,7 @@ class TcpPort:
             self._pass_on(HEAD, 0, _ANSWERED)
 
     def receive_data(self, data: bytes) -> None:
-        """Bytes came from the connection, at most `may_send`; none are its end."""
+        """Bytes came from the connection, at most `may_read`; none are its end."""
         if self._sent_end or self.reset:
             return
         if data:

@@ -59,6 +59,21 @@ from sdk.registry.database import parse_record_untrusted
 from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
 from sdk.wire import frame
 from sdk.wire.hpack import Decoder
+from sdk.wire.http1chunks import ChunkReader
+from sdk.wire.http1fields import trailer_lines_untrusted
+from sdk.wire.http1head import (
+    content_length_untrusted,
+    fields_untrusted,
+    head_size_untrusted,
+    host_untrusted,
+    request_framing_untrusted,
+    request_head_untrusted,
+    response_framing_untrusted,
+    response_head_untrusted,
+)
+from sdk.wire.http1read import read_answer_untrusted as read_http1_answer_untrusted
+from sdk.wire.http1read import read_request_untrusted
+from sdk.wire.http1write import write_answer_untrusted, write_request_untrusted
 from sdk.wire.huffman import decode_huffman_untrusted
 from sdk.wire.message import MessageReader, encode_message
 from tests.proxy.hello import client_hello, in_records
@@ -153,6 +168,18 @@ def read_blocks(data: bytes) -> object:
     return decoder.decode_untrusted(data)
 
 
+def read_chunks(data: bytes) -> bytes:
+    """A body in chunks, in two pieces."""
+    reader = ChunkReader()
+    body = reader.receive_untrusted(data[: len(data) // 2])
+    return body if reader.done else body + reader.receive_untrusted(data[len(data) // 2 :])
+
+
+def read_trailers(data: bytes) -> bytes:
+    """Trailers of another node, as lines."""
+    return trailer_lines_untrusted(parse_trailers_untrusted(data).metadata)
+
+
 def read_id(data: bytes) -> bytes:
     return parse_id_untrusted(data.decode("latin-1"))
 
@@ -184,6 +211,21 @@ REPLY = pack_reply_head(ReplyHead("application/msgpack", ("a", "b"), 5, "not fou
 TRAILERS = pack_trailers(Trailers(3, "no", ("a", "b")))
 OPENS = (frame.pack_open(3, b"p" * 32, 5000, HEAD, b"body"), frame.pack_open(3, b"", 0xFFFFFFFF, HEAD, b""))
 HEADED = (frame.pack_headed(REPLY, b"body"), frame.pack_headed(b"", b""))
+REQUESTS = (
+    b"GET /a?b HTTP/1.1\r\nHost: greeter:80\r\nX-A: b\r\nConnection: x-a, close\r\n\r\n",
+    b"POST http://greeter/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nMicro-Service: b\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+)
+ANSWERS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nSet-Cookie: a\r\n\r\n",
+    b"HTTP/1.0 404 Not Found\r\n\r\n",
+    b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n",
+)
+HTTP_HEAD = pack_call_head(
+    CallHead("a", "/b", "http", 0, "c/d", (":method", "GET", ":authority", "a", "content-length", "5"), b"i" * 16)
+)
+HTTP_REPLY = pack_reply_head(ReplyHead("a/b", (":status", "200", "content-length", "5", "c", "d"), 0, "", ("e", "f")))
 LINKS_TOLD = links_message(Key("a"), Key("b"), Key("c"))
 SERVICES_TOLD = services_message(Key("a"), "greeter", "clock")
 STATEMENTS = told(LINKS_TOLD) + told(SERVICES_TOLD)
@@ -244,6 +286,32 @@ TARGETS: dict[str, Target] = {
         read_blocks,
         [bytes.fromhex("828684410f7777772e6578616d706c652e636f6d"), bytes.fromhex("488264025885aec3771a4bbebf")],
     ),
+    "sdk.wire.http1chunks:ChunkReader.receive_untrusted": Target(
+        read_chunks, [b"5;a=b\r\nhello\r\nA\r\n0123456789\r\n0\r\nX-A: b\r\n\r\nrest", b"0\r\n\r\n"]
+    ),
+    "sdk.wire.http1fields:trailer_lines_untrusted": Target(read_trailers, [TRAILERS]),
+    "sdk.wire.http1head:content_length_untrusted": Target(
+        lambda data: content_length_untrusted(data.decode("latin-1")), [b"5"]
+    ),
+    "sdk.wire.http1head:fields_untrusted": Target(
+        lambda data: fields_untrusted(data.decode("latin-1")), [b"A: b\r\nC:\r\n"]
+    ),
+    "sdk.wire.http1head:head_size_untrusted": Target(head_size_untrusted, [*REQUESTS, b"GET / HTTP/1.1\r\nHo"]),
+    "sdk.wire.http1head:host_untrusted": Target(lambda data: host_untrusted(request_head_untrusted(data)), REQUESTS),
+    "sdk.wire.http1head:request_framing_untrusted": Target(
+        lambda data: request_framing_untrusted(request_head_untrusted(data)), REQUESTS
+    ),
+    "sdk.wire.http1head:request_head_untrusted": Target(request_head_untrusted, REQUESTS),
+    "sdk.wire.http1head:response_framing_untrusted": Target(
+        lambda data: response_framing_untrusted(response_head_untrusted(data), "GET"), ANSWERS
+    ),
+    "sdk.wire.http1head:response_head_untrusted": Target(response_head_untrusted, ANSWERS),
+    "sdk.wire.http1read:read_answer_untrusted": Target(lambda data: read_http1_answer_untrusted(data, "GET"), ANSWERS),
+    "sdk.wire.http1read:read_request_untrusted": Target(
+        lambda data: read_request_untrusted(data, b"for=1.1.1.1;proto=http"), REQUESTS
+    ),
+    "sdk.wire.http1write:write_answer_untrusted": Target(write_answer_untrusted, [HTTP_REPLY]),
+    "sdk.wire.http1write:write_request_untrusted": Target(write_request_untrusted, [HTTP_HEAD]),
     "sdk.wire.huffman:decode_huffman_untrusted": Target(decode_huffman_untrusted, [bytes.fromhex("a8eb10649cbf")]),
     "sdk.wire.message:MessageReader.next_untrusted": Target(
         read_messages,

@@ -1,0 +1,195 @@
+"""HTTP/1.1 heads as the heads of calls.
+
+A request becomes a call of protocol `http`: `endpoint` is path and query, metadata begins with `:method`, `:scheme` and
+`:authority`, then come the end-to-end fields in order, repeats and all. An answer's metadata begins with `:status`. An
+upgrade is asked for, and agreed to, by `:upgrade`.
+
+Programs send the same few heads again and again, so what was read is remembered by its bytes, at a tenth of the cost.
+"""
+
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+from sdk.head import IDEMPOTENT, CallHead, ReplyHead, pack_call_head, pack_reply_head
+
+from .http1fields import HOP_BY_HOP, VIA, connection_options, remember, service_of_host
+from .http1head import (
+    UNTIL_CLOSE,
+    Malformed,
+    RequestHead,
+    host_untrusted,
+    is_authority,
+    is_token,
+    request_framing_untrusted,
+    request_head_untrusted,
+    response_framing_untrusted,
+    response_head_untrusted,
+)
+
+PROTOCOL: Final = "http"
+"""The protocol of such calls."""
+
+_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
+_NO_UPGRADE = frozenset(("h2c", "http/2.0", "http/1.1"))
+"""Ways into another HTTP on the same connection, past whatever looked at this one (h2c smuggling, 2020)."""
+
+
+class Asked(NamedTuple):
+    """A request that was read, and what its connection has to know of it."""
+
+    packed: bytes
+    """Packed `CallHead`, but for the 16 bytes of its call id."""
+    framing: int
+    """The length of its body, or `CHUNKED`."""
+    method: str
+    minor: int
+    """0 for HTTP/1.0."""
+    keep: bool
+    """Whether another request may follow on the connection."""
+    expects: bool
+    """The program waits for `100 Continue` before it sends its body (RFC 9110, 10.1.1)."""
+    upgrade: bool
+    """It wants to speak something else afterwards."""
+    token: bytes
+    """What it showed in `Proxy-Authorization`."""
+
+
+class Answered(NamedTuple):
+    """An answer that was read."""
+
+    packed: bytes
+    """Packed `ReplyHead`."""
+    status: int
+    framing: int
+    """The length of its body, `CHUNKED` or `UNTIL_CLOSE`."""
+    keep: bool
+    """Whether another request may follow on the connection."""
+
+
+_asked: dict[bytes, Asked] = {}
+_answered: dict[bytes, Answered] = {}
+
+
+def read_request_untrusted(head: bytes, forwarded: bytes) -> Asked:
+    """Reads a request's head, empty line included. `forwarded` is what `Forwarded` says of its sender, and comes from
+    `forwarded_by`. Raises `Malformed`."""
+    key = forwarded + head
+    known = _asked.get(key)
+    return known or remember(_asked, key, _read_request(head, forwarded.decode()))
+
+
+def read_answer_untrusted(head: bytes, method: str) -> Answered:
+    """Reads the head of an answer to a request with that method, empty line included; raises `Malformed`."""
+    key = b"-" + head if method == "HEAD" else head
+    known = _answered.get(key)
+    return known or remember(_answered, key, _read_answer(head, method))
+
+
+def _read_request(data: bytes, forwarded: str) -> Asked:
+    head = request_head_untrusted(data)
+    framing = request_framing_untrusted(head)
+    host, endpoint = _where_to(head)
+    options = connection_options(head.fields)
+    upgrade = _wanted_upgrade(head, options, framing)
+    content_type = named = token = ""
+    expects = False
+    metadata = [":method", head.method, ":scheme", forwarded.rpartition("=")[2], ":authority", host]
+    if upgrade:
+        metadata += (":upgrade", upgrade)
+    for name, value in head.fields:
+        if name == "content-type" and not content_type:
+            content_type = value
+            continue
+        if name == "micro-service":
+            if named and value != named:
+                raise Malformed("Micro-Service is said more than once")
+            named = value
+        elif name == "proxy-authorization":
+            token = value
+        elif name == "expect":
+            if value.lower() != "100-continue":
+                raise Malformed("only `100-continue` can be expected", 417)
+            expects = head.minor > 0  # RFC 9110, 10.1.1: of HTTP/1.0 it has to be ignored
+            continue
+        if name != "host" and name not in HOP_BY_HOP and name not in options:
+            metadata += (name, value)
+    metadata += ("forwarded", forwarded, "via", f"1.{head.minor} {VIA}")
+    service = named or service_of_host(host)
+    if not service:
+        raise Malformed(
+            "the request names no service: give its name in a Micro-Service header, or as the host of the URL", 404
+        )
+    flags = IDEMPOTENT if head.method in _IDEMPOTENT and not upgrade else 0
+    call = CallHead(service, endpoint, PROTOCOL, flags, content_type, tuple(metadata), bytes(16))
+    return Asked(
+        packed=pack_call_head(call)[:-16],
+        framing=framing,
+        method=head.method,
+        minor=head.minor,
+        keep=_keeps(head.minor, options),
+        expects=expects,
+        upgrade=bool(upgrade),
+        token=token.encode("latin-1"),
+    )
+
+
+def _where_to(head: RequestHead) -> tuple[str, str]:
+    """Host, and path with query. An absolute target says the host, whatever Host does (RFC 9112, 3.2.2)."""
+    target = head.target
+    host = host_untrusted(head)
+    if "#" in target:
+        raise Malformed("the target has a fragment")
+    if target.startswith("/"):
+        return host, target
+    if target == "*" and head.method == "OPTIONS":
+        return host, target
+    scheme, mark, rest = target.partition("://")
+    if not mark or scheme.lower() != "http":
+        raise Malformed("the target is neither a path nor a URL that begins with http://")
+    for at, letter in enumerate(rest):
+        if letter in "/?":
+            host, path = rest[:at], rest[at:]
+            break
+    else:
+        host, path = rest, ""
+    if not host or not is_authority(host):
+        raise Malformed("the target's host is none")
+    if not path.startswith("/"):
+        path = "*" if not path and head.method == "OPTIONS" else f"/{path}"
+    return host, path
+
+
+def _wanted_upgrade(head: RequestHead, options: frozenset[str], framing: int) -> str:
+    """What the program wants to speak afterwards. Where that cannot be, the field is as good as not said (RFC 9110,
+    7.8)."""
+    wanted = [value for name, value in head.fields if name == "upgrade"]
+    if len(wanted) != 1 or "upgrade" not in options or head.method != "GET" or framing or not head.minor:
+        return ""
+    return "" if wanted[0].lower() in _NO_UPGRADE or not is_token(wanted[0].replace("/", "", 1)) else wanted[0]
+
+
+def _read_answer(data: bytes, method: str) -> Answered:
+    head = response_head_untrusted(data)
+    framing = response_framing_untrusted(head, method)
+    options = connection_options(head.fields)
+    content_type = ""
+    metadata = [":status", str(head.status)]
+    if head.status == HTTPStatus.SWITCHING_PROTOCOLS:
+        metadata += (":upgrade", next((value for name, value in head.fields if name == "upgrade"), ""))
+    for name, value in head.fields:
+        if name == "content-type" and not content_type:
+            content_type = value
+        elif name not in HOP_BY_HOP and name not in options:
+            metadata += (name, value)
+    metadata += ("via", f"1.{head.minor} {VIA}")
+    return Answered(
+        packed=pack_reply_head(ReplyHead(content_type, tuple(metadata))),
+        status=head.status,
+        framing=framing,
+        keep=framing != UNTIL_CLOSE and _keeps(head.minor, options),
+    )
+
+
+def _keeps(minor: int, options: frozenset[str]) -> bool:
+    """Whether the connection goes on after this message (RFC 9112, 9.3)."""
+    return "close" not in options and (minor > 0 or "keep-alive" in options)
