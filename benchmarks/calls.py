@@ -1,6 +1,6 @@
 """The calls that benchmarks of proxies make, by programs that others wrote in C.
 
-    python -m benchmarks.calls HTTP GRPC     # one call of each kind to these ports of loopback, with its answer checked
+    python -m benchmarks.calls http=PORT grpc=PORT     # one call each to ports of loopback, with its answer checked
 
 HTTP/1.1 comes from wrk, gRPC from h2load with a prepared message. Neither looks into the answers; that is why one of
 each is checked before a measurement, in a process of its own: grpcio has threads, which who starts processes must not.
@@ -11,7 +11,7 @@ import http.client
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +78,10 @@ Load = Callable[[str, Path, Ports, int, int], Measured]
 """Calls, so many in flight, for so many seconds; see `load_http`."""
 
 
-def check(ports: Ports) -> None:
-    """One call of each kind; raises OSError when its answer is not what was sent."""
-    run([sys.executable, "-m", "benchmarks.calls", str(ports.http), str(ports.grpc)], PATIENCE)
+def check(ports: Ports, protocols: Sequence[str]) -> None:
+    """One call of each protocol, of `http` and `grpc`; raises OSError when its answer is not what was sent."""
+    words = [f"{each}={getattr(ports, each)}" for each in protocols]
+    run([sys.executable, "-m", "benchmarks.calls", *words], PATIENCE)
 
 
 def check_http(port: int) -> None:
@@ -167,8 +168,9 @@ def run(command: list[str], seconds: float) -> str:
 def main() -> None:
     """Checks."""
     try:
-        check_http(int(sys.argv[1]))
-        check_grpc(int(sys.argv[2]))
+        for word in sys.argv[1:]:
+            protocol, _, port = word.partition("=")
+            {"http": check_http, "grpc": check_grpc}[protocol](int(port))
     except OSError as error:
         raise SystemExit(str(error)) from error
 

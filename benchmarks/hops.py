@@ -24,6 +24,9 @@ PATIENCE = 20.0
 PAUSE = 0.05
 """Seconds between two looks whether something has started."""
 
+CHECKED = 0.5
+"""Seconds that such a look takes, about."""
+
 Processes = list[subprocess.Popen[bytes]]
 
 
@@ -57,12 +60,14 @@ class Hop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """A contender that runs and carries calls."""
+    """A contender that runs."""
 
     ports: Ports
     """Where its first hop is called."""
     processes: Processes
     """Of all hops; empty when the calls reach the back end themselves."""
+    log: Path
+    """What they print."""
 
 
 class Contender(ABC):
@@ -77,7 +82,7 @@ class Contender(ABC):
 
     @abstractmethod
     def start(self, backend: Ports, folder: Path, stack: contextlib.ExitStack) -> Chain:
-        """Starts it, in an empty folder, until `stack` closes; raises OSError when it carries no calls."""
+        """Starts it, in an empty folder, until `stack` closes; raises OSError when it cannot be."""
 
 
 class Direct(Contender):
@@ -91,7 +96,7 @@ class Direct(Contender):
 
     def start(self, backend: Ports, folder: Path, stack: contextlib.ExitStack) -> Chain:
         """Nothing is there to start."""
-        return Chain(ports=backend, processes=[])
+        return Chain(ports=backend, processes=[], log=folder / "log")
 
 
 class Proxy(ABC):
@@ -143,24 +148,22 @@ class Proxies(Contender):
             end = self._proxy.end(program, hop)
             processes.append(stack.enter_context(running(end.command, log, end.env)))
             ports = hop.listen
-        until_carries(self.name, ports, processes, log)
-        return Chain(ports=ports, processes=processes)
+        return Chain(ports=ports, processes=processes, log=log)
 
 
-def until_carries(name: str, ports: Ports, processes: Processes, log: Path) -> None:
-    """Until calls to `ports` are answered; raises OSError when PATIENCE is over, or a process ends before."""
+def until_carries(name: str, chain: Chain, protocols: Sequence[str]) -> None:
+    """Until calls of all the protocols are answered; raises OSError when PATIENCE is over, or a process ends before."""
     why = "it did not listen"
     waited = 0.0
-    while waited < PATIENCE and all(process.poll() is None for process in processes):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            processes[0].wait(PAUSE)
-        waited += PAUSE
+    while waited < PATIENCE and all(process.poll() is None for process in chain.processes):
         try:
-            calls.check(ports)
+            calls.check(chain.ports, protocols)
         except OSError as error:
             why = str(error)
-            waited += 0.5  # about what the check took
         else:
             return
-    printed = log.read_text(errors="replace")[-2000:]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            chain.processes[0].wait(PAUSE)
+        waited += PAUSE + CHECKED
+    printed = chain.log.read_text(errors="replace")[-2000:] if chain.log.exists() else ""
     raise OSError(f"{name} does not carry calls: {why}\nit printed:\n{printed}")

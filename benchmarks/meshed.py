@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.calls import SERVICE, WEB, Ports
 from benchmarks.contenders import MICRO
-from benchmarks.hops import Chain, Contender, Processes, until_carries
+from benchmarks.hops import Chain, Contender, Processes
 from benchmarks.processes import ROOT, running
 
 
@@ -42,14 +42,10 @@ class Micro(Contender):
             command = [MICRO, "network", "--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0"]
             if ready:
                 command += ["--nodes", f"tcp://{ready['link']}"]
-            own = folder / f"{number}.log"
-            processes.append(stack.enter_context(running(command, own, env)))
-            ready = until_ready(processes[-1], own)
+            processes.append(stack.enter_context(running(command, log, env)))
+            ready = until_ready(processes[-1], log, number)
         port = int(ready["proxy"].rpartition(":")[2])
-        ports = Ports(http=port, grpc=port)
-        log.write_text("".join((folder / f"{number}.log").read_text() for number in range(self._nodes)))
-        until_carries(self.name, ports, processes, log)
-        return Chain(ports=ports, processes=processes)
+        return Chain(ports=Ports(http=port, grpc=port), processes=processes, log=log)
 
 
 def register(name: str, protocol: str, port: int, env: dict[str, str]) -> None:
@@ -61,12 +57,13 @@ def register(name: str, protocol: str, port: int, env: dict[str, str]) -> None:
         raise OSError(f"micro register service ended with status {done.returncode}: {done.stderr}")
 
 
-def until_ready(process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:
-    """The addresses in a node's `ready …` line, once it has printed it; raises OSError when it ends before."""
+def until_ready(process: subprocess.Popen[bytes], log: Path, number: int) -> dict[str, str]:
+    """The addresses in the `ready …` line of the node of this number, counted from 0, once it stands in the log that
+    all write to; raises OSError when the node ends before."""
     while True:
         lines = [line for line in log.read_text().splitlines(keepends=True) if line.startswith("ready")]
-        if lines and lines[0].endswith("\n"):
-            return dict(word.split("=", 1) for word in lines[0].split() if "=" in word)
+        if len(lines) > number and lines[number].endswith("\n"):
+            return dict(word.split("=", 1) for word in lines[number].split() if "=" in word)
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = process.wait(0.02)
             raise OSError(f"micro network ended with status {status}: {log.read_text()}")

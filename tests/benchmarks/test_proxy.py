@@ -12,7 +12,7 @@ import pytest
 from benchmarks import calls, nginx
 from benchmarks.calls import Ports
 from benchmarks.contenders import free_port, make_certificate
-from benchmarks.hops import Direct, Hop, Proxies, Role, until_carries
+from benchmarks.hops import Chain, Direct, Hop, Proxies, Role, until_carries
 from benchmarks.processes import running
 from benchmarks.proxies import Caddy, Haproxy
 
@@ -92,8 +92,9 @@ def test_refused_calls_are_not_counted_as_answered(tmp_path: Path, require: Call
     with running(end.command, tmp_path / "log", end.env) as process:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("benchmarks.hops.PATIENCE", 1.0)
+            chain = Chain(ports=ports, processes=[process], log=tmp_path / "log")
             with pytest.raises(OSError, match="status 503"):
-                until_carries("nginx", ports, [process], tmp_path / "log")
+                until_carries("nginx", chain, ["http"])
         with pytest.raises(OSError, match="HTTP requests"):
             calls.load_http(require("wrk"), tmp_path, ports, 4, 1)
         with pytest.raises(OSError, match="gRPC calls were answered with 0 bytes"):
