@@ -15,8 +15,9 @@ import trio
 
 from proxy.ingress import not_for_everybody
 from proxy.inner import inner_pair
+from proxy.legs import Failed, Target
 from proxy.listener import ProxyListener
-from proxy.switch import Switch, Target
+from proxy.switch import Switch
 from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest, NotFound
@@ -173,6 +174,10 @@ class _Only:
     def knows(self, service: str) -> bool:
         """Only itself."""
         return service == ROUTER_SERVICE
+
+    def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
+        """There is no other."""
+        return self.choose(head, now, trusted)
 
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         """Nobody's gateway either."""

@@ -1,6 +1,6 @@
 """Which origin, and which instance: tiers and locality over the choice among equals in `sdk.selector`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
@@ -47,6 +47,13 @@ class Group(Generic[C]):
         self.loads = loads
         """What is known of each."""
 
+    def without(self, failed: Collection[object]) -> "Group[C] | None":
+        """Those of a group that have not failed, known by their loads; None where nobody is left."""
+        left = [index for index, load in enumerate(self.loads) if load not in failed]
+        if not left:
+            return None
+        return Group(self.source, [self.items[index] for index in left], [self.loads[index] for index in left])
+
 
 class Groups(Generic[S, C]):
     """The groups of all services: what is the same for every call is found out once."""
@@ -70,10 +77,13 @@ class Groups(Generic[S, C]):
         if group is None or group.source is not source:
             if len(self._groups) >= FORGET_ABOVE:
                 self._groups.clear()
-            items = self._among(source)
-            group = Group(source, items, [self._balancer.load(self._key(item)) for item in items])
-            self._groups[service] = group
+            group = self._groups[service] = self.once(source)
         return group
+
+    def once(self, source: Sequence[S]) -> Group[C]:
+        """A group that the table does not know, for one call."""
+        items = self._among(source)
+        return Group(source, items, [self._balancer.load(self._key(item)) for item in items])
 
 
 class Balancer:

@@ -9,8 +9,8 @@ from sdk.port import Port
 from sdk.types import Instance
 
 from .balance import Balancer, Group, Groups
+from .legs import Failed, Target
 from .speaks import PROTOCOLS, Callee, Way, among
-from .switch import Target
 
 
 class LocalInstances(Protocol):
@@ -64,6 +64,14 @@ class Egress:
         if group is None:
             raise self.refusal(head.service)
         return self.choose_in(group, head, now)
+
+    def again(self, head: CallHead, now: float, failed: Failed) -> Target:
+        """Another instance than those that failed; raises as `choose` does when there is none."""
+        group = self.find(head)
+        others = group.without(failed) if group is not None else None
+        if others is None:
+            raise self.refusal(head.service)
+        return self.choose_in(others, head, now)
 
     def choose_in(self, group: Group[Callee], head: CallHead, now: float) -> Target:
         """The instance of a group that answers."""

@@ -20,8 +20,8 @@ from sdk.wire.frame import ID_SIZE, MAX_HOPS
 
 from .balance import Balancer, Groups, cheapest_tier
 from .egress import Egress
+from .legs import Failed, Target
 from .speaks import RAW
-from .switch import Target
 
 AVOID = 1.0
 """Seconds a link that failed is avoided. Word of it is everywhere in a third of that; and a link that is back, or never
@@ -143,10 +143,32 @@ class Ingress:
         here = service in self.own or (not self._elsewhere and self._egress.knows(service))
         return here or bool(routes.origins_of(service) or routes.unreachable_origins(service))
 
-    def _to_pinned(self, head: CallHead, pin: str, now: float) -> Target:
+    def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
+        """Where a call goes on that has failed: to an instance or origin that is not among those that failed, over
+        links that are not, as far as there are such. Raises as `choose` does."""
+        pin = pinned(head) or self._pin
+        if head.service in self.own or pin:
+            return self._to_pinned(head, pin, now, failed) if pin else self.choose(head, now, trusted)
+        if not self._elsewhere and (here := self._egress.find(head)) is not None:
+            others = here.without(failed)
+            if others is not None:
+                return self._egress.choose_in(others, head, now)
+        origins = self._routes.origins_of(head.service)
+        fresh = [origin for origin in origins if self._balancer.load(origin.origin) not in failed]
+        for usable in (fresh, origins):
+            if usable:
+                origin, load = self._balancer.choose(self._groups.once(usable), now)
+                target = self._around(head.service, usable, origin, load, MAX_HOPS, now, failed)
+                if target is not None:
+                    return target
+        return self.choose(head, now, trusted)
+
+    def _to_pinned(self, head: CallHead, pin: str, now: float, failed: Failed = ()) -> Target:
         """The one node that may answer, where it offers the service."""
         if pin in self._me and not self._elsewhere:
-            return self._egress.choose(head, now)
+            here = self._egress.find(head) if failed else None
+            others = here.without(failed) if here is not None else None
+            return self._egress.choose_in(others, head, now) if others is not None else self._egress.choose(head, now)
         service = head.service
         wanted = self._routes.way_to(pin)
         if wanted is None:
@@ -154,7 +176,7 @@ class Ingress:
         origins = [origin for origin in self._routes.origins_of(service) if origin.origin == wanted.origin]
         if not origins:
             raise NotFound(f"node {pin!r}, the only one that the call may go to, offers no service called {service!r}")
-        target = self._around(service, origins, origins[0], self._balancer.load(wanted.origin), MAX_HOPS, now)
+        target = self._around(service, origins, origins[0], self._balancer.load(wanted.origin), MAX_HOPS, now, failed)
         if target is None:
             raise Unavailable(f"the links towards node {pin!r} have just gone down")
         return target
@@ -187,30 +209,37 @@ class Ingress:
         self._avoided[edge] = now + AVOID
 
     def _around(
-        self, service: str, origins: Sequence[Origin], chosen: Origin, load: Load, hops: int, now: float
+        self,
+        service: str,
+        origins: Sequence[Origin],
+        chosen: Origin,
+        load: Load,
+        hops: int,
+        now: float,
+        failed: Failed = (),
     ) -> Target | None:
         """The spare path of the origin that was chosen, or else another origin, when its path may not be good."""
         while self._avoided and next(iter(self._avoided.values())) <= now:
             del self._avoided[next(iter(self._avoided))]
-        for avoided in (self._avoided, ()):
-            way = self._way(chosen, avoided, hops)
+        for avoided, full in ((self._avoided, failed), ((), failed), ((), ())):
+            way = self._way(chosen, avoided, full, hops)
             if way is None:
-                usable = [each for each in origins if self._way(each, avoided, hops)]
+                usable = [each for each in origins if self._way(each, avoided, full, hops)]
                 if not usable:
                     continue
-                chosen, load = self._balancer.choose(self._groups.of(service, usable), now)
-                way = self._way(chosen, avoided, hops)
+                chosen, load = self._balancer.choose(self._groups.once(usable), now)
+                way = self._way(chosen, avoided, full, hops)
             if way is not None:
                 return Target(self._links[way[:ID_SIZE]], way, load)
         return None
 
-    def _way(self, origin: Origin, avoided: Collection[bytes], hops: int) -> bytes | None:
-        """The first of an origin's paths that can be passed, with at most so many links."""
+    def _way(self, origin: Origin, avoided: Collection[bytes], full: Failed, hops: int) -> bytes | None:
+        """The first of an origin's paths that can be passed, with at most so many links, and not by these ports."""
         for path in (origin.path_bytes, origin.spare_bytes):
             # The table learns of a link's end a moment later than the switch.
-            if path and len(path) <= hops * ID_SIZE and path[:ID_SIZE] in self._links:
+            if path and len(path) <= hops * ID_SIZE and (port := self._links.get(path[:ID_SIZE])) is not None:
                 pairs = (path[at : at + 2 * ID_SIZE] for at in range(0, len(path) - ID_SIZE, ID_SIZE))
-                if not any(pair in avoided for pair in pairs):
+                if port not in full and not any(pair in avoided for pair in pairs):
                     return path
         return None
 

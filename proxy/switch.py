@@ -12,16 +12,16 @@ connected to, and calls of others over the same link or instance never suffer fo
 A path is written by the node that chose it, the first one, and followed strictly. It is lengthened in one place only: a
 call flagged as sent to a default gateway, at the end of its path, once, within the hops it has left.
 
+A call that failed may go on elsewhere: then its pair stays, and leads to another port (`custody`).
+
 A pair is forgotten before the frame that ends it is sent: a port may answer within `send`.
 """
 
 import math
-from typing import NamedTuple, Protocol
 
 from sdk.errors import BadRequest, MicroError, NotFound, RemoteProtocolError, Status, Timeout, Unavailable
-from sdk.head import DEFAULT, CallHead, parse_call_head_untrusted, with_flags
+from sdk.head import DEFAULT, parse_call_head_untrusted
 from sdk.port import Port
-from sdk.selector import Load
 from sdk.wire import frame
 from sdk.wire.frame import (
     CREDIT,
@@ -29,10 +29,8 @@ from sdk.wire.frame import (
     END,
     HEAD,
     ID_SIZE,
-    INITIAL_CREDIT,
     MAX_HOPS,
     MAX_OPEN,
-    MAX_PAYLOAD,
     NO_DEADLINE,
     OPEN,
     RESET,
@@ -42,88 +40,12 @@ from sdk.wire.frame import (
     Reset,
 )
 
-MAX_QUEUED = 4 << 20
-"""Bytes that may wait on a port before it takes no new calls."""
-
-SWEEP = 0.05
-"""Seconds between looks for calls whose time is up. Callers keep their deadline exactly; this ends what they left."""
+from .custody import Custody
+from .legs import MAX_QUEUED, SWEEP, Chooser, FirstChooser, Leg, Target, for_target, leads_over, too_much_waits
+from .retry import MAX_KEPT_TOGETHER, Budget, Kept
 
 NO_TRANSIT = "this node carries no calls of others"
 """Why a node without transit passes no call on."""
-
-
-class Target(NamedTuple):
-    """Where a call goes from here."""
-
-    port: Port
-    path: bytes
-    """Node ids from the port's peer to the origin; empty when the port leads to an instance."""
-    load: Load | None
-    """What is counted of whoever answers; None where there was nothing to choose."""
-    head_flags: int | None = None
-    """Flags of the call's head from here on, where they change."""
-
-
-class Chooser(Protocol):
-    """Says where a call goes: `Egress` for calls that have arrived."""
-
-    def choose(self, head: CallHead, now: float) -> Target:
-        """Raises `MicroError` when there is nowhere."""
-
-
-class FirstChooser(Protocol):
-    """Says where calls of programs go, and which way: `Ingress`."""
-
-    def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
-        """`trusted` callers may also change the node. Raises `MicroError` when there is nowhere."""
-
-    def knows(self, service: str) -> bool:
-        """Whether there is a service of that name, even where it cannot be reached at the moment."""
-
-    def extend(self, head: CallHead, hops: int, now: float) -> Target:
-        """Where a call goes on that was sent to this node as a default gateway, over so many more links at most.
-
-        Raises `MicroError` when there is nowhere.
-        """
-
-    def failed_edge(self, edge: bytes, now: float) -> None:
-        """A link of a path that was chosen could not be passed: two node ids, in the order of the path."""
-
-
-class Leg:
-    """One direction of a call: where the frames of one stream of one port go."""
-
-    __slots__ = (
-        "back", "begun", "calling", "deadline", "ended", "load", "opened", "path", "port", "stopped", "stream",
-        "window",
-    )  # fmt: skip
-
-    back: "Leg"
-    """The other direction."""
-    path: bytes
-    """The path that was chosen here; there only where `load` is, on the calling leg."""
-
-    def __init__(self, port: Port, stream: int, calling: bool) -> None:
-        self.port = port
-        """Where they go."""
-        self.stream = stream
-        """The stream's number there."""
-        self.calling = calling
-        """Whether this direction leads away from the caller."""
-        self.window = INITIAL_CREDIT
-        """Body bytes that may still go this way."""
-        self.begun = calling
-        """The first frame went this way: of a call the OPEN, of an answer usually the HEAD."""
-        self.ended = False
-        """END went this way."""
-        self.stopped = False
-        """STOP went this way."""
-        self.deadline = math.inf
-        """When the call is over whatever happens; kept on the calling leg."""
-        self.opened = -math.inf
-        """When the call came; kept on the calling leg."""
-        self.load: Load | None = None
-        """What is counted of the callee; kept on the calling leg."""
 
 
 class Switch:
@@ -147,6 +69,8 @@ class Switch:
         self._name = name
         self._transit = transit
         self._callers: dict[Port, None] = {}
+        self._budget = Budget()
+        self._custody = Custody(self, self._budget, me=me, close=self._close)
         self._swept_at = -math.inf
 
     def link_up(self, peer: bytes, port: Port) -> None:
@@ -172,10 +96,21 @@ class Switch:
             leg.window -= size
             if leg.window < 0:
                 raise RemoteProtocolError(f"{port.name} sent more on stream {stream} than its credit")
-            if not leg.begun:
-                leg.begun = True
-                if (load := leg.back.load) is not None:
-                    load.observe(port.now, ok=True, began=leg.back.opened)
+            if not leg.settled:
+                if leg.calling:
+                    if self._custody.add(leg, kind, flags, payload):
+                        return
+                else:
+                    leg.settled = True
+                    back = leg.back
+                    if (load := back.load) is not None:
+                        load.observe(port.now, ok=True, began=back.opened)
+                    if (kept := back.kept) is not None:
+                        if type(kept) is bytes:  # of most calls: as `let_go` does, without the way there
+                            self._budget.held -= len(kept)
+                            back.kept, back.settled = None, True
+                        else:
+                            self._custody.let_go(back)
             elif kind == HEAD:
                 raise RemoteProtocolError(f"{port.name} sent a head on stream {stream} that begins no answer")
             if flags & END:
@@ -189,7 +124,7 @@ class Switch:
             leg.port.send(kind, flags, leg.stream, payload)
         elif kind == CREDIT:
             granted = frame.parse_u32_untrusted(payload)
-            if not granted:
+            if not granted or (leg.back.kept is not None and self._custody.withholds(leg.back, granted)):
                 return
             leg.back.window += granted
             if leg.back.window > frame.MAX_CREDIT:
@@ -200,15 +135,21 @@ class Switch:
             if leg.calling:
                 self._given_up(leg, port.now)
             elif reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
-                if reset.edge and _leads_over(leg.back.path, reset.edge):
+                if reset.edge and leads_over(leg.back.path, reset.edge):
                     # Whoever offers the service is not to blame, and there may be another way to it.
                     self.ingress.failed_edge(reset.edge, port.now)
                 else:
                     load.observe(port.now, ok=False, began=leg.back.opened)
+            if leg.back.kept is not None:
+                if self._custody.again(leg, reset, port.now):
+                    return
+                payload = self._custody.last_word(leg.back, reset, payload)
             self._close(leg)
             leg.port.send(kind, 0, leg.stream, payload)
         elif kind == STOP and not leg.stopped:
             leg.stopped = True
+            if leg.back.kept is not None:  # the caller will end a request that is not complete
+                self._custody.let_go(leg.back)
             leg.port.send(kind, 0, leg.stream, payload)
 
     def on_dead(self, port: Port, reason: str) -> None:
@@ -228,8 +169,13 @@ class Switch:
                 reset = Reset(Status.UNAVAILABLE, fate, f"{self._name}: lost {port.name}: {reason}", edge)
                 if leg.back.load is not None and not port.peer:  # a link's end is no fault of whoever it led to
                     leg.back.load.observe(now, ok=False, began=leg.back.opened)
+            payload = frame.pack_reset(reset)
+            if leg.back.kept is not None:
+                if self._custody.again(leg, reset, now):
+                    continue
+                payload = self._custody.last_word(leg.back, reset, payload)
             self._close(leg)
-            leg.port.send(RESET, 0, leg.stream, frame.pack_reset(reset))
+            leg.port.send(RESET, 0, leg.stream, payload)
 
     def next_timeout(self) -> float:
         """When to look again for calls whose time is up."""
@@ -238,6 +184,7 @@ class Switch:
     def handle_timeout(self, now: float) -> None:
         """Ends the calls whose deadline has passed: the caller gets DEADLINE_EXCEEDED, the callee is told to stop."""
         self._swept_at = now
+        self._budget.fill(now)
         detail = f"{self._name}: the call's deadline has passed"
         payload = frame.pack_reset(Reset(Status.DEADLINE_EXCEEDED, Fate.MAY_HAVE_RUN, detail))
         for port in list(self._callers):
@@ -255,6 +202,7 @@ class Switch:
         return {
             "calls": self.calls,
             "refused": self.refused,
+            "retried": self._budget.spent,
             "open": sum(leg.calling for port in self._callers for leg in port.streams.values()),
         }
 
@@ -264,6 +212,7 @@ class Switch:
         if port.delay_ms and ms != NO_DEADLINE:
             ms = max(0, ms - port.delay_ms)
         target: Target | None = None
+        kept: Kept | None = None
         try:
             if not ms:
                 raise Timeout("the call's deadline had passed when it came here")
@@ -277,18 +226,27 @@ class Switch:
                 raise BadRequest(f"a call's head and first body bytes have more than {MAX_OPEN} bytes")
             else:
                 target, hops = self.ingress.choose(parse_call_head_untrusted(head), port.now, port.trusted), MAX_HOPS
-            far, path, load, head_flags = target
+            far = target.port
+            sent = payload if target.head_flags is None else for_target(payload, target)
             if far.queued > MAX_QUEUED and far.ahead() > MAX_QUEUED:
-                raise Unavailable(f"{far.name} has more than {MAX_QUEUED >> 20} MiB waiting")
-            sent = payload if head_flags is None else _with_head_flags(payload, path_end, head_end, path, head_flags)
+                raise too_much_waits(far)
             number = far.next_stream()
         except RemoteProtocolError:
             raise
         except MicroError as error:
-            if target is not None and target.load is not None:
-                target.load.observe(port.now, ok=False, began=port.now)
-            self._refuse(port, stream, error)
-            return
+            other = None
+            if target is not None and isinstance(error, Unavailable):
+                kept = Kept(payload)
+                self._custody.refused(kept, target, port.now)
+                if not target.path or not port.peer:
+                    other = self._custody.another(kept, port, port.now)
+                else:
+                    error = NoEdge(error.detail, self._me + target.port.peer)
+            if other is None:
+                self._refuse(port, stream, error)
+                return
+            target, number, sent = other
+        far, path, load, _ = target
         self.calls += 1
         there = Leg(far, number, True)
         here = Leg(port, stream, False)
@@ -302,6 +260,13 @@ class Switch:
             there.opened = port.now
             there.path = path
             load.started()
+        if not path or not port.peer:
+            # The first node, or the last one: no other tries again.
+            budget = self._budget
+            budget.calls += 1
+            held = budget.held + len(payload)
+            if held <= MAX_KEPT_TOGETHER:
+                budget.held, there.kept, there.settled = held, kept or payload, False
         port.streams[stream] = there
         far.streams[number] = here
         self._callers[port] = None
@@ -346,7 +311,7 @@ class Switch:
 
     def _given_up(self, leg: Leg, now: float) -> None:
         """The caller waits no longer: who has not answered by now is at least so slow."""
-        if leg.load is not None and not leg.back.begun:
+        if leg.load is not None and not leg.back.settled:
             leg.load.waited(now, began=leg.opened)
 
     def _close(self, leg: Leg) -> None:
@@ -354,9 +319,11 @@ class Switch:
         back = leg.back
         if back.port.streams.pop(back.stream, None) is not None:
             del leg.port.streams[leg.stream]
-            load = leg.load or back.load
-            if load is not None:
-                load.abandoned()
+            there = leg if leg.calling else back
+            if there.load is not None:
+                there.load.abandoned()
+            if there.kept is not None:
+                self._custody.forget(there)
 
 
 class NoEdge(Unavailable):
@@ -366,18 +333,3 @@ class NoEdge(Unavailable):
         super().__init__(detail)
         self.edge = edge
         """The two ids of the link."""
-
-
-def _leads_over(path: bytes, edge: bytes) -> bool:
-    """Whether a path leads over a link in this direction. Its first link is not looked at: that one is known here."""
-    return any(path[at : at + len(edge)] == edge for at in range(0, len(path) - ID_SIZE, ID_SIZE))
-
-
-def _with_head_flags(payload: bytes, path_end: int, head_end: int, path: bytes, flags: int) -> bytes:
-    """An OPEN's payload with other flags in its head; raises `BadRequest` where it does not fit with this path."""
-    head = with_flags(payload[path_end + 6 : head_end], flags)
-    changed = b"".join((payload[: path_end + 4], len(head).to_bytes(2, "big"), head, payload[head_end:]))
-    if len(changed) - (path_end - 2) + len(path) > MAX_PAYLOAD:
-        # Only a node that broke the limit of the first one sends such a call; the next one would blame this one.
-        raise BadRequest("the call's head and first body bytes leave no room for a longer path")
-    return changed

@@ -303,7 +303,7 @@ async def test_status_says_how_the_node_is(fast_clock: MockClock) -> None:
         assert status["uptime_s"] > 0
         assert status["loop_lag_ms"] >= 0
         assert status["version"]
-        assert status["calls"].keys() == {"calls", "refused", "open"}
+        assert status["calls"].keys() == {"calls", "refused", "retried", "open"}
         assert status["calls"]["open"] == 1, "this one"
         assert status["programs"] == {"open": 1, "refused": 0}
         assert status["forwards"] == {"refused": 0}

@@ -9,6 +9,7 @@ Switches, ports, muxes and choosers are the real ones. The test says which bytes
 """
 
 from collections.abc import Callable, Iterator
+from itertools import permutations
 from random import Random
 from typing import NamedTuple
 
@@ -16,9 +17,12 @@ from proxy.balance import Balancer
 from proxy.egress import Egress
 from proxy.ingress import Ingress
 from proxy.inner import inner_pair
-from proxy.switch import Leg, Switch
+from proxy.legs import Leg
+from proxy.retry import MAX_TRIES
+from proxy.switch import Switch
 from sdk.errors import RemoteProtocolError
 from sdk.head import (
+    IDEMPOTENT,
     CallHead,
     ReplyHead,
     Trailers,
@@ -208,6 +212,8 @@ class Call:
         self.answering = False
         self.gave_up = False
         """The caller reset it."""
+        self.runs = 0
+        """How often an instance saw it."""
 
     @property
     def over(self) -> bool:
@@ -264,6 +270,8 @@ class Chain:
         self.clock = Clock()
         self.wires: list[Wire] = []
         self.calls: list[Call] = []
+        self.absent: set[str] = set()
+        """Addresses where nobody answers who is dialled."""
         self.nodes = {
             id: Node(id, name, self._dial, gateway=gateway)
             for id, name, gateway in ((A, "a", "b"), (B, "b", ""), (C, "c", ""))
@@ -329,8 +337,15 @@ class Chain:
     def _on_open(self, stream: MuxStream, opened: Open) -> None:
         head = parse_call_head_untrusted(opened.head)
         call = self.calls[int(head.endpoint.partition(" ")[0])]
-        assert call.server is None, "an instance saw a call twice"
+        if call.server is not None:
+            assert head.flags & IDEMPOTENT, "an instance saw a call twice"
+            assert not call.down[1], "a call was tried again after its answer had begun"
+            call.up[1].clear()
+            call.down[0].clear()
+            call.answering = False
         call.server = stream
+        call.runs += 1
+        assert call.runs <= MAX_TRIES
         manner = head.endpoint.partition(" ")[2]
         if manner == "answers at once":
             call.answer(b"at once", end=True)
@@ -351,12 +366,13 @@ class Chain:
         end: bool = False,
         ms: int = NO_DEADLINE,
         manner: str = "",
+        flags: int = 0,
     ) -> Call:
         """A program opens a call."""
         if not program.wire.usable:
             program.connect()
         number = len(self.calls)
-        head = pack_call_head(CallHead(service, f"{number} {manner}"))
+        head = pack_call_head(CallHead(service, f"{number} {manner}", flags=flags))
         stream = program.mux.open(head, body, end=end, ms=ms)
         call = Call(number, service, stream, body[: len(body) - len(stream.unsent)])
         self.calls.append(call)
@@ -367,6 +383,14 @@ class Chain:
         busy = True
         while busy:
             busy = False
+            while refused := [
+                wire
+                for (_, address), wire in self._instance_wires.items()
+                if address in self.absent and not wire.connected and not wire.ends[0].dead
+            ]:
+                for wire in refused:
+                    wire.lose(0, "connection refused")
+                busy = True
             for wire in list(self.wires):
                 wire.connected = True
                 for side in (0, 1):
@@ -427,4 +451,6 @@ class Chain:
             if call.reset is not None:
                 if call.reset.fate == Fate.NOT_REACHED:
                     assert call.server is None, f"call {call.number} ran, though it was told not to have been reached"
-                assert call.reset.edge in (b"", A + B, B + A, B + C, C + B), "an edge that is none"
+                assert call.reset.edge in (b"", *(one + other for one, other in permutations(self.nodes, 2))), (
+                    "an edge that is none"
+                )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sdk.errors import Status
+from sdk.head import IDEMPOTENT
 from sdk.wire.frame import NO_DEADLINE, Fate
 
 from .chain import A, B, C, Chain, Wire
@@ -41,21 +42,32 @@ def test_the_node_next_to_a_dead_link_names_it_to_the_caller() -> None:
 
 def test_an_instance_that_is_not_there_is_not_reached_two_links_away() -> None:
     chain = Chain()
+    chain.absent = {"far-0:1", "far-1:1"}
     call = chain.call(chain.programs[0], "far", b"hello", end=True)
-    for wire in chain.wires[:]:  # all that is there already; the instance's port is not connected
-        wire.collect(0)
-        wire.deliver(1)
-    for _ in range(4):
-        for wire in chain.wires[:-1]:
-            wire.collect(0)
-            wire.deliver(1)
-    assert not chain.wires[-1].connected
-    chain.lose(chain.wires[-1], 0)
     chain.pump()
     assert call.reset is not None
     assert call.reset.fate == Fate.NOT_REACHED
     assert "c: lost instance far-" in call.reset.detail
+    chain.absent.clear()
     chain.finish()
+
+
+def test_where_one_instance_is_not_there_another_answers() -> None:
+    for gone in ("far-0:1", "far-1:1"):
+        chain = Chain()
+        chain.absent = {gone}
+        calls = [chain.call(chain.programs[0], "far", b"hello") for _ in range(4)]
+        chain.pump()
+        for call in calls:
+            call.ask(b" world")
+            call.client.end()
+        chain.pump()
+        for call in calls:
+            call.take()
+            assert call.up[1] == b"hello world"
+            call.answer(b"good", end=True)
+        chain.finish()
+        assert [node.switch.statistics()["retried"] for node in (chain.a, chain.b, chain.c)][:2] == [0, 0]
 
 
 def test_a_call_for_a_service_nobody_knows_crosses_the_default_gateway_and_no_second_one() -> None:
@@ -91,10 +103,11 @@ class Life(RuleBasedStateMachine):
         end=st.booleans(),
         ms=st.sampled_from([NO_DEADLINE, NO_DEADLINE, 0, 30, 1000]),
         manner=st.sampled_from(["", "", "", "answers at once", "resets at once", "answers the end"]),
+        flags=st.sampled_from([0, IDEMPOTENT]),
     )
-    def open(self, program: int, service: str, size: int, end: bool, ms: int, manner: str) -> None:
+    def open(self, program: int, service: str, size: int, end: bool, ms: int, manner: str, flags: int) -> None:
         body = bytes(range(256)) * (size // 256) + bytes(size % 256)
-        self.chain.call(self.chain.programs[program], service, body, end=end, ms=ms, manner=manner)
+        self.chain.call(self.chain.programs[program], service, body, end=end, ms=ms, manner=manner, flags=flags)
 
     @rule(data=st.data(), size=st.sampled_from([1, 1000, 30_000, 200_000]), end=st.booleans())
     def ask(self, data: st.DataObject, size: int, end: bool) -> None:

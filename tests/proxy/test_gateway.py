@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.inner import InnerPort, inner_pair
+from proxy.retry import MAX_TRIES
 from sdk.errors import Status
 from sdk.head import DEFAULT, CallHead, pack_call_head, parse_call_head_untrusted
 from sdk.port import Port
@@ -108,11 +109,17 @@ def test_no_call_loops_or_passes_more_than_three_links_whatever_the_tables_say(s
     network = Network(seed)
     for node, service in product(network.nodes, SERVICES):
         reset = network.call(node, service)
-        assert len(network.passed) <= MAX_HOPS
-        hops = [left for left, _ in network.passed]
-        assert hops == list(range(MAX_HOPS - 1, MAX_HOPS - 1 - len(hops), -1))
-        flags = [flag for _, flag in network.passed]
-        assert flags == sorted(flags, reverse=True), "a call was sent to a second gateway"
+        tries = 0
+        while network.passed:
+            tries += 1
+            passed = [network.passed.pop(0)]
+            while network.passed and network.passed[0][0] < MAX_HOPS - 1:
+                passed.append(network.passed.pop(0))
+            assert len(passed) <= MAX_HOPS
+            assert [left for left, _ in passed] == list(range(MAX_HOPS - 1, MAX_HOPS - 1 - len(passed), -1))
+            flags = [flag for _, flag in passed]
+            assert flags == sorted(flags, reverse=True), "a call was sent to a second gateway"
+        assert tries <= MAX_TRIES
         if reset is None:
             assert network.reached == [service]
         else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from router.choice import GAIN
 from router.linkstate import distances
+from sdk.wire.frame import Fate
 from tunnel.rtt import LONGEST
 
 from .net import CONNECT, LONGEST_PAUSE, Net
@@ -194,7 +195,9 @@ class Story:
                 f"{call.caller.name} calls {call.service}: {call.failure or 'answered'!r}"
             )
         for call in net.calls.values():
-            assert len(call.served) <= 1, f"call {call.number} ran twice"
+            assert len(call.served) <= 1 or call.idempotent, f"call {call.number} ran twice"
+            if (reset := call.stream.reset_by_peer) is not None and reset.fate == Fate.NOT_REACHED:
+                assert not call.served, f"call {call.number} ran, and its caller was told that it was not reached"
             assert call.stream.ended or not call.caller.alive, f"call {call.number} never ended for its caller"
         for node in net.nodes.values():
             assert not node.holds, f"{node.name} holds what is over: {node.holds}"

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+import proxy.custody
 import router.choice
 import router.database
 import tunnel.linkport
@@ -126,6 +127,10 @@ def let_calls_go_on(patch: Patch) -> None:
     patch.setattr(Switch, "handle_timeout", lambda *_: None)
 
 
+def try_again_whatever_happened(patch: Patch) -> None:
+    patch.setattr(proxy.custody, "may_run_twice", lambda head: True)
+
+
 @pytest.mark.parametrize(
     ("break_it", "found"),
     [
@@ -136,6 +141,7 @@ def let_calls_go_on(patch: Patch) -> None:
         (stay_on_bad_ways, "would do"),
         (condemn_in_haste, "which has slept itself"),
         (let_calls_go_on, "after its deadline"),
+        (try_again_whatever_happened, "ran twice|in a circle"),
     ],
 )
 def test_what_is_broken_is_found(break_it: Callable[[Patch], None], found: str, monkeypatch: Patch) -> None:
