@@ -8,7 +8,8 @@ import pytest
 from proxy import jsonbridge
 from proxy.inner import inner_pair
 from proxy.jsonbridge import MAX_ENTITY, JsonBridge
-from proxy.switch import Switch, Target
+from proxy.legs import Failed, Target
+from proxy.switch import Switch
 from sdk.errors import NotFound, Status, Unavailable
 from sdk.head import (
     CallHead,
@@ -59,6 +60,9 @@ class Node:
         if self.gone:
             raise Unavailable("greeter is gone")
         return Target(self.bridge.port if head.protocol == "http" else self._service, b"", None)
+
+    def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
+        raise Unavailable("there is no other")
 
     def _on_open(self, stream: MuxStream, opened: Open) -> None:
         self.calls.append((parse_call_head_untrusted(opened.head), opened, stream))
