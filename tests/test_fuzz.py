@@ -74,10 +74,12 @@ from sdk.wire.http1head import (
 from sdk.wire.http1read import read_answer_untrusted as read_http1_answer_untrusted
 from sdk.wire.http1read import read_request_untrusted
 from sdk.wire.http1write import write_answer_untrusted, write_request_untrusted
+from sdk.wire.http2 import pack_settings, parse_settings_untrusted, unpad_untrusted
 from sdk.wire.huffman import decode_huffman_untrusted
 from sdk.wire.message import MessageReader, encode_message
 from tests.proxy.hello import client_hello, in_records
 from tests.router.network import Key, entry, links_message, node_id, services_message
+from tests.sdk.port.http2 import fuzzed
 from tests.tunnel.bench import KEYS, certificate, handshake
 from tunnel.handshake import LinkHandshake
 from tunnel.identity import format_id, pack_certificate, parse_certificate_untrusted, parse_id_untrusted
@@ -312,6 +314,10 @@ TARGETS: dict[str, Target] = {
     ),
     "sdk.wire.http1write:write_answer_untrusted": Target(write_answer_untrusted, [HTTP_REPLY]),
     "sdk.wire.http1write:write_request_untrusted": Target(write_request_untrusted, [HTTP_HEAD]),
+    "sdk.wire.http2:parse_settings_untrusted": Target(
+        parse_settings_untrusted, [pack_settings({1: 4096, 2: 0, 3: 100, 4: 65536, 5: 16384, 6: 1000, 99: 1})]
+    ),
+    "sdk.wire.http2:unpad_untrusted": Target(unpad_untrusted, [b"\x02body\0\0"]),
     "sdk.wire.huffman:decode_huffman_untrusted": Target(decode_huffman_untrusted, [bytes.fromhex("a8eb10649cbf")]),
     "sdk.wire.message:MessageReader.next_untrusted": Target(
         read_messages,
@@ -359,6 +365,8 @@ TARGETS: dict[str, Target] = {
         [pack_certificate(KEYS[0], certificate(KEYS[0], name="anna", addresses=("a:1",)), STATIC)],
     ),
 }
+
+TARGETS |= {f"sdk.port.http2.{name}": Target(read, valid) for read, valid, names in fuzzed.TARGETS for name in names}
 
 AWKWARD = (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8,
            b"\xd3\x80" + b"\0" * 7, b"\xcb\x7f\xf0" + b"\0" * 6, b"\xa1\xff", b"\xc0", b"\x90", b"\x80", b"\x91" * 600,

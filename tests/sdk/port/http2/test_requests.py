@@ -1,0 +1,93 @@
+"""Which service a request means, and that what is read is written again."""
+
+import pytest
+
+from sdk.errors import RemoteProtocolError
+from sdk.head import CallHead, pack_call_head, parse_call_head_untrusted
+from sdk.port.http2.requests import first_known, is_grpc, read_request_untrusted, write_request_untrusted
+from sdk.wire import frame
+from sdk.wire.hpack import Headers
+
+
+def asked(authority: str, path: str, *more: str, method: str = "POST") -> Headers:
+    leading = (":method", method, ":scheme", "http", ":path", path, ":authority", authority)
+    return (*leading, "te", "trailers", "content-type", "application/grpc", *more)
+
+
+@pytest.mark.parametrize(
+    ("headers", "names"),
+    [
+        (asked("node:8081", "/greeter.Greeter/Hello"), ("node", "greeter")),
+        (asked("greeter", "/go.micro.Other/Hello"), ("greeter", "go.micro")),
+        (asked("127.0.0.1:8081", "/a.b.Greeter/Hello"), ("a.b",)),
+        (asked("[::1]:8081", "/greeter.Greeter/Hello"), ("greeter",)),
+        (asked("localhost:8081", "/Greeter/Hello"), ("greeter",)),
+        (asked("", "/Greeter/Hello"), ("greeter",)),
+        (asked("node", "/greeter.Greeter/Hello", "micro-service", "other"), ("other",)),
+        (asked("user@greeter:1", "/", method="GET"), ("greeter",)),
+        (asked("10.0.0.1", "/greeter.Greeter/Hello", method="GET"), ()),
+        (asked("localhost", "/", "host", "greeter"), ()),
+    ],
+)
+def test_the_services_that_a_request_may_mean(headers: Headers, names: tuple[str, ...]) -> None:
+    assert read_request_untrusted(headers).names == names
+
+
+def test_without_an_authority_the_host_counts_rfc9113_8_3_1() -> None:
+    headers = (":method", "GET", ":scheme", "http", ":path", "/", "host", "greeter:80")
+    assert read_request_untrusted(headers).names == ("greeter",)
+
+
+def test_the_first_service_that_is_known_is_meant_else_the_likeliest() -> None:
+    assert first_known({"greeter", "node"}.__contains__)(("node", "greeter")) == "node"
+    assert first_known({"greeter"}.__contains__)(("node", "greeter")) == "greeter"
+    assert first_known(set[str]().__contains__)(("node", "greeter")) == "greeter"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "grpc"),
+    [("application/grpc", True), ("application/grpc+proto", True), ("application/grpc;a=b", True),
+     ("application/grpc-web", False), ("application/json", False), ("", False)],
+)  # fmt: skip
+def test_what_is_grpc(content_type: str, grpc: bool) -> None:
+    assert is_grpc(content_type) is grpc
+
+
+def test_a_get_of_that_type_is_no_grpc_call() -> None:
+    assert not read_request_untrusted(asked("greeter", "/", method="GET")).grpc
+
+
+def test_what_is_read_is_written_again() -> None:
+    fields = ("x-a", "1", "x-b-bin", "AAE=", "x-a", "2")
+    request = read_request_untrusted(asked("greeter", "/greeter.Greeter/Hello", *fields))
+    opened = frame.split_open_untrusted(request.opened("greeter") + b"i" * 16)
+    assert parse_call_head_untrusted(opened.head).call_id == b"i" * 16
+    headers, grpc = write_request_untrusted(opened.head, "10.0.0.1:80")
+    assert grpc
+    assert headers == asked("10.0.0.1:80", "/greeter.Greeter/Hello", *fields)
+
+
+def test_a_service_name_that_makes_the_head_too_long_for_an_open_is_seen() -> None:
+    request = read_request_untrusted(asked("greeter", "/" + "x" * 65000))
+    assert request.opened("greeter")
+    assert not request.opened("g" * 300)
+
+
+def test_a_head_is_worked_out_once_for_each_authority_whatever_its_id() -> None:
+    heads = [pack_call_head(CallHead("a", "/a/b", "grpc", call_id=bytes([byte]) * 16)) for byte in (1, 2)]
+    first, again = (write_request_untrusted(head, "one")[0] for head in heads)
+    assert first is again
+    assert "two" in write_request_untrusted(heads[0], "two")[0]
+
+
+def test_a_head_without_an_id_is_not_taken_for_another_one() -> None:
+    heads = [pack_call_head(CallHead("a", f"/a/{name}", "grpc")) for name in ("one", "two")]
+    paths = [write_request_untrusted(head, "x")[0][5] for head in heads]
+    assert paths == ["/a/one", "/a/two"]
+
+
+def test_a_head_that_no_http2_request_can_be_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="tcp"):
+        write_request_untrusted(pack_call_head(CallHead("a", "", "tcp")), "x")
+    with pytest.raises(RemoteProtocolError):
+        write_request_untrusted(b"\xc1", "x")
