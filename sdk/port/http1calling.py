@@ -56,6 +56,8 @@ class CallingHttp1Port(Http1Port):
         """The request was given to the driver, at least in part."""
         self._keep = True
         """Another call may follow."""
+        self._unwanted = False
+        """The instance has answered without waiting for the rest of the request."""
         self._interim = 0
         self._held: list[bytes] = []
         """What came behind a request to upgrade, which only means something once that is agreed to."""
@@ -115,6 +117,8 @@ class CallingHttp1Port(Http1Port):
                 self._pass_body(data, False)
             elif reading is Reading.NEXT:
                 self._leave()  # RFC 9112, 9.2: it answers nothing, and must not be taken for the next call's answer
+            else:
+                self._keep = False
         except RemoteProtocolError as error:
             self._fail(Status.INTERNAL, f"{self.name} sent an answer that cannot be read: {error}")
 
@@ -140,7 +144,7 @@ class CallingHttp1Port(Http1Port):
 
     def _begin(self, flags: int, stream: int, payload: bytes) -> None:
         self._new_call(stream)
-        self._handed = False
+        self._handed = self._unwanted = False
         self._interim = 0
         self._held = []
         opened = frame.split_open_untrusted(payload)
@@ -182,7 +186,7 @@ class CallingHttp1Port(Http1Port):
             if self._asking.upgrade and self._reading is not Reading.RAW:
                 if body:
                     self._held.append(body)
-            elif self._reading is not Reading.NOTHING:
+            elif not self._unwanted:
                 self._write_body(body)
                 if ended:
                     trailers = parse_trailers_untrusted(packed).metadata if packed else ()
@@ -253,6 +257,8 @@ class CallingHttp1Port(Http1Port):
             raise Malformed("its head is too long for a frame")
         apart = len(answered.packed) + len(body) > MAX_PAYLOAD - 2
         final = ended and not trailers and not apart
+        if ended:
+            self._stop_caller()
         self._may_send -= len(body)
         payload = frame.pack_headed(answered.packed, b"" if apart else body)
         self._pass_on(HEAD, END if final else 0, payload)
@@ -277,11 +283,17 @@ class CallingHttp1Port(Http1Port):
             self._pass_on(DATA, END, b"")
         if self._buffer or self._out:
             self._keep = False
+        self._stop_caller()
+        self._reading = Reading.NOTHING
         if self._far_ended:
             self._call_over()
-        else:
+
+    def _stop_caller(self) -> None:
+        """The answer is complete: what is missing of the request nobody wants. It is said before the answer, so that
+        the program's node can tell it that the connection ends."""
+        if not self._far_ended and not self._unwanted and not self._asking.upgrade:
+            self._unwanted = True
             self._keep = False
-            self._reading = Reading.NOTHING
             self._pass_on(STOP, 0, b"")
 
     def _upgrade(self, answered: Answered, rest: bytes) -> None:
@@ -306,6 +318,7 @@ class CallingHttp1Port(Http1Port):
             where = "before its answer" if self._reading is Reading.HEAD else "in the middle of its answer"
             self._fail(Status.UNAVAILABLE, f"{self.name} closed the connection {where}")
         else:
+            self._keep = False
             self._leave()
 
     def _fail(self, status: Status, detail: str) -> None:

@@ -1,11 +1,15 @@
 """How much a peer may send ahead of who reads it: a window that grows where the way is long, from a common pool.
 
-Credit is granted when half of the window is used. The time from a grant until the first byte that it allowed was read
-is the round trip. A sender that waits for the window uses it up once in each round trip. One that waits for a slow
-line, or for a slow reader, takes two: what a grant allows begins to be read only after the half that was still under
-way, however large the window is. So a window is doubled as long as it is used up within one and a half round trips,
-and grows no further than to between one and a half and three times what the line holds. (Semke, Mahdavi and Mathis,
-"Automatic TCP buffer tuning", 1998, for the idea; gRPC's and Envoy's estimators need a PING for each sample.)
+Credit is granted when three eighths of the window are used. The time from a grant until the first byte that it allowed
+was read is the round trip. Who waits for the window uses as much as it has in each. Who waits for a slow line, or for a
+slow reader, would take 1.6 for that: what a grant allows begins to be read only after the five eighths that were still
+under way, however large the window is. So a window is doubled as long as it would be used up within one and a quarter
+round trips, and grows to no more than about three times what the line holds. (Semke, Mahdavi and Mathis, "Automatic TCP
+buffer tuning", 1998, for the idea; gRPC's and Envoy's estimators need a PING for each sample.)
+
+To grant when half is used would be the obvious way, and stalls. Bytes are read by the frame, so a little more than half
+is granted and a little less is left, and the next grant has to wait until the first has arrived. Then a sender gets
+half of its window in each round trip, which looks just like a slow line, so that the window does not grow either.
 """
 
 from typing import Final
@@ -20,7 +24,11 @@ SHARE: Final = 8
 that were fast once may then be silent for days. So no number of them leaves nothing for who comes later (Choudhury and
 Hahne, "Dynamic queue length thresholds", 1998)."""
 
-HELD_UP: Final = 1.5
+USED: Final = 3 / 8
+"""Part of the window that has been used when credit is granted. The eighth that is missing to half of it leaves room
+for a frame, in windows of some size; the smallest grow once more for want of it."""
+
+HELD_UP: Final = 1.25
 """Round trips within which a sender that waits for the window uses it up."""
 
 
@@ -61,9 +69,7 @@ class Window:
         self._used = 0  # bytes read since the last grant
         self._granted = -1.0
         self._asked = 0.0
-        self._ahead = (
-            -1
-        )  # bytes still to be read before the first that the timed grant allowed; below zero: none is timed
+        self._ahead = -1  # bytes to be read before the first that the timed grant allowed; below zero: none is timed
         self._round_trip = 0.0
 
     def read(self, size: int, now: float) -> int:
@@ -74,7 +80,7 @@ class Window:
             if self._ahead < 0:
                 self._round_trip = now - self._asked
         used = self._used
-        if 2 * used < self.size:
+        if used < USED * self.size:
             return 0
         if self._ahead < 0:
             self._asked, self._ahead = now, self.size - used

@@ -1,7 +1,7 @@
 """Streams with credit: what a program, or a node's own service, makes of the frames of a port.
 
 Each direction of a stream has its own END, its own credit, and its own way of being cut short: RESET ends both, STOP
-says that the receiver of a direction is gone. Credit is granted by whoever consumes, when half of it is used, and
+says that the receiver of a direction is gone. Credit is granted by whoever consumes, see `credit.py`, and
 runs end to end: the nodes between only pass it on (and cut off who overdraws).
 """
 
@@ -209,7 +209,7 @@ class MuxStream:
             self.received.append(body)
 
     def take(self, max_bytes: int | None = None) -> bytes:
-        """Removes and returns what was received, at most `max_bytes`; grants credit when half of it is used."""
+        """Removes and returns what was received, at most `max_bytes`; grants credit when much of it is used."""
         received = self.received
         if not received:
             return b""

@@ -98,4 +98,4 @@ async def test_bulk_on_a_slow_line_holds_up_small_calls_by_less_than_60_ms(
             nursery.cancel_scope.cancel()
     assert alone < 0.06
     assert beside - alone < ADDED
-    assert carried > 0.5 * RATE * SECONDS
+    assert carried > 0.85 * RATE * SECONDS

@@ -390,11 +390,17 @@ def test_an_instance_that_closes_a_kept_connection_is_not_called_on_it() -> None
     assert instance.port.finished_writing
 
 
-def test_an_answer_before_the_end_of_its_request_stops_the_caller_and_ends_the_connection() -> None:
+@pytest.mark.parametrize("cut", [0, 10, len(OK) - 2])
+@pytest.mark.parametrize("fields", [(), ("content-length", "500000")])
+def test_an_answer_before_the_end_of_its_request_stops_the_caller_and_ends_the_connection(
+    fields: tuple[str, ...], cut: int
+) -> None:
     instance = Instance()
-    stream = instance.call("POST", b"some", end=False)
+    stream = instance.call("POST", b"some", *fields, end=False)
     instance.hears()
-    instance.says(OK)
+    if cut:
+        instance.says(OK[:cut])
+    instance.says(OK[cut:])
     assert stream.take() == b"hello"
     assert stream.stopped
     assert stream.ended
@@ -539,6 +545,20 @@ def test_what_came_before_an_upgrade_that_is_not_agreed_to_is_never_read_as_a_re
     heard = instance.hears()
     instance.says(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
     assert reply_of(stream)[:2] == ({":status": "403", "content-length": "2", "via": "1.1 micro"}, b"no")
+    assert not instance.free
     stream.end()
     assert b"DELETE" not in heard + instance.hears()
     assert not instance.port.streams
+    assert instance.free == [instance.port]
+
+
+@pytest.mark.parametrize("more", [b"", b"HTTP/1.1 200 OK\r\n\r\n"])
+def test_a_connection_that_goes_on_or_ends_before_its_call_is_over_takes_no_other(more: bytes) -> None:
+    instance = Instance()
+    stream = upgraded(instance)
+    instance.hears()
+    instance.says(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")
+    instance.says(more)
+    stream.end()
+    assert not instance.free
+    assert instance.port.finished_writing

@@ -14,9 +14,11 @@ FRAME = 16384
 class Line:
     """A sender with endless data, a line, and a reader with a window."""
 
-    def __init__(self, *, delay: float, rate: float, reads: float = 1e12, pool: CreditPool | None = None) -> None:
+    def __init__(
+        self, *, delay: float, rate: float, reads: float = 1e12, pool: CreditPool | None = None, write: int = FRAME
+    ) -> None:
         """`delay` is the round trip in seconds, `rate` what the line carries and `reads` what the reader takes, in
-        bytes a second."""
+        bytes a second. The sender writes so many bytes at a time, and no frame holds bytes of two writes."""
         self.window = Window(pool or CreditPool())
         self.received = 0
         self.ahead = 0
@@ -24,10 +26,11 @@ class Line:
         self._half = delay / 2
         self._rate = rate
         self._reads = reads
+        self._write = write
 
     def run(self, seconds: float) -> None:
         """Lets so much time pass, from the start."""
-        may_send, held, now, sent_at, read_at = INITIAL_CREDIT, 0, 0.0, 0.0, 0.0
+        may_send, held, now, sent_at, read_at, left = INITIAL_CREDIT, 0, 0.0, 0.0, 0.0, self._write
         flying: deque[tuple[float, int]] = deque()  # when it arrives, and how much
         grants: deque[tuple[float, int]] = deque()
         reading: deque[tuple[float, int]] = deque()  # when it has been read
@@ -35,8 +38,9 @@ class Line:
             while grants and grants[0][0] <= now:
                 may_send += grants.popleft()[1]
             while may_send and sent_at <= now:
-                size = min(FRAME, may_send)
+                size = min(FRAME, may_send, left)
                 may_send -= size
+                left = left - size or self._write
                 sent_at = max(sent_at, now) + size / self._rate
                 flying.append((sent_at + self._half, size))
             while flying and flying[0][0] <= now:
@@ -63,9 +67,10 @@ def test_the_window_of_a_sender_that_waits_for_it_grows_to_the_most_there_is() -
     assert line.received > 20 * INITIAL_CREDIT / 0.1 * 4.0
 
 
+@pytest.mark.parametrize("write", [FRAME, 2 * FRAME + 8, 5000, 100_005])
 @pytest.mark.parametrize(("delay", "rate"), [(0.1, 5e6), (0.04, 12.5e6), (0.2, 125e3), (0.3, 20e6), (0.02, 30e6)])
-def test_a_line_is_filled_and_its_window_stays_near_what_it_holds(delay: float, rate: float) -> None:
-    line = Line(delay=delay, rate=rate)
+def test_a_line_is_filled_and_its_window_stays_near_what_it_holds(delay: float, rate: float, write: int) -> None:
+    line = Line(delay=delay, rate=rate, write=write)
     line.run(120 * delay)
     holds = delay * rate
     # A frame is seen when its last byte has come, so on a slow line it counts as a part of the way.
