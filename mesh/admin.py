@@ -25,6 +25,7 @@ from tunnel.identity import NodeId, format_id, parse_id_untrusted
 from tunnel.tunnel import Tunnel
 
 from .addresses import check_address
+from .calls import KEPT, Calls
 from .config import NODE_SERVICE, NodeConfig
 from .local import LocalServices
 from .observe import LoopLag
@@ -61,10 +62,12 @@ class Admin:
         own: Container[str],
         load: Callable[[bytes], Load],
         traffic: Callable[[], Record],
+        calls: Calls,
     ) -> None:
         """The parts of the node that are asked; `lookups` find other nodes, `proxy` are the addresses its proxy port is
         bound to, `reload` reads its files again, `own` are the services it answers itself, `load` is what its
-        balancer knows of another node, and `traffic` counts calls and connections for `status`."""
+        balancer knows of another node, `traffic` counts calls and connections for `status`, and `calls` are those
+        that were opened lately."""
         self._id = me
         self._me = format_id(me)
         self._config = config
@@ -72,6 +75,7 @@ class Admin:
         self._own = own
         self._load = load
         self._traffic = traffic
+        self._calls = calls
         self._table = table
         self._tunnel = tunnel
         self._local = local
@@ -92,6 +96,7 @@ class Admin:
         self.server.add("Network.Links", self.links)
         self.server.add("Network.Why", self.why)
         self.server.add("Network.Watch", self.watch)
+        self.server.add("Network.Calls", self.calls)
         self.server.add("Network.Connect", self.connect)
         self.server.add("Network.Reload", self.reload)
         self.server.add("Network.Status", self.status)
@@ -153,6 +158,17 @@ class Admin:
         now = trio.current_time()
         links = self._tunnel.links.items()
         return {"links": [link_record(link, self._gossip.terms(self._id, peer), now) for peer, link in links]}
+
+    async def calls(self, request: Any) -> Record:
+        """The last calls that programs opened here, newest first: `{"calls": [{service, endpoint, protocol, origin,
+        path, tries, status, ms, ago_s}]}`; the request's keys `service` and `count` narrow it."""
+        record = record_of(request, NODE_SERVICE)
+        service, count = record.get("service", ""), record.get("count", 100)
+        if not isinstance(service, str) or not isinstance(count, int) or not 0 < count <= KEPT:
+            raise BadRequest(
+                f'Network.Calls takes {{"service": "name", "count": a number up to {KEPT}}}, both optional'
+            )
+        return {"calls": self._calls.latest(count, service)}
 
     async def connect(self, request: Any) -> Record:
         """Dials the node at `address` from now on, as if it had been named at the start."""

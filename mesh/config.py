@@ -100,6 +100,8 @@ class NodeConfig:
     link_prices: tuple[tuple[str, int], ...] = ()
     """What a link costs beside its delay and loss, from 0 to 10,000, by the peer's id, its name, the address it was
     dialled at, or `*` for every other; the first of these that has a price counts. One is the price of a hop."""
+    access_log: bool = False
+    """Whether every call that is opened here has its line in the log; else only those that went wrong or were slow."""
     point_to_point: PointToPoint | None = None
     """What makes it an end of a tunnel; None for a node of a network."""
     alone: Alone | None = None

@@ -42,6 +42,7 @@ from tunnel.tunnel import Tunnel, TunnelConfig
 from .addresses import local_address, told_addresses
 from .admin import CHANGES, Admin
 from .alone import refuse_itself, with_back_end
+from .calls import Calls
 from .config import NODE_SERVICE, NodeConfig
 from .datadir import Identity, new_identity
 from .local import LocalServices
@@ -104,7 +105,7 @@ class Node:
         registry: Registry | None = None,
         memory: MemoryNetwork = PROCESS,
         random: Random | None = None,
-        instances: Callable[[Sink, trio.Nursery], Instances] = TcpDialer,
+        instances: Callable[[Sink, trio.Nursery], Instances] | None = None,
     ) -> None:
         """`identity` is who the node is, a new one by default; `registry` takes the place of the one in the
         configuration, `memory` is where `mem://` addresses are, `random` decides jitter and balancing, and `instances`
@@ -127,7 +128,9 @@ class Node:
         self._mapped: list[MappedPort] = []
         self._balancer = Balancer(self._random)
         self._lag = LoopLag()
-        self._instances = instances
+        self._instances = instances or partial(TcpDialer, timers=self._timers)
+        self._calls = Calls(log_all=config.access_log, name_of=self._name_of, clock=trio.current_time)
+        self._switch.on_call = self._calls.take
         self._presence: Presence | None = None
         self._watching: tuple[Watching, ...] = ()
         self._links: Callable[[], tuple[Link, ...]] = tuple
@@ -302,6 +305,7 @@ class Node:
             own=own,
             load=self._balancer.load,
             traffic=self._traffic,
+            calls=self._calls,
         )
         own[NODE_SERVICE] = own[config.service] = self._inside(admin.server, nursery)
         routes = RouterService(table, network=config.network, router=self.id, writable=False)
@@ -404,6 +408,11 @@ class Node:
         if back_end:
             return Service(name=back_end.service, instances=(replace(instance, id=f"{back_end.service}-{self.id}"),))
         return Service(name=service, endpoints=server.endpoints, instances=(instance,))
+
+    def _name_of(self, id: bytes) -> str:
+        """What people call a node: its name where it has one."""
+        origin = self.gossip.origins.get(id)
+        return (origin.name if origin is not None else "") or format_id(id)
 
     async def _withdraw(self) -> None:
         """Takes the node's record out of the registry, once."""

@@ -291,6 +291,8 @@ class _Instances:
         """There is no TCP in memory: raises `Unavailable`."""
         raise Unavailable(f"instance {address} is in memory, where there are no raw connections")
 
+    grpc_to = http_to = raw_to
+
     def keep_only(self, addresses: set[str]) -> None:
         """They cost nothing."""
 

@@ -64,7 +64,7 @@ class ConnectRequest:
         service = target.rpartition(":")[0] or target
         if not service or service.startswith(":"):
             raise RemoteProtocolError("CONNECT takes service:port")
-        self.token = _token(dict(event.headers).get(b"proxy-authorization", b""))
+        self.token = token_of(dict(event.headers).get(b"proxy-authorization", b""))
         pins = metadata_to_pairs(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in event.headers
@@ -78,7 +78,7 @@ class ConnectRequest:
         return b""
 
 
-def _token(credentials: bytes) -> bytes:
+def token_of(credentials: bytes) -> bytes:
     """The token in a header; empty where there is none (RFC 7617, RFC 6750)."""
     scheme, _, value = credentials.strip().partition(b" ")
     if scheme.lower() == b"bearer":

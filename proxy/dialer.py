@@ -11,8 +11,11 @@ import trio
 from sdk.connection import run_connection
 from sdk.errors import MicroError
 from sdk.port import Sink
+from sdk.port.http1calling import CallingHttp1Port
+from sdk.port.http2 import Http2CallingPort
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, open_tcp
+from sdk.timers import Timers
 
 from .splice import STOPPING, splice
 from .tcp import TcpPort
@@ -23,25 +26,38 @@ CONNECT = 5.0
 GONE = "the instance is gone from the registry"
 """Why a connection is closed that nobody needs."""
 
+Shared = NativePort | Http2CallingPort
+"""A connection that many calls share."""
+
 _log = logging.getLogger(__name__)
 
 
 class TcpDialer:
     """Dials in a nursery it is given."""
 
-    def __init__(self, sink: Sink, nursery: trio.Nursery) -> None:
-        """`sink` takes the frames of all ports."""
+    def __init__(self, sink: Sink, nursery: trio.Nursery, *, timers: Timers | None = None) -> None:
+        """`sink` takes the frames of all ports; `timers` ask those that can be asked whether they live."""
         self._sink = sink
         self._nursery = nursery
-        self._ports: dict[str, NativePort] = {}
+        self._timers = timers
+        self._native: dict[str, Shared] = {}
+        self._grpc: dict[str, Shared] = {}
+        self._kept: dict[str, list[CallingHttp1Port]] = {}
 
-    def port_to(self, address: str) -> NativePort:
+    def port_to(self, address: str) -> Shared:
         """The port to `host:port`; it is dialled if it is not there or takes no more calls."""
-        port = self._ports.get(address)
+        port = self._native.get(address)
         if port is None or port.dead or port.draining:
             port = NativePort(self._sink, role="node", dialled=True, name=f"instance {address}")
-            self._ports[address] = port
-            self._nursery.start_soon(self._run, address, port)
+            self._begin(self._native, address, port)
+        return port
+
+    def grpc_to(self, address: str) -> Shared:
+        """Likewise to an instance that speaks gRPC."""
+        port = self._grpc.get(address)
+        if port is None or port.dead or port.draining:
+            port = Http2CallingPort(self._sink, name=f"instance {address}", authority=address)
+            self._begin(self._grpc, address, port)
         return port
 
     def raw_to(self, address: str) -> TcpPort:
@@ -50,13 +66,54 @@ class TcpDialer:
         self._nursery.start_soon(self._run_raw, address, port)
         return port
 
+    def http_to(self, address: str) -> CallingHttp1Port:
+        """A connection to an instance that speaks HTTP/1.1, for one call: one that was kept, or a new one."""
+        kept = self._kept.get(address, [])
+        while kept:
+            port = kept.pop()
+            if port.free:
+                return port
+        port = CallingHttp1Port(
+            self._sink,
+            name=f"instance {address}",
+            clock=trio.current_time,
+            on_free=lambda port: self._kept.setdefault(address, []).append(port),
+        )
+        self._nursery.start_soon(self._run_http, address, port)
+        return port
+
     def keep_only(self, addresses: set[str]) -> None:
         """Closes connections to addresses where no instance is any more, once no call is on them."""
-        for address, port in list(self._ports.items()):
-            if address not in addresses and not port.streams:
-                # Going away first: if the address comes back before the connection is gone, a new one is made.
-                port.go_away()
-                port.close(GONE)
+        for ports in (self._native, self._grpc):
+            for address, port in list(ports.items()):
+                if address not in addresses and not port.streams:
+                    # Going away first: if the address comes back before the connection is gone, a new one is made.
+                    port.go_away()
+                    port.close(GONE)
+        for address in [each for each in self._kept if each not in addresses]:
+            for kept in self._kept.pop(address):
+                kept.close(GONE)
+
+    def _begin(self, ports: dict[str, Shared], address: str, port: Shared) -> None:
+        ports[address] = port
+        self._nursery.start_soon(self._run, ports, address, port)
+
+    async def _run_http(self, address: str, port: CallingHttp1Port) -> None:
+        transport = await self._connect(address, port)
+        if transport is None:
+            return
+        if self._timers is not None:
+            self._timers.watch(port)
+        try:
+            await splice(port, transport)
+        except Exception:  # a defect of ours must not take the node down
+            _log.exception("the connection to %s ended with an error", address)
+        finally:
+            if self._timers is not None:
+                self._timers.unwatch(port)
+            kept = self._kept.get(address, [])
+            if port in kept:
+                kept.remove(port)
 
     async def _run_raw(self, address: str, port: TcpPort) -> None:
         transport = await self._connect(address, port)
@@ -67,7 +124,7 @@ class TcpDialer:
             except Exception:  # a defect of ours must not take the node down
                 _log.exception("the connection to %s ended with an error", address)
 
-    async def _connect(self, address: str, port: NativePort | TcpPort) -> RawSocket | None:
+    async def _connect(self, address: str, port: Shared | TcpPort | CallingHttp1Port) -> RawSocket | None:
         """A connection; where none comes about, the port dies with the reason."""
         try:
             with trio.fail_after(CONNECT):
@@ -80,7 +137,7 @@ class TcpDialer:
             port.connection_lost(STOPPING)
             raise
 
-    async def _run(self, address: str, port: NativePort) -> None:
+    async def _run(self, ports: dict[str, Shared], address: str, port: Shared) -> None:
         try:
             transport = await self._connect(address, port)
             if transport is None:
@@ -90,9 +147,9 @@ class TcpDialer:
                 port.connection_lost(GONE)
             else:
                 try:
-                    await run_connection(port, transport)
+                    await run_connection(port, transport, timers=self._timers)
                 except Exception:  # a defect of ours must not take the node down
                     _log.exception("the connection to %s ended with an error", address)
         finally:
-            if self._ports.get(address) is port:
-                del self._ports[address]
+            if ports.get(address) is port:
+                del ports[address]

@@ -29,6 +29,12 @@ class Dialer(Protocol):
     def raw_to(self, address: str) -> Port:
         """Likewise a port of its own for one call, whose bytes go there as they are."""
 
+    def grpc_to(self, address: str) -> Port:
+        """Likewise the port to an address where gRPC is spoken."""
+
+    def http_to(self, address: str) -> Port:
+        """Likewise a port to an address where HTTP/1.1 is spoken, for one call."""
+
 
 class Egress:
     """Chooses among instances."""
@@ -40,7 +46,12 @@ class Egress:
         self._dialer = dialer
         self._balancer = balancer
         self._groups: dict[str, Groups[Instance, Callee]] = {}
-        self._connect = {Way.NATIVE: dialer.port_to, Way.RAW: dialer.raw_to}
+        self._connect = {
+            Way.NATIVE: dialer.port_to,
+            Way.GRPC: dialer.grpc_to,
+            Way.HTTP: dialer.http_to,
+            Way.RAW: dialer.raw_to,
+        }
 
     def knows(self, service: str) -> bool:
         """Whether a service of that name is here."""

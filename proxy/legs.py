@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
-from sdk.errors import BadRequest, Unavailable
+from sdk.errors import BadRequest, Status, Unavailable
 from sdk.head import CallHead, with_flags
 from sdk.port import Port
 from sdk.selector import Load
@@ -72,8 +72,8 @@ class Leg:
     """One direction of a call: where the frames of one stream of one port go."""
 
     __slots__ = (
-        "back", "calling", "deadline", "ended", "kept", "load", "opened", "path", "port", "settled", "stopped",
-        "stream", "window",
+        "back", "call", "calling", "deadline", "ended", "kept", "load", "opened", "path", "port", "settled", "status",
+        "stopped", "stream", "window",
     )  # fmt: skip
 
     back: "Leg"
@@ -102,6 +102,10 @@ class Leg:
         """When the call came; kept on the calling leg."""
         self.load: Load | None = None
         """What is counted of the callee; kept on the calling leg."""
+        self.call: CallHead | None = None
+        """What the call is, on the calling leg of the node where it was opened."""
+        self.status = Status.OK.value
+        """How it ended, likewise: a gRPC status."""
         self.kept: bytes | Kept | None = None
         """What another try needs, on the calling leg, until the answer begins: of most calls the OPEN is all."""
 

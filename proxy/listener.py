@@ -4,7 +4,9 @@ Until a connection has said what it speaks, and then its HELLO, it may send 16 K
 nothing and closed after that.
 """
 
+import itertools
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -13,13 +15,17 @@ import trio
 
 from sdk.connection import run_connection
 from sdk.errors import RemoteProtocolError, Status
+from sdk.port.http1serving import ServingHttp1Port
+from sdk.port.http2 import Http2ServingPort, first_known
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
 from sdk.wire.frame import PREFACE, RESET, Fate, Reset, pack_reset
+from sdk.wire.http1fields import forwarded_by
+from sdk.wire.http2 import PREFACE as HTTP2
 
 from .answering import AnsweringPort
-from .connect import METHOD, ConnectPort, ConnectRequest
+from .connect import METHOD, ConnectPort, ConnectRequest, token_of
 from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
 from .program import ProgramPort
@@ -32,6 +38,11 @@ from .tcp import STREAM
 
 FIRST_BYTES = 5.0
 """Seconds in which a connection says what it speaks."""
+
+METHODS = tuple(
+    b"%b " % method for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
+)
+"""What HTTP/1.1 begins with here; CONNECT is another matter."""
 
 FIRST_SIZE = 16384
 """Bytes it may use for that."""
@@ -56,7 +67,9 @@ class ProxyListener:
         self._switch = switch
         self._timers = timers
         self._crowd = Crowd()
-        self._ports: dict[NativePort, None] = {}
+        self._ports: dict[NativePort | Http2ServingPort | ServingHttp1Port, None] = {}
+        self._mine = secrets.token_bytes(8)
+        self._count = itertools.count()
         self._warned: dict[str, None] = {}
         self._said = ""
         self._draining = False
@@ -64,6 +77,8 @@ class ProxyListener:
         """Connections that were closed without a call: from outside, of no known protocol, or one too many."""
         self._protocols: Final[dict[bytes, Serve]] = {
             PREFACE[:6]: self._frames,
+            HTTP2[:16]: self._http2,
+            **dict.fromkeys(METHODS, self._http1),
             METHOD: self._connect,
             VERSION: self._socks,
             HANDSHAKE: self._tls,
@@ -148,6 +163,50 @@ class ProxyListener:
             del self._ports[port]
         if port.hello is None:
             self._refused(transport, port.reason)
+
+    async def _http2(self, transport: RawSocket, first: bytes, due: float) -> None:
+        """A program that speaks gRPC, or HTTP/2."""
+        host = transport.peer_host
+        port = Http2ServingPort(
+            self._switch,
+            name=f"program {transport.peer}",
+            ids=self._ids,
+            service_of=first_known(self._switch.ingress.knows),
+            objection=lambda shown: self._doorkeeper.objection(host, token_of(shown.encode())),
+            forwarded=f'for="[{host}]"' if ":" in host else f"for={host}",
+        )
+        if self._draining:
+            port.go_away()
+        self._ports[port] = None
+        try:
+            await run_connection(port, transport, timers=self._timers, first=first)
+        finally:
+            del self._ports[port]
+
+    async def _http1(self, transport: RawSocket, first: bytes, due: float) -> None:
+        """A program that speaks HTTP/1.1."""
+        host = transport.peer_host
+        port = ServingHttp1Port(
+            self._switch,
+            name=f"program {transport.peer}",
+            clock=trio.current_time,
+            forwarded=forwarded_by(host),
+            call_ids=secrets.token_bytes(8),
+            objection=lambda shown: self._doorkeeper.objection(host, shown),
+        )
+        if self._draining:
+            port.go_away()
+        self._ports[port] = None
+        self._timers.watch(port)
+        try:
+            await splice(port, transport, first)
+        finally:
+            self._timers.unwatch(port)
+            del self._ports[port]
+
+    def _ids(self) -> bytes:
+        """What no other call has: 64 bits that no other process has, and a number."""
+        return self._mine + next(self._count).to_bytes(8, "big")
 
     async def _connect(self, transport: RawSocket, first: bytes, due: float) -> None:
         """A program that asks for a service in HTTP."""

@@ -10,8 +10,12 @@ RAW: Final = "tcp"
 """The protocol of calls whose bytes nobody looks into."""
 
 
-PROTOCOLS: Final = frozenset({"rpc", "grpc", RAW})
+PROTOCOLS: Final = frozenset({"rpc", "grpc", "http", RAW})
 """Those that calls may have."""
+
+
+RPC: Final = ("rpc", "grpc")
+"""Those that gRPC carries."""
 
 
 class Way(enum.Enum):
@@ -21,6 +25,8 @@ class Way(enum.Enum):
     """Frames as they are, on a connection that all calls share."""
     GRPC = enum.auto()
     """gRPC over HTTP/2, likewise."""
+    HTTP = enum.auto()
+    """HTTP/1.1, on a connection that is the call's own for as long as it lasts."""
     RAW = enum.auto()
     """A TCP connection of the call's own."""
 
@@ -33,13 +39,18 @@ class Callee(NamedTuple):
 
 
 def way_to(instance: Instance, protocol: str) -> Way | None:
-    """How a call of this protocol reaches an instance; None where it cannot."""
+    """How a call of this protocol reaches an instance; None where it cannot.
+
+    An instance that takes frames and says that it speaks something else stands before one that does (`micro proxy`).
+    """
+    spoken = instance.protocol
+    if instance.native and (protocol == spoken or (protocol in RPC and spoken == "grpc")):
+        return Way.NATIVE
     if protocol == RAW:
-        # Where the registry has a proxy for it that speaks frames, those say which service is meant.
-        return Way.NATIVE if instance.native and instance.protocol == RAW else Way.RAW
-    if protocol in ("rpc", "grpc"):
-        return Way.NATIVE if instance.native else None
-    return None
+        return Way.RAW
+    if protocol in RPC and spoken == "grpc":
+        return Way.GRPC
+    return Way.HTTP if protocol == spoken == "http" else None
 
 
 def among(protocol: str) -> Callable[[Sequence[Instance]], Sequence[Callee]]:

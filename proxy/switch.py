@@ -18,9 +18,10 @@ A pair is forgotten before the frame that ends it is sent: a port may answer wit
 """
 
 import math
+from collections.abc import Callable
 
 from sdk.errors import BadRequest, MicroError, NotFound, RemoteProtocolError, Status, Timeout, Unavailable
-from sdk.head import DEFAULT, parse_call_head_untrusted
+from sdk.head import DEFAULT, CallHead, parse_call_head_untrusted
 from sdk.port import Port
 from sdk.wire import frame
 from sdk.wire.frame import (
@@ -40,6 +41,7 @@ from sdk.wire.frame import (
     Reset,
 )
 
+from .calls import CallRecord, status_of
 from .custody import Custody
 from .legs import MAX_QUEUED, SWEEP, Chooser, FirstChooser, Leg, Target, for_target, leads_over, too_much_waits
 from .retry import MAX_KEPT_TOGETHER, Budget, Kept
@@ -65,6 +67,8 @@ class Switch:
         """Calls that were opened through this node."""
         self.refused = 0
         """Calls that this node itself refused."""
+        self.on_call: Callable[[CallRecord], None] | None = None
+        """Hears of every call that was opened here, when it is over."""
         self._me = me
         self._name = name
         self._transit = transit
@@ -115,6 +119,8 @@ class Switch:
                 raise RemoteProtocolError(f"{port.name} sent a head on stream {stream} that begins no answer")
             if flags & END:
                 leg.ended = True
+                if leg.back.call is not None:
+                    leg.back.status = status_of(kind, flags, payload)
                 if leg.back.ended:
                     self._close(leg)
             elif flags & TRAILERS:
@@ -133,6 +139,7 @@ class Switch:
         elif kind == RESET:
             reset = frame.parse_reset_untrusted(payload)
             if leg.calling:
+                leg.status = Status.CANCELLED
                 self._given_up(leg, port.now)
             elif reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
                 if reset.edge and leads_over(leg.back.path, reset.edge):
@@ -144,6 +151,8 @@ class Switch:
                 if self._custody.again(leg, reset, port.now):
                     return
                 payload = self._custody.last_word(leg.back, reset, payload)
+            if not leg.calling:
+                leg.back.status = reset.status
             self._close(leg)
             leg.port.send(kind, 0, leg.stream, payload)
         elif kind == STOP and not leg.stopped:
@@ -170,6 +179,7 @@ class Switch:
                 if leg.back.load is not None and not port.peer:  # a link's end is no fault of whoever it led to
                     leg.back.load.observe(now, ok=False, began=leg.back.opened)
             payload = frame.pack_reset(reset)
+            (leg if leg.calling else leg.back).status = reset.status
             if leg.back.kept is not None:
                 if self._custody.again(leg, reset, now):
                     continue
@@ -190,6 +200,7 @@ class Switch:
         for port in list(self._callers):
             late = [leg for leg in port.streams.values() if leg.calling and leg.deadline <= now]
             for leg in late:
+                leg.status = Status.DEADLINE_EXCEEDED
                 self._given_up(leg, now)
                 self._close(leg)
                 leg.port.send(RESET, 0, leg.stream, payload)
@@ -213,6 +224,7 @@ class Switch:
             ms = max(0, ms - port.delay_ms)
         target: Target | None = None
         kept: Kept | None = None
+        call: CallHead | None = None
         try:
             if not ms:
                 raise Timeout("the call's deadline had passed when it came here")
@@ -225,7 +237,8 @@ class Switch:
                 # With a path in it, it would be longer than a frame, and the next node would blame this one.
                 raise BadRequest(f"a call's head and first body bytes have more than {MAX_OPEN} bytes")
             else:
-                target, hops = self.ingress.choose(parse_call_head_untrusted(head), port.now, port.trusted), MAX_HOPS
+                call = parse_call_head_untrusted(head)
+                target, hops = self.ingress.choose(call, port.now, port.trusted), MAX_HOPS
             far = target.port
             sent = payload if target.head_flags is None else for_target(payload, target)
             if far.queued > MAX_QUEUED and far.ahead() > MAX_QUEUED:
@@ -244,6 +257,8 @@ class Switch:
                     error = NoEdge(error.detail, self._me + target.port.peer)
             if other is None:
                 self._refuse(port, stream, error)
+                if call is not None and self.on_call is not None:
+                    self.on_call(CallRecord(call, b"", 0, error.grpc, port.now, port.now))
                 return
             target, number, sent = other
         far, path, load, _ = target
@@ -267,6 +282,8 @@ class Switch:
             held = budget.held + len(payload)
             if held <= MAX_KEPT_TOGETHER:
                 budget.held, there.kept, there.settled = held, kept or payload, False
+        if call is not None and self.on_call is not None:
+            there.call, there.opened, there.path = call, port.now, path
         port.streams[stream] = there
         far.streams[number] = here
         self._callers[port] = None
@@ -322,8 +339,13 @@ class Switch:
             there = leg if leg.calling else back
             if there.load is not None:
                 there.load.abandoned()
+            tries = 1
             if there.kept is not None:
+                tries = there.kept.tries if isinstance(there.kept, Kept) else 1
                 self._custody.forget(there)
+            if there.call is not None and self.on_call is not None:
+                ended = max(there.port.now, there.back.port.now, self._swept_at)
+                self.on_call(CallRecord(there.call, there.path, tries, there.status, there.opened, ended))
 
 
 class NoEdge(Unavailable):

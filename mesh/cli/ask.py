@@ -27,6 +27,9 @@ LINK = ("node", "name", "address", "transport", "state", "delay", "loss", "rate 
         "cost", "up")  # fmt: skip
 """What is shown of a link."""
 
+CALL = ("ago", "service", "endpoint", "protocol", "status", "ms", "tries", "path")
+"""What is shown of a call."""
+
 SIGNS = {"create": "+", "update": "~", "delete": "-", "resync": "!"}
 """What begins the line of a change."""
 
@@ -120,6 +123,16 @@ def why(proxy_address: str | None, service: str) -> None:
 
 
 @click.command(cls=Command)
+@click.argument("service", default="")
+@click.option("--count", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@_asks
+def calls(proxy_address: str | None, service: str, count: int) -> None:
+    """List the last calls of programs of the node, of SERVICE or all, newest first."""
+    reply = _ask(proxy_address, "Network.Calls", {"service": service, "count": count})
+    _show(reply, lambda: render.table([name.upper() for name in CALL], map(_call, reply["calls"])))
+
+
+@click.command(cls=Command)
 @click.argument("address")
 @_asks
 def connect(proxy_address: str | None, address: str) -> None:
@@ -155,7 +168,7 @@ def status(proxy_address: str | None) -> None:
     _show(reply, lambda: render.pairs(reply))
 
 
-COMMANDS = (nodes, routes, services, graph, connections, links, why, connect, reload, status)
+COMMANDS = (nodes, routes, services, graph, connections, links, why, calls, connect, reload, status)
 """All of them."""
 
 
@@ -239,3 +252,11 @@ def _change(event: dict[str, Any]) -> str:
     if route is None:
         return f"{sign} more has changed than can be told: all routes follow"
     return f"{sign} " + "  ".join(render.printable(route[column]) or "-" for column in ROUTE)
+
+
+def _call(record: dict[str, Any]) -> Sequence[str]:
+    path = " ".join(record["path"]) or "here"
+    return (
+        f"{record['ago_s']} s", record["service"], record["endpoint"], record["protocol"], record["status"],
+        str(record["ms"]), str(record["tries"]), path,
+    )  # fmt: skip

@@ -47,6 +47,11 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 @link_flags
 @proxy_token_options
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
+@_flag(
+    "--access-log", "MICRO_NETWORK_ACCESS_LOG", "A line in the log for every call of programs of this node, and not "
+    "only for those that went wrong or took a second.",
+    is_flag=True, default=False,
+)  # fmt: skip
 @_flag("--name", "MICRO_NETWORK_NAME", "What people call this node.", default="")
 @_flag(
     "--advertise-strategy", "MICRO_NETWORK_ADVERTISE_STRATEGY", "What other nodes are told: all (best does the same at "

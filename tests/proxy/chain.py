@@ -175,7 +175,7 @@ class _Dialer:
     def port_to(self, address: str) -> Port:
         return self._dial(self._node, address)
 
-    raw_to = port_to
+    raw_to = grpc_to = http_to = port_to
 
 
 class Program:

@@ -34,6 +34,8 @@ class PortsByAddress:
     def raw_to(self, address: str) -> TcpPort:
         return TcpPort(Mux(), name=f"raw {address}", clock=lambda: 0.0)
 
+    grpc_to = http_to = port_to
+
 
 def egress_to(*instances: Instance) -> tuple[Egress, PortsByAddress, Balancer]:
     routes, dialer, balancer = StaticRoutes(), PortsByAddress(), Balancer(Random(1))

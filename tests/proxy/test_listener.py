@@ -142,8 +142,8 @@ async def test_a_preface_may_come_byte_by_byte() -> None:
 @pytest.mark.parametrize(
     "garbage",
     [
-        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"BREW / HTCPCP/1.0\r\n\r\n",
+        b"PRI * HTTP/3.0\r\n\r\n",
         b"\x16\x04\x01\x02\x00\x01",
         b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00",
         b"\xff" * 100_000,
@@ -276,7 +276,7 @@ async def test_the_log_has_one_line_for_each_address(caplog: pytest.LogCaptureFi
     async with door() as opened:
         for _ in range(3):
             stream = await opened.connect()
-            await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+            await stream.send_all(b"BREW / HTCPCP/1.0\r\n\r\n")
             assert await is_closed(stream)
         assert opened.listener.refused == 3
     assert len(caplog.records) == 1

@@ -15,7 +15,13 @@ def instance(**metadata: str) -> Instance:
     [
         ("rpc", {"native": "1"}, Way.NATIVE),
         ("grpc", {"native": "1", "protocol": "grpc"}, Way.NATIVE),
+        ("rpc", {"protocol": "grpc"}, Way.GRPC),
+        ("grpc", {}, Way.GRPC),
         ("rpc", {"protocol": "mucp"}, None),
+        ("http", {"protocol": "http"}, Way.HTTP),
+        ("http", {"protocol": "http", "native": "1"}, Way.NATIVE),
+        ("http", {"protocol": "grpc"}, None),
+        ("rpc", {"protocol": "http"}, None),
         ("tcp", {"protocol": "tcp"}, Way.RAW),
         ("tcp", {"native": "1"}, Way.RAW),
         ("tcp", {"native": "1", "protocol": "tcp"}, Way.NATIVE),

@@ -134,6 +134,8 @@ class SimNode:
         """There is no TCP in a simulation."""
         raise Unavailable(f"{address} takes no raw connections")
 
+    grpc_to = http_to = raw_to
+
     def do(self, action: Action, *, timer: bool = False) -> None:
         """Does something, unless the node is dead; while it is paused it is kept for later."""
         if self._paused is not None:

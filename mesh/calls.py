@@ -1,0 +1,80 @@
+"""The calls that were opened at a node lately: the last thousand, and a line in the log for those that went wrong."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Final
+
+from proxy.calls import CallRecord
+from sdk.errors import Status
+from sdk.wire.frame import ID_SIZE
+
+from .records import Record
+
+KEPT: Final = 1000
+"""Calls that are remembered."""
+
+SLOW: Final = 1.0
+"""Seconds from which on a call that went well is worth a line."""
+
+QUIET: Final = frozenset((Status.OK, Status.CANCELLED, Status.NOT_FOUND, Status.UNIMPLEMENTED))
+"""How calls may end that nobody has to be told of: well, or by the caller's own doing."""
+
+_log = logging.getLogger("micro.calls")
+
+
+class Calls:
+    """Takes the records of a switch."""
+
+    def __init__(self, *, log_all: bool, name_of: Callable[[bytes], str], clock: Callable[[], float]) -> None:
+        """With `log_all` every call has its line; `name_of` says what people call a node."""
+        self._kept: deque[CallRecord] = deque(maxlen=KEPT)
+        self._log_all = log_all
+        self._name_of = name_of
+        self._clock = clock
+
+    def take(self, record: CallRecord) -> None:
+        """One call is over."""
+        self._kept.append(record)
+        slow = record.ended - record.opened >= SLOW
+        if self._log_all or slow or record.status not in QUIET:
+            _log.log(logging.INFO if record.status in QUIET else logging.WARNING, "%s", self._line(record))
+
+    def latest(self, count: int = KEPT, service: str = "") -> list[Record]:
+        """The last calls, of one service where that is said, newest first."""
+        return [self._record(each) for each in islice(self._of(service), count)]
+
+    def _of(self, service: str) -> Iterator[CallRecord]:
+        return (each for each in reversed(self._kept) if not service or each.head.service == service)
+
+    def _record(self, call: CallRecord) -> Record:
+        nodes = [self._name_of(call.path[at : at + ID_SIZE]) for at in range(0, len(call.path), ID_SIZE)]
+        return {
+            "service": call.head.service,
+            "endpoint": call.head.endpoint,
+            "protocol": call.head.protocol,
+            "origin": nodes[-1] if nodes else "",
+            "path": nodes,
+            "tries": call.tries,
+            "status": status_name(call.status),
+            "ms": round((call.ended - call.opened) * 1000, 1),
+            "ago_s": round(max(0.0, self._clock() - call.ended), 1),
+        }
+
+    def _line(self, call: CallRecord) -> str:
+        record = self._record(call)
+        way = f" over {' '.join(record['path'])}" if record["path"] else ""
+        tries = f" after {call.tries} tries" if call.tries > 1 else ""
+        return (
+            f"{record['protocol']} {record['service']} {record['endpoint']}: {record['status']} in {record['ms']} ms"
+            f"{tries}{way}"
+        )
+
+
+def status_name(status: int) -> str:
+    """A gRPC status in its own word; the number where it has none."""
+    try:
+        return Status(status).name
+    except ValueError:
+        return str(status)

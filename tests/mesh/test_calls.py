@@ -1,0 +1,72 @@
+"""The last calls of a node, and which of them the log tells of."""
+
+import logging
+
+import pytest
+
+from mesh.calls import KEPT, SLOW, Calls, status_name
+from proxy.calls import CallRecord
+from sdk.errors import Status
+from sdk.head import CallHead
+
+
+def record(
+    service: str = "greeter", *, status: int = Status.OK, seconds: float = 0.01, path: bytes = b""
+) -> CallRecord:
+    return CallRecord(CallHead(service, "Greeter.Hello"), path, 1, status, 100.0, 100.0 + seconds)
+
+
+def calls(*, log_all: bool = False) -> Calls:
+    return Calls(log_all=log_all, name_of=lambda id: id.decode().rstrip("-"), clock=lambda: 102.0)
+
+
+def test_the_newest_call_comes_first_and_old_ones_are_forgotten() -> None:
+    kept = calls()
+    for number in range(KEPT + 5):
+        kept.take(record(f"s{number}"))
+    assert [each["service"] for each in kept.latest(2)] == [f"s{KEPT + 4}", f"s{KEPT + 3}"]
+    assert len(kept.latest()) == KEPT
+    assert kept.latest(service="s0") == []
+    assert len(kept.latest(service="s9")) == 1
+
+
+def test_a_call_is_told_with_its_path_by_name() -> None:
+    kept = calls()
+    kept.take(record(path=b"middle----------far-------------"))
+    [told] = kept.latest()
+    assert told == {
+        "service": "greeter",
+        "endpoint": "Greeter.Hello",
+        "protocol": "rpc",
+        "origin": "far",
+        "path": ["middle", "far"],
+        "tries": 1,
+        "status": "OK",
+        "ms": 10.0,
+        "ago_s": 2.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (record(), False),
+        (record(status=Status.CANCELLED), False),
+        (record(seconds=SLOW), True),
+        (record(status=Status.UNAVAILABLE), True),
+    ],
+    ids=["well", "cancelled", "slow", "failed"],
+)
+def test_the_log_tells_of_what_went_wrong_or_took_long(
+    call: CallRecord, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    calls().take(call)
+    assert len(caplog.records) == told
+    calls(log_all=True).take(call)
+    assert len(caplog.records) == told + 1
+    assert "rpc greeter Greeter.Hello: " in caplog.text
+
+
+def test_a_status_without_a_name_is_its_number() -> None:
+    assert (status_name(5), status_name(99)) == ("NOT_FOUND", "99")

@@ -1,0 +1,301 @@
+"""Programs that know nothing of us call services that know nothing of us, through two nodes: gRPC and HTTP/1.1.
+
+Everything is real: two node processes, grpcio's client and server, and the HTTP of the standard library.
+"""
+
+import http.client
+import http.server
+import json
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.processes import PATIENCE, Running, run, start
+
+SHOUTER = (("micro-service", "shouter"),)
+
+UNBOUNDED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+
+SDK_SERVICE = """
+    from sdk import Service
+    from sdk.errors import Conflict
+
+    service = Service("shouter")
+
+    @service.handle("Shouter.Shout")
+    async def shout(request):
+        return request.upper()
+
+    @service.handle("Shouter.Refuse")
+    async def refuse(request):
+        raise Conflict("it is there")
+
+    service.run()
+"""
+
+
+class Methods(grpc.GenericRpcHandler):
+    """What the gRPC instance offers: methods on bytes."""
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        name = details.method.rpartition("/")[2]
+        kinds: dict[str, Any] = {
+            "Hello": grpc.unary_unary_rpc_method_handler(self.hello),
+            "Refuse": grpc.unary_unary_rpc_method_handler(self.refuse),
+            "Wait": grpc.unary_unary_rpc_method_handler(self.wait),
+            "Count": grpc.unary_stream_rpc_method_handler(self.count),
+            "Join": grpc.stream_unary_rpc_method_handler(self.join),
+            "Echo": grpc.stream_stream_rpc_method_handler(self.echo),
+        }
+        return kinds.get(name)
+
+    waiting = threading.Event()
+    gone = threading.Event()
+
+    def hello(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        sent = dict(context.invocation_metadata())
+        context.send_initial_metadata((("greeting", "early"),))
+        context.set_trailing_metadata((("who", str(sent.get("who", ""))), ("raw-bin", b"\x00\xff")))
+        return b"hello " + request
+
+    def refuse(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.abort(grpc.StatusCode.ABORTED, "100 % no: ü")
+        raise AssertionError("abort raises")
+
+    def wait(self, request: bytes, context: grpc.ServicerContext) -> bytes:
+        context.add_callback(self.gone.set)
+        self.waiting.set()
+        self.gone.wait(PATIENCE)
+        return b""
+
+    def count(self, request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+        for number in range(int(request)):
+            yield str(number).encode()
+
+    def join(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        return b"".join(requests)
+
+    def echo(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        yield from requests
+
+
+class Web(http.server.BaseHTTPRequestHandler):
+    """The HTTP instance."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = json.dumps({"path": self.path, "headers": dict(self.headers.items())}).encode()
+        self.answer(200, body)
+
+    def do_POST(self) -> None:
+        size = int(self.headers.get("Content-Length", 0))
+        self.answer(201, str(len(self.rfile.read(size))).encode())
+
+    def answer(self, status: int, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+class World:
+    """Two environments: the callers' node, and the other one with the instances."""
+
+    def __init__(self, folder: Path, stack: ExitStack) -> None:
+        self._stack = stack
+        self._folder = folder
+        far = self.node("far")
+        self.near = self.node("near", "--nodes", far.address("link"))
+        self.proxy = self.near.address("proxy")
+
+    def env(self, name: str) -> dict[str, str]:
+        return {
+            "MICRO_REGISTRY": "sqlite",
+            "MICRO_REGISTRY_ADDRESS": str(self._folder / f"{name}.db"),
+            "MICRO_NETWORK_TOKEN": "a secret of this test",
+        }
+
+    def node(self, name: str, *flags: str) -> Running:
+        local = "127.0.0.1:0"
+        command = ("micro", "network", "--name", name, "--address", local, "--proxy-address", local, *flags)
+        return self._stack.enter_context(start(*command, env=self.env(name)))
+
+    def register(self, service: str, port: int, protocol: str) -> None:
+        record = {
+            "name": service,
+            "nodes": [{"id": f"{service}-1", "address": f"127.0.0.1:{port}", "metadata": {"protocol": protocol}}],
+        }
+        assert run("micro", "register", "service", json.dumps(record), env=self.env("far")).status == 0
+
+    def until_known(self, *services: str) -> None:
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            asked = run("micro", "network", "services", "--proxy-address", self.proxy, env=self.env("near"))
+            if set(services) <= set(asked.stdout.split()):
+                return
+        raise AssertionError(f"{services} did not become known: {asked}")
+
+    def serve_sdk(self) -> None:
+        command = ("python", "-c", textwrap.dedent(SDK_SERVICE))
+        self._stack.enter_context(start(*command, env=self.env("far")))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with ExitStack() as stack:
+        there = World(tmp_path_factory.mktemp("world"), stack)
+        server = grpc.server(futures.ThreadPoolExecutor(8), options=UNBOUNDED)
+        server.add_generic_rpc_handlers((Methods(),))
+        there.register("greeter", server.add_insecure_port("127.0.0.1:0"), "grpc")
+        server.start()
+        stack.callback(lambda: server.stop(0).wait())
+        web = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web))
+        web.daemon_threads = True
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        stack.callback(web.shutdown)
+        there.register("web", web.server_port, "http")
+        there.serve_sdk()
+        there.until_known("greeter", "web", "shouter")
+        yield there
+
+
+@pytest.fixture
+def channel(world: World) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(world.proxy, options=UNBOUNDED) as channel:
+        yield channel
+
+
+def method(name: str, service: str = "greeter.Greeter") -> str:
+    return f"/{service}/{name}"
+
+
+def test_a_unary_call_brings_metadata_there_and_back(channel: Any) -> None:
+    reply, call = channel.unary_unary(method("Hello")).with_call(b"John", timeout=PATIENCE, metadata=(("who", "me"),))
+    assert reply == b"hello John"
+    assert ("greeting", "early") in call.initial_metadata()
+    assert {("who", "me"), ("raw-bin", b"\x00\xff")} <= set(call.trailing_metadata())
+
+
+def test_an_error_arrives_as_it_was_raised(channel: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method("Refuse"))(b"", timeout=PATIENCE)
+    assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.ABORTED, "100 % no: ü")
+
+
+def test_all_kinds_of_streams_pass(channel: Any) -> None:
+    counted = channel.unary_stream(method("Count"))(b"1000", timeout=PATIENCE)
+    assert [int(number) for number in counted] == list(range(1000))
+    pieces = [bytes([number]) * 10_000 for number in range(50)]
+    assert channel.stream_unary(method("Join"))(iter(pieces), timeout=PATIENCE) == b"".join(pieces)
+    assert list(channel.stream_stream(method("Echo"))(iter(pieces), timeout=PATIENCE)) == pieces
+
+
+def test_a_message_of_64_mib_passes(channel: Any) -> None:
+    message = bytes(range(256)) * (1 << 18)
+    assert channel.unary_unary(method("Hello"))(message, timeout=60) == b"hello " + message
+
+
+def test_a_thousand_calls_at_once_are_answered(channel: Any) -> None:
+    hello = channel.unary_unary(method("Hello"))
+    calls = [hello.future(str(number).encode(), timeout=60) for number in range(1000)]
+    assert [call.result() for call in calls] == [f"hello {number}".encode() for number in range(1000)]
+
+
+def test_a_deadline_ends_the_call_at_both_ends(channel: Any) -> None:
+    Methods.waiting.clear()
+    Methods.gone.clear()
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method("Wait"))(b"", timeout=0.5)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert Methods.gone.wait(PATIENCE)
+
+
+def test_a_call_that_is_cancelled_is_cancelled_at_the_instance(channel: Any) -> None:
+    Methods.waiting.clear()
+    Methods.gone.clear()
+    call = channel.unary_unary(method("Wait")).future(b"", timeout=PATIENCE)
+    assert Methods.waiting.wait(PATIENCE)
+    call.cancel()
+    assert Methods.gone.wait(PATIENCE)
+
+
+def test_an_unknown_service_is_not_found_and_the_error_says_that_nothing_ran(channel: Any) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method("Hello", "nobody.Greeter"))(b"", timeout=PATIENCE)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert "no service called 'nobody' is known here" in (caught.value.details() or "")
+    assert "not-reached" in str(caught.value.trailing_metadata())
+
+
+def test_grpc_reaches_a_service_of_the_sdk(channel: Any) -> None:
+    # Without a serializer these are the bytes of a message, as protobuf would make them.
+    assert channel.unary_unary("/any.package.Shouter/Shout")(b"hello", timeout=PATIENCE, metadata=SHOUTER) == b"HELLO"
+    assert channel.unary_unary("/shouter.Shouter/Shout")(b"hello", timeout=PATIENCE) == b"HELLO"
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/shouter.Shouter/Refuse")(b"", timeout=PATIENCE)
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+    assert "it is there" in (caught.value.details() or "")
+
+
+def test_the_sdk_reaches_a_grpc_service(world: World) -> None:
+    asked = run(
+        "micro", "call", "--proxy-address", world.proxy, "greeter", "Greeter.Refuse", "{}", env=world.env("near")
+    )
+    assert asked.status == 1
+    assert "100 % no" in asked.stderr
+
+
+def ask(world: World, verb: str, target: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    host, _, port = world.proxy.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+    try:
+        connection.request(verb, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("target", "headers"),
+    [
+        ("http://web/hello?x=1", {}),
+        ("/hello?x=1", {"Host": "web"}),
+        ("/hello?x=1", {"Micro_Service": "web"}),
+    ],
+    ids=["absolute", "host", "service"],
+)
+def test_http_names_its_service_in_three_ways(world: World, target: str, headers: dict[str, str]) -> None:
+    status, body = ask(world, "GET", target, None, **headers)
+    seen = json.loads(body)
+    assert (status, seen["path"]) == (200, "/hello?x=1")
+    assert seen["headers"]["via"] == "1.1 micro"
+    assert "for=127.0.0.1" in seen["headers"]["forwarded"]
+
+
+def test_an_upload_passes_and_the_connection_is_used_again(world: World) -> None:
+    host, _, port = world.proxy.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    for size in (20 << 20, 0, 70_000):
+        connection.request("POST", "http://web/upload", bytes(size))
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (201, str(size).encode())
+    connection.close()
+
+
+def test_an_error_of_the_mesh_is_an_http_answer_that_says_so(world: World) -> None:
+    status, body = ask(world, "GET", "http://nobody/")
+    assert status == 404
+    assert b"no service called 'nobody' is known here" in body
