@@ -220,7 +220,7 @@ class Http1Port(ABC):
     def _reset_call(self, status: Status, fate: Fate, detail: str) -> None:
         self._pass_on(frame.RESET, 0, frame.pack_reset(Reset(status, fate, detail)))
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Ends the connection once what waits is written, and takes nothing more from it."""
         self._reading, self._buffer = Reading.NOTHING, b""
         self._last = True

@@ -116,7 +116,7 @@ class CallingHttp1Port(Http1Port):
             elif reading is Reading.RAW:
                 self._pass_body(data, False)
             elif reading is Reading.NEXT:
-                self._leave()  # RFC 9112, 9.2: it answers nothing, and must not be taken for the next call's answer
+                self.leave()  # RFC 9112, 9.2: it answers nothing, and must not be taken for the next call's answer
             else:
                 self._keep = False
         except RemoteProtocolError as error:
@@ -138,7 +138,7 @@ class CallingHttp1Port(Http1Port):
         if self._reading is not Reading.NEXT:
             self._since = now
         elif now >= self._since + KEPT:
-            self._leave()
+            self.leave()
 
     # The request.
 
@@ -319,7 +319,7 @@ class CallingHttp1Port(Http1Port):
             self._fail(Status.UNAVAILABLE, f"{self.name} closed the connection {where}")
         else:
             self._keep = False
-            self._leave()
+            self.leave()
 
     def _fail(self, status: Status, detail: str) -> None:
         fate = Fate.MAY_HAVE_RUN if self._handed else Fate.NOT_REACHED
@@ -334,4 +334,4 @@ class CallingHttp1Port(Http1Port):
             self._since = self._clock()
             self._on_free(self)
         else:
-            self._leave()
+            self.leave()

@@ -120,7 +120,7 @@ class ServingHttp1Port(Http1Port):
         self._draining = True
         self._keep = False
         if self._reading is Reading.HEAD and not self._buffer:
-            self._leave()
+            self.leave()
 
     # What the driver calls.
 
@@ -178,7 +178,7 @@ class ServingHttp1Port(Http1Port):
         elif self._buffer:
             self._complain(Malformed(f"the request did not come within {QUIET:g} s", 408))
         else:
-            self._leave()
+            self.leave()
 
     # Requests.
 
@@ -275,7 +275,7 @@ class ServingHttp1Port(Http1Port):
             self._pass_on(DATA, END, b"")
             return
         self._give_up(f"{self.name} closed its connection")
-        self._leave()
+        self.leave()
 
     def _give_up(self, detail: str) -> None:
         self._reset_call(Status.CANCELLED, Fate.MAY_HAVE_RUN, detail)
@@ -286,7 +286,7 @@ class ServingHttp1Port(Http1Port):
             status = error.status if isinstance(error, Malformed) else 400
             self._out.append(refusal_bytes(complaint(status, error.detail), close=True))
         self._answer = _Answer.NONE
-        self._leave()
+        self.leave()
 
     # Answers.
 
@@ -358,14 +358,14 @@ class ServingHttp1Port(Http1Port):
     def _answer_over(self) -> None:
         self._answer = _Answer.OVER
         if self._reading is Reading.NOTHING:
-            self._leave()
+            self.leave()
         elif self._reading is not Reading.BODY:  # a body that goes on is read to its end: whoever answered wants it
             self._next()
 
     def _next(self) -> None:
         """The call is over in both directions: the next may begin."""
         if not self._keep:
-            self._leave()
+            self.leave()
             return
         self._reading, self._answer = Reading.HEAD, _Answer.NONE
         self._since = self.now = self._clock()
@@ -401,7 +401,7 @@ class ServingHttp1Port(Http1Port):
             self._reading = Reading.NOTHING
             self._pass_on(DATA, END, b"")
             if self._answer is _Answer.OVER:
-                self._leave()
+                self.leave()
             self.wake()
 
     def _break_off(self, error: RemoteProtocolError) -> None:
@@ -415,4 +415,4 @@ class ServingHttp1Port(Http1Port):
         if self._answer is _Answer.BEGUN and self._owed == UNTIL_CLOSE:
             self.reset = reset
         self._answer = _Answer.NONE
-        self._leave()
+        self.leave()
