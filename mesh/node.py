@@ -21,6 +21,7 @@ from proxy.dialer import TcpDialer
 from proxy.egress import Dialer, Egress
 from proxy.ingress import Ingress
 from proxy.inner import inner_pair
+from proxy.jsonbridge import JsonBridge
 from proxy.listener import ProxyListener
 from proxy.mapped import MappedPort
 from proxy.switch import Switch
@@ -368,7 +369,8 @@ class Node:
     def _choose_by(self, table: RoutingTable, dialer: Instances) -> dict[str, Port]:
         """Gives the switch its choices; returns the place for services that the node itself answers."""
         switch, balancer = self._switch, self._balancer
-        egress = Egress(name=self._name, instances=table, dialer=dialer, balancer=balancer)
+        bridge = JsonBridge(switch, me=self._key.id, name=self._name, clock=trio.current_time)
+        egress = Egress(name=self._name, instances=table, dialer=dialer, balancer=balancer, json=bridge.port)
         ingress = Ingress(
             name=self._name,
             routes=table,

@@ -1,6 +1,6 @@
 """The last node's part in a call: which instance of this environment answers it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from sdk.errors import NotFound, Unavailable
@@ -39,19 +39,24 @@ class Dialer(Protocol):
 class Egress:
     """Chooses among instances."""
 
-    def __init__(self, *, name: str, instances: LocalInstances, dialer: Dialer, balancer: Balancer) -> None:
-        """`name` is this node's in errors."""
+    def __init__(
+        self, *, name: str, instances: LocalInstances, dialer: Dialer, balancer: Balancer, json: Port | None = None
+    ) -> None:
+        """`name` is this node's in errors; `json` takes calls in HTTP for instances that speak gRPC: without it they
+        are refused."""
         self._name = name
         self._instances = instances
         self._dialer = dialer
         self._balancer = balancer
         self._groups: dict[str, Groups[Instance, Callee]] = {}
-        self._connect = {
+        self._connect: dict[Way, Callable[[str], Port]] = {
             Way.NATIVE: dialer.port_to,
             Way.GRPC: dialer.grpc_to,
             Way.HTTP: dialer.http_to,
             Way.RAW: dialer.raw_to,
         }
+        if json is not None:
+            self._connect[Way.JSON] = lambda address: json
 
     def knows(self, service: str) -> bool:
         """Whether a service of that name is here."""
@@ -87,7 +92,10 @@ class Egress:
     def choose_in(self, group: Group[Callee], head: CallHead, now: float) -> Target:
         """The instance of a group that answers."""
         (instance, way), load = self._balancer.choose(group, now)
-        return Target(self._connect[way](instance.address), b"", load)
+        connect = self._connect.get(way)
+        if connect is None:
+            raise self.refusal(head.service)
+        return Target(connect(instance.address), b"", load)
 
     def refusal(self, service: str) -> NotFound | Unavailable:
         """Why no instance of this environment can be called."""

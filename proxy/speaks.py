@@ -27,6 +27,8 @@ class Way(enum.Enum):
     """gRPC over HTTP/2, likewise."""
     HTTP = enum.auto()
     """HTTP/1.1, on a connection that is the call's own for as long as it lasts."""
+    JSON = enum.auto()
+    """gRPC again, of which HTTP and JSON have to be made first."""
     RAW = enum.auto()
     """A TCP connection of the call's own."""
 
@@ -50,7 +52,9 @@ def way_to(instance: Instance, protocol: str) -> Way | None:
         return Way.RAW
     if protocol in RPC and spoken == "grpc":
         return Way.GRPC
-    return Way.HTTP if protocol == spoken == "http" else None
+    if protocol == "http":
+        return Way.HTTP if spoken == "http" else Way.JSON if spoken == "grpc" else None
+    return None
 
 
 def among(protocol: str) -> Callable[[Sequence[Instance]], Sequence[Callee]]:
@@ -58,6 +62,8 @@ def among(protocol: str) -> Callable[[Sequence[Instance]], Sequence[Callee]]:
 
     def callees(instances: Sequence[Instance]) -> Sequence[Callee]:
         ways = ((instance, way_to(instance, protocol)) for instance in instances)
-        return [Callee(instance, way) for instance, way in ways if way is not None]
+        found = [Callee(instance, way) for instance, way in ways if way is not None]
+        # JSON is made into gRPC only where nobody speaks HTTP.
+        return [callee for callee in found if callee.way is not Way.JSON] or found
 
     return callees

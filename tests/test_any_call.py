@@ -34,6 +34,10 @@ SDK_SERVICE = """
     async def shout(request):
         return request.upper()
 
+    @service.handle("Shouter.Echo")
+    async def echo(request):
+        return request
+
     @service.handle("Shouter.Refuse")
     async def refuse(request):
         raise Conflict("it is there")
@@ -299,3 +303,23 @@ def test_an_error_of_the_mesh_is_an_http_answer_that_says_so(world: World) -> No
     status, body = ask(world, "GET", "http://nobody/")
     assert status == 404
     assert b"no service called 'nobody' is known here" in body
+
+
+def test_json_over_http_reaches_a_service_of_the_sdk(world: World) -> None:
+    body = json.dumps({"name": "John"}).encode()
+    status, said = ask(world, "POST", "http://shouter/Shouter/Echo", body, Content_Type="application/json")
+    assert (status, json.loads(said)) == (200, {"name": "John"})
+    status, said = ask(world, "POST", "http://shouter/Shouter/Refuse", b"{}", Content_Type="application/json")
+    assert status == 409
+    assert json.loads(said)["detail"] == "it is there"
+    status, _ = ask(world, "POST", "http://shouter/Shouter/Echo", b"<xml/>", Content_Type="application/xml")
+    assert status == 415
+
+
+def test_the_last_calls_are_shown_with_their_way(world: World) -> None:
+    ask(world, "GET", "http://web/seen")
+    asked = run(
+        "micro", "network", "calls", "web", "--output", "json", "--proxy-address", world.proxy, env=world.env("near")
+    )
+    last = json.loads(asked.stdout)["calls"][0]
+    assert (last["protocol"], last["endpoint"], last["status"], last["path"]) == ("http", "/seen", "OK", ["far"])

@@ -20,7 +20,9 @@ def instance(**metadata: str) -> Instance:
         ("rpc", {"protocol": "mucp"}, None),
         ("http", {"protocol": "http"}, Way.HTTP),
         ("http", {"protocol": "http", "native": "1"}, Way.NATIVE),
-        ("http", {"protocol": "grpc"}, None),
+        ("http", {"protocol": "grpc"}, Way.JSON),
+        ("http", {"native": "1"}, Way.JSON),
+        ("http", {"protocol": "mucp"}, None),
         ("rpc", {"protocol": "http"}, None),
         ("tcp", {"protocol": "tcp"}, Way.RAW),
         ("tcp", {"native": "1"}, Way.RAW),
@@ -33,6 +35,12 @@ def test_a_call_reaches_an_instance_by_what_both_speak(
     protocol: str, metadata: dict[str, str], way: Way | None
 ) -> None:
     assert way_to(instance(**metadata), protocol) is way
+
+
+def test_json_is_made_into_grpc_only_where_nobody_speaks_http() -> None:
+    web, native = instance(protocol="http"), instance(native="1")
+    assert among("http")([native, web]) == [Callee(web, Way.HTTP)]
+    assert among("http")([native]) == [Callee(native, Way.JSON)]
 
 
 def test_who_cannot_be_called_is_left_out() -> None:
