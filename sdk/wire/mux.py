@@ -207,6 +207,8 @@ class MuxStream:
             if self.unread > (window.size if window is not None else frame.INITIAL_CREDIT):
                 raise RemoteProtocolError("the peer sent more than its credit")
             self.received.append(body)
+        elif self.ended:
+            self._close_window()
 
     def take(self, max_bytes: int | None = None) -> bytes:
         """Removes and returns what was received, at most `max_bytes`; grants credit when much of it is used."""

@@ -10,6 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from sdk.errors import BadRequest, LocalProtocolError, RemoteProtocolError, Status, Unavailable
 from sdk.port.native import NativePort
 from sdk.wire import frame
+from sdk.wire.credit import CreditPool
 from sdk.wire.frame import END, INITIAL_CREDIT, Fate, Reset, pack_frame
 from sdk.wire.mux import CHUNK, Mux, MuxStream
 from tests.sdk.pair import Half, Pair, frames_of
@@ -252,6 +253,21 @@ def test_bytes_are_taken_in_any_sizes_and_stay_in_order(pair: Pair) -> None:
         b"0", b"123", b"", b"45", b"6789"
     ]  # fmt: skip
     assert (there.take(), there.take(5), there.buffered) == (b"", b"", 0)
+
+
+def test_what_a_window_has_grown_by_goes_back_when_the_end_comes_by_itself_and_all_was_read(pair: Pair) -> None:
+    pool = pair.server.mux.pool = CreditPool(1 << 20)
+    here, there = pair.call()
+    here.write(bytes(INITIAL_CREDIT))
+    pair.pump()
+    there.take()
+    assert there.window is not None
+    assert pool.take(INITIAL_CREDIT)
+    there.window.size += INITIAL_CREDIT
+    here.end()
+    assert pool.left == (1 << 20) - INITIAL_CREDIT
+    pair.pump()
+    assert pool.left == 1 << 20
 
 
 def test_a_window_of_single_bytes_is_joined_once_and_not_for_every_byte(pair: Pair) -> None:
