@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import trio
 
+from proxy.speaks import speaks_known
 from router.candidates import Candidate, Standing
 from router.gossip import Gossip
 from router.linkstate import distances
@@ -132,8 +133,7 @@ class Admin:
             candidates,
             now=trio.current_time(),
             own=own,
-            here=self._config.point_to_point is None
-            and any(instance.native for instance in self._table.local_instances(service)),
+            here=self._config.point_to_point is None and any(map(speaks_known, self._table.local_instances(service))),
             linked={format_id(peer) for peer in self._tunnel.links},
             near={format_id(node) for node in distances(self._id, self._gossip.edges, MAX_HOPS)},
             settled=self._table.settled,

@@ -57,6 +57,11 @@ def way_to(instance: Instance, protocol: str) -> Way | None:
     return None
 
 
+def speaks_known(instance: Instance) -> bool:
+    """Whether calls of any protocol reach an instance by what it says that it speaks. (Raw bytes reach every one.)"""
+    return instance.protocol == RAW or any(way_to(instance, protocol) for protocol in (*RPC, "http"))
+
+
 def among(protocol: str) -> Callable[[Sequence[Instance]], Sequence[Callee]]:
     """Who of the instances of a service can be called by this protocol."""
 

@@ -173,7 +173,7 @@ async def test_why_tells_who_is_known_but_not_called(autojump_clock: MockClock) 
         for name, service in (("c", "greeter"), ("b", "private"), ("b", "gone")):
             await net.offer(name, service, {"Greeter.Hello": hello})
         await register(net, "b", "old", protocol="mucp")
-        await register(net, "a", "plain", protocol="grpc")
+        await register(net, "a", "plain", protocol="smtp")
         await net.converged()
         closed = "every way of at most three links leads through nodes that carry no calls"
         assert await reasons(net, "a") == {"c": ("too_far", False, closed)}
@@ -181,7 +181,7 @@ async def test_why_tells_who_is_known_but_not_called(autojump_clock: MockClock) 
         assert await reasons(net, "a", "old") == {"b": ("not_callable", False, mucp)}
         imports = "--import of this node keeps the service out"
         assert await reasons(net, "a", "private") == {"b": ("not_imported", False, imports)}
-        speaks = "its instances speak grpc only, which this node cannot call yet"
+        speaks = "its instances speak smtp only, which this node cannot call yet"
         assert await reasons(net, "a", "plain") == {"a": ("local", False, speaks)}
         for service in (NODE, "go.micro.router"):
             assert await reasons(net, "a", service) == {"a": ("local", True, "every node answers that itself")}

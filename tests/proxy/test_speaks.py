@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.speaks import Callee, Way, among, way_to
+from proxy.speaks import Callee, Way, among, speaks_known, way_to
 from sdk.types import Instance
 
 
@@ -41,6 +41,11 @@ def test_json_is_made_into_grpc_only_where_nobody_speaks_http() -> None:
     web, native = instance(protocol="http"), instance(native="1")
     assert among("http")([native, web]) == [Callee(web, Way.HTTP)]
     assert among("http")([native]) == [Callee(native, Way.JSON)]
+
+
+@pytest.mark.parametrize(("protocol", "known"), [("grpc", True), ("http", True), ("tcp", True), ("smtp", False)])
+def test_what_an_instance_speaks_is_known_or_not(protocol: str, known: bool) -> None:
+    assert speaks_known(instance(protocol=protocol)) is known
 
 
 def test_who_cannot_be_called_is_left_out() -> None:
