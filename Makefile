@@ -21,7 +21,7 @@ demo: $(INSTALLED)  ## three environments, a service in one, a caller in another
 	@$(BIN)/python examples/demo.py
 
 test: $(INSTALLED)  ## everything that needs only Python
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 # pytest's status 5 means that it found no test, which is what holds until the first peer arrives.
 test-peers: $(INSTALLED)  ## what needs real servers or network namespaces; as root, installs PEER_PACKAGES
