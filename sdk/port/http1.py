@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from sdk.errors import RemoteProtocolError, Status
+from sdk.head import Trailers, pack_trailers
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool, Window
-from sdk.wire.frame import CREDIT, INITIAL_CREDIT, Fate, Reset
+from sdk.wire.frame import CREDIT, DATA, END, INITIAL_CREDIT, MAX_PAYLOAD, TRAILERS, Fate, Reset
 from sdk.wire.http1chunks import LAST, ChunkReader
-from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE
+from sdk.wire.http1fields import trailers_of
+from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE, Malformed
 
 from . import Sink, Wake
 
@@ -162,6 +164,22 @@ class Http1Port(ABC):
             self._buffer = self._chunks.rest
             return body, True
         return body, False
+
+    def _trailers(self) -> bytes:
+        """The packed trailers of a body that is at its end, or nothing; raises `Malformed` for more than a frame
+        holds."""
+        trailers = trailers_of(self._chunks.trailers) if self._missing == CHUNKED else ()
+        packed = pack_trailers(Trailers(metadata=trailers)) if trailers else b""
+        if len(packed) > MAX_PAYLOAD - 2:
+            raise Malformed("the trailers are too long for a frame", 431)
+        return packed
+
+    def _pass_end(self, trailers: bytes) -> None:
+        """Says that a body is at its end, with its packed trailers."""
+        if trailers:
+            self._pass_on(DATA, END | TRAILERS, frame.pack_headed(trailers, b""))
+        else:
+            self._pass_on(DATA, END, b"")
 
     def _begin_body(self, framing: int) -> None:
         self._missing = framing

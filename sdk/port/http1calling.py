@@ -8,11 +8,11 @@ comes cannot be told from one that took it.
 from collections.abc import Callable
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
-from sdk.head import Metadata, Trailers, pack_trailers, parse_trailers_untrusted
+from sdk.head import parse_trailers_untrusted
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
 from sdk.wire.frame import CREDIT, DATA, END, HEAD, MAX_PAYLOAD, OPEN, RESET, STOP, TRAILERS, Fate, Reset
-from sdk.wire.http1fields import trailer_lines_untrusted, trailers_of
+from sdk.wire.http1fields import trailer_lines_untrusted
 from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE, Malformed, head_size_untrusted
 from sdk.wire.http1read import Answered, read_answer_untrusted
 from sdk.wire.http1write import UNKNOWN, Asking, write_request_untrusted
@@ -252,7 +252,7 @@ class CallingHttp1Port(Http1Port):
         self._begin_answer(answered, body, ended=ended)
 
     def _begin_answer(self, answered: Answered, body: bytes, *, ended: bool) -> None:
-        trailers = trailers_of(self._chunks.trailers) if ended and answered.framing == CHUNKED else ()
+        trailers = self._trailers() if ended else b""
         if len(answered.packed) > MAX_PAYLOAD - 2:
             raise Malformed("its head is too long for a frame")
         apart = len(answered.packed) + len(body) > MAX_PAYLOAD - 2
@@ -272,15 +272,12 @@ class CallingHttp1Port(Http1Port):
             self._may_send -= len(body)
             self._pass_on(DATA, 0, body)
         if ended:
-            self._answer_over(trailers_of(self._chunks.trailers) if self._missing == CHUNKED else (), said=False)
+            self._answer_over(self._trailers(), said=False)
 
-    def _answer_over(self, trailers: Metadata, *, said: bool) -> None:
+    def _answer_over(self, trailers: bytes, *, said: bool) -> None:
         """The answer is complete; where that is not `said` yet, it is now."""
-        if trailers:
-            packed = pack_trailers(Trailers(metadata=trailers))
-            self._pass_on(DATA, END | TRAILERS, frame.pack_headed(packed, b""))
-        elif not said:
-            self._pass_on(DATA, END, b"")
+        if not said:
+            self._pass_end(trailers)
         if self._buffer or self._out:
             self._keep = False
         self._stop_caller()
@@ -313,7 +310,7 @@ class CallingHttp1Port(Http1Port):
         if self._reading is Reading.RAW:
             self._pass_on(DATA, END, b"")
         elif self._reading is Reading.BODY and self._missing == UNTIL_CLOSE:
-            self._answer_over((), said=False)
+            self._answer_over(b"", said=False)
         elif self._reading in (Reading.HEAD, Reading.BODY):
             where = "before its answer" if self._reading is Reading.HEAD else "in the middle of its answer"
             self._fail(Status.UNAVAILABLE, f"{self.name} closed the connection {where}")

@@ -11,11 +11,11 @@ import enum
 from collections.abc import Callable
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
-from sdk.head import Metadata, Trailers, pack_trailers, parse_trailers_untrusted
+from sdk.head import Metadata, parse_trailers_untrusted
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
 from sdk.wire.frame import CREDIT, DATA, END, HEAD, MAX_OPEN, OPEN, RESET, STOP, TRAILERS, Fate, Reset
-from sdk.wire.http1fields import trailer_lines_untrusted, trailers_of
+from sdk.wire.http1fields import trailer_lines_untrusted
 from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE, Malformed, head_size_untrusted
 from sdk.wire.http1read import Asked, read_request_untrusted
 from sdk.wire.http1write import UNKNOWN, Answering, write_answer_untrusted
@@ -218,16 +218,15 @@ class ServingHttp1Port(Http1Port):
         self._begin_body(asked.framing)
         self._buffer = b""
         body, ended = self._split_body(buffer[size:])
-        self._open(asked, body, ended=ended)
+        self._open(asked, body, self._trailers() if ended else b"", ended=ended)
         return True
 
-    def _open(self, asked: Asked, body: bytes, *, ended: bool) -> None:
+    def _open(self, asked: Asked, body: bytes, trailers: bytes, *, ended: bool) -> None:
         stream = self._stream + 1
         self._new_call(stream)
         self._asked, self._answer = asked, _Answer.AWAITED
         self._keep = asked.keep and not self._draining
         self._reading = Reading.NEXT if ended else Reading.BODY
-        trailers = trailers_of(self._chunks.trailers) if ended and asked.framing == CHUNKED else ()
         final = ended and not trailers and not asked.upgrade
         head = b"%b%b%b" % (asked.packed, self._call_ids, stream.to_bytes(8, "big"))
         room = MAX_OPEN - len(head)
@@ -241,7 +240,7 @@ class ServingHttp1Port(Http1Port):
             self._may_send -= len(rest)
             self._pass_on(DATA, 0, rest)
         if ended and not final and not asked.upgrade:
-            self._end_request(trailers)
+            self._pass_end(trailers)
         if asked.expects and self._reading is Reading.BODY and self._answer is _Answer.AWAITED:
             self._out.append(_CONTINUE)
             self.wake()
@@ -249,6 +248,7 @@ class ServingHttp1Port(Http1Port):
     def _read_body(self, data: bytes) -> None:
         try:
             body, ended = self._split_body(data)
+            trailers = self._trailers() if ended else b""
         except RemoteProtocolError as error:
             self._give_up(f"{self.name} sent a body that cannot be read: {error}")
             self._complain(error)
@@ -258,16 +258,9 @@ class ServingHttp1Port(Http1Port):
             self._pass_on(DATA, 0, body)
         if ended and self._reading is Reading.BODY:
             self._reading = Reading.NEXT
-            self._end_request(trailers_of(self._chunks.trailers) if self._missing == CHUNKED else ())
+            self._pass_end(trailers)
             if self._answer is _Answer.OVER:
                 self._next()
-
-    def _end_request(self, trailers: Metadata) -> None:
-        if trailers:
-            packed = pack_trailers(Trailers(metadata=trailers))
-            self._pass_on(DATA, END | TRAILERS, frame.pack_headed(packed, b""))
-        else:
-            self._pass_on(DATA, END, b"")
 
     def _ended(self) -> None:
         """The program sends nothing more."""

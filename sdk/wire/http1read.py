@@ -93,9 +93,7 @@ def _read_request(data: bytes, forwarded: str) -> Asked:
     upgrade = _wanted_upgrade(head, options, framing)
     content_type = named = token = ""
     expects = False
-    metadata = [":method", head.method, ":scheme", forwarded.rpartition("=")[2], ":authority", host]
-    if upgrade:
-        metadata += (":upgrade", upgrade)
+    metadata = [":upgrade", upgrade] if upgrade else []
     for name, value in head.fields:
         if name == "content-type" and not content_type:
             content_type = value
@@ -113,14 +111,15 @@ def _read_request(data: bytes, forwarded: str) -> Asked:
             continue
         if name != "host" and name not in HOP_BY_HOP and name not in options:
             metadata += (name, value)
-    metadata += ("forwarded", forwarded, "via", f"1.{head.minor} {VIA}")
     service = named or service_of_host(host)
     if not service:
         raise Malformed(
             "the request names no service: give its name in a Micro-Service header, or as the host of the URL", 404
         )
     flags = IDEMPOTENT if head.method in _IDEMPOTENT and not upgrade else 0
-    call = CallHead(service, endpoint, PROTOCOL, flags, content_type, tuple(metadata), bytes(16))
+    first = (":method", head.method, ":scheme", forwarded.rpartition("=")[2], ":authority", host or service)
+    last = ("forwarded", forwarded, "via", f"1.{head.minor} {VIA}")
+    call = CallHead(service, endpoint, PROTOCOL, flags, content_type, (*first, *metadata, *last), bytes(16))
     return Asked(
         packed=pack_call_head(call)[:-16],
         framing=framing,

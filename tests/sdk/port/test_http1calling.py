@@ -304,6 +304,15 @@ def test_an_answer_that_cannot_be_read_fails_the_call_and_ends_the_connection(da
     assert not instance.port.free
 
 
+def test_trailers_that_no_frame_holds_cut_the_answer() -> None:
+    instance = Instance()
+    stream = instance.call()
+    instance.hears()
+    instance.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: %b\r\n\r\n" % (b"\xff" * 40_000))
+    assert stream.cut
+    assert instance.port.reset is not None
+
+
 def test_a_body_that_cannot_be_read_cuts_the_answer() -> None:
     instance = Instance()
     stream = instance.call()

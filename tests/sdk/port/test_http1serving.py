@@ -166,6 +166,16 @@ def test_trailers_of_a_request_go_with_its_end() -> None:
     assert parse_trailers_untrusted(program.stream.trailers).metadata == ("x-sum", "1")
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_trailers_that_no_frame_holds_are_refused(apart: bool) -> None:
+    program = Program()
+    trailers = b"0\r\nX: %b\r\n\r\n" % (b"\xff" * 40_000)  # as text in a frame it is twice as long
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + (b"" if apart else trailers))
+    program.says(trailers if apart else b"")
+    assert answer_of(program.hears())[0] == 431
+    assert not program.port.streams
+
+
 def test_a_body_that_does_not_fit_the_first_frame_fills_the_next() -> None:
     program = Program()
     body = bytes(range(256)) * 239

@@ -87,6 +87,11 @@ def test_a_request_that_names_no_service_is_told_how_to(host: str) -> None:
     assert caught.value.status == 404
 
 
+def test_where_no_host_was_said_the_service_is_one() -> None:
+    head = call("GET / HTTP/1.0", "Micro-Service: greeter")
+    assert head.metadata[4:6] == (":authority", "greeter")
+
+
 def test_two_services_are_one_too_many() -> None:
     with pytest.raises(Malformed):
         call("GET / HTTP/1.1", "Host: a", "Micro-Service: b", "Micro-Service: c")
