@@ -60,6 +60,18 @@ def test_the_one_that_was_used_last_is_used_first() -> None:
         pool.answer(port)
 
 
+def test_used_last_means_whose_call_was_over_last() -> None:
+    pool = Pool()
+    ports = [pool.call()[0] for _ in range(3)]
+    for port in ports:
+        pool.answer(port)
+    (third, _), (second, _) = pool.call(), pool.call()
+    assert [third, second] == [ports[2], ports[1]]
+    pool.answer(third)
+    pool.answer(second)
+    assert pool.call()[0] is second
+
+
 def test_however_connections_come_and_go_no_more_is_remembered_than_there_are() -> None:
     pool = Pool()
     for _ in range(100):

@@ -432,6 +432,17 @@ def test_a_call_on_a_connection_that_never_came_about_was_not_reached() -> None:
     assert instance.dead == ["connection refused"]
 
 
+def test_a_call_that_was_not_written_to_a_kept_connection_was_not_reached() -> None:
+    instance = Instance()
+    instance.call()
+    instance.hears()
+    instance.says(OK)
+    stream = instance.call()
+    instance.says(b"")
+    assert stream.reset_by_peer is not None
+    assert stream.reset_by_peer[:2] == (Status.UNAVAILABLE, Fate.NOT_REACHED)
+
+
 @pytest.mark.parametrize("came", [b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"])
 def test_a_call_whose_request_was_written_may_have_run(came: bytes) -> None:
     for closed in (True, False):

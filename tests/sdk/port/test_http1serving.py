@@ -1,5 +1,6 @@
 """HTTP/1.1 towards programs: h11, or plain bytes, on one side, a mux on the other; no sockets, no event loop."""
 
+import traceback
 from collections.abc import Callable
 
 import h11
@@ -37,6 +38,8 @@ class Program:
     def __init__(self, *, objection: Callable[[bytes], str] = lambda _: "", refuse: bool = False) -> None:
         self.calls: list[tuple[CallHead, Open, MuxStream]] = []
         self.dead: list[str] = []
+        self.depths: list[int] = []
+        """How deep the stack was when each call came."""
         self.now = 1000.0
         self.woken = 0
         self.received = b""
@@ -57,6 +60,7 @@ class Program:
 
     def _on_open(self, stream: MuxStream, opened: Open) -> None:
         self.calls.append((parse_call_head_untrusted(opened.head), opened, stream))
+        self.depths.append(sum(1 for _ in traceback.walk_stack(None)))
         if self._refuse:
             stream.reset(Status.NOT_FOUND, "no such service", Fate.NOT_REACHED)
 
@@ -250,6 +254,13 @@ def test_who_does_not_read_its_answers_is_not_answered_more() -> None:
     assert written == len(program.calls) == 1000
     assert program.port.may_read == PIECE
     assert program.woken
+
+
+def test_many_requests_at_once_are_taken_one_after_the_other_and_not_one_inside_the_other() -> None:
+    program = Program(refuse=True)
+    program.port.receive_data(GET * 60)
+    assert len(program.calls) == 60
+    assert len(set(program.depths)) == 1
 
 
 def test_empty_lines_before_a_request_are_skipped() -> None:  # RFC 9112, 2.2
@@ -565,6 +576,16 @@ def test_the_far_end_is_granted_credit_for_what_the_connection_took() -> None:
     assert program.stream.may_send == INITIAL_CREDIT
 
 
+def test_who_has_sent_all_of_its_answer_is_granted_nothing_for_it() -> None:
+    program = Program()
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+    program.stream.send_head(reply())
+    assert program.stream.write(bytes(60_000)) == 60_000
+    program.stream.end()
+    program.hears()
+    assert program.stream.may_send == INITIAL_CREDIT - 60_000
+
+
 def test_credit_of_one_call_is_not_that_of_the_next() -> None:
     program = Program()
     left = program.pool.left
@@ -664,6 +685,15 @@ def test_a_node_that_goes_away_finishes_what_it_has_begun() -> None:
     idle = Program()
     idle.port.go_away()
     assert idle.port.finished_writing
+
+
+def test_a_request_that_was_on_its_way_when_the_node_went_away_is_the_last() -> None:
+    program = Program()
+    program.says(GET[:10])
+    program.port.go_away()
+    program.says(GET[10:])
+    program.stream.send_head(reply(), b"x", end=True)
+    assert answer_of(program.hears())[1]["connection"] == "close"
 
 
 def test_a_quiet_connection_is_ended() -> None:
