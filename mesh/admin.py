@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import trio
 
+from proxy.balance import origin_key
 from proxy.speaks import speaks_known
 from router.candidates import Candidate, Standing
 from router.gossip import Gossip
@@ -61,7 +62,7 @@ class Admin:
         proxy: tuple[str, ...],
         reload: Callable[[], Awaitable[Reloaded]],
         own: Container[str],
-        load: Callable[[bytes], Load],
+        load: Callable[[bytes | str], Load],
         traffic: Callable[[], Record],
         calls: Calls,
     ) -> None:
@@ -129,15 +130,19 @@ class Admin:
         gateway = self._gateway(service) if goes_to_gateway(candidates) else None
         if not candidates and gateway is None:
             raise NotFound(f"nobody offers {service!r} here or within three links; see `micro network services`")
+        now = trio.current_time()
+        near = self._table.local_instances(service) if self._config.point_to_point is None else ()
+        here = [instance for instance in near if speaks_known(instance)]
         found = explain(
             candidates,
-            now=trio.current_time(),
+            now=now,
             own=own,
-            here=self._config.point_to_point is None and any(map(speaks_known, self._table.local_instances(service))),
+            here=bool(here),
+            failed_here=all(self._load(instance.id).ejected(now) for instance in here),
             linked={format_id(peer) for peer in self._tunnel.links},
             near={format_id(node) for node in distances(self._id, self._gossip.edges, MAX_HOPS)},
             settled=self._table.settled,
-            load=lambda candidate: self._load(parse_id_untrusted(candidate.router)),
+            load=lambda candidate: self._load(origin_key(service, parse_id_untrusted(candidate.router))),
         )
         return {"service": service, "candidates": found, "gateway": gateway}
 

@@ -4,13 +4,18 @@ from collections.abc import Callable, Collection, Sequence
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
-from sdk.selector import Load, choose
+from sdk.selector import EJECT_AFTER, Load, choose
 
 TIER = 32
 """Path costs less than this far above the cheapest are alike: two links in one region, say."""
 
 FORGET_ABOVE = 4096
 """Loads, and groups, that are kept before idle ones are forgotten: instances come and go."""
+
+
+def origin_key(service: str, origin: bytes) -> bytes:
+    """By what is known how an origin answers calls for a service: another one may be slow there, or broken."""
+    return origin + service.encode()
 
 
 class Costly(Protocol):
@@ -34,6 +39,17 @@ def cheapest_tier(candidates: Sequence[Way]) -> Sequence[Way]:
     return [candidate for candidate in candidates if candidate.cost < most]
 
 
+def healthy_tier(candidates: Sequence[Way], load: Callable[[Way], Load], now: float) -> Sequence[Way]:
+    """The cheapest tier in which one is not ejected, by what is known of each; where all are, the cheapest."""
+    rest = candidates
+    while rest:
+        tier = cheapest_tier(rest)
+        if any(not load(candidate).ejected(now) for candidate in tier):
+            return tier
+        rest = rest[len(tier) :]
+    return cheapest_tier(candidates)
+
+
 class Group(Generic[C]):
     """Equals among which the calls for one service are shared, kept for as long as the table says the same."""
 
@@ -46,6 +62,10 @@ class Group(Generic[C]):
         """Those of them that are chosen among."""
         self.loads = loads
         """What is known of each."""
+
+    def healthy(self, now: float) -> bool:
+        """Whether one of them is not ejected."""
+        return any(not load.ejected(now) for load in self.loads)
 
     def without(self, failed: Collection[object]) -> "Group[C] | None":
         """Those of a group that have not failed, known by their loads; None where nobody is left."""
@@ -63,10 +83,13 @@ class Groups(Generic[S, C]):
         balancer: "Balancer",
         *,
         among: Callable[[Sequence[S]], Sequence[C]],
-        key: Callable[[C], bytes | str],
+        key: Callable[[str, C], bytes | str],
+        weight: Callable[[C], float] = lambda _: 1.0,
     ) -> None:
-        """`among` says who of those in the table is chosen among, and in what form, `key` by what a load is known."""
+        """`among` says who of those in the table is chosen among, and in what form; `key` by what a load is known, for
+        a service and one of them; `weight` what its share is among equals."""
         self._balancer = balancer
+        self._weight = weight
         self._among = among
         self._key = key
         self._groups: dict[str, Group[C]] = {}
@@ -77,13 +100,19 @@ class Groups(Generic[S, C]):
         if group is None or group.source is not source:
             if len(self._groups) >= FORGET_ABOVE:
                 self._groups.clear()
-            group = self._groups[service] = self.once(source)
+            group = self._groups[service] = self.once(service, source)
         return group
 
-    def once(self, source: Sequence[S]) -> Group[C]:
+    def once(self, service: str, source: Sequence[S]) -> Group[C]:
         """A group that the table does not know, for one call."""
         items = self._among(source)
-        return Group(source, items, [self._balancer.load(self._key(item)) for item in items])
+        return Group(source, items, [self.load(service, item) for item in items])
+
+    def load(self, service: str, item: C) -> Load:
+        """What is known of one, as far as calls for this service go."""
+        load = self._balancer.load(self._key(service, item))
+        load.weight = self._weight(item)
+        return load
 
 
 class Balancer:
@@ -104,5 +133,6 @@ class Balancer:
 
     def choose(self, group: Group[C], now: float) -> tuple[C, Load]:
         """Who of a group takes the next call, and its load. The group must not be empty."""
-        index = choose(group.loads, self._random, now) if len(group.items) > 1 else 0
+        loads = group.loads
+        index = choose(loads, self._random, now) if len(loads) > 1 or loads[0].failures >= EJECT_AFTER else 0
         return group.items[index], group.loads[index]

@@ -105,5 +105,5 @@ class Egress:
         return NotFound(f"{self._name}: no instance of {service!r} is left here")
 
 
-def _id(callee: Callee) -> str:
+def _id(service: str, callee: Callee) -> str:
     return callee.instance.id

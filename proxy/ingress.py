@@ -9,16 +9,17 @@ has just failed somewhere else: for its spare, or else for another origin.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from router.table import NODE_SERVICES
 from sdk.errors import Forbidden, MicroError, NotFound, Unavailable
 from sdk.head import DEFAULT, CallHead
 from sdk.port import Port
-from sdk.selector import Load
+from sdk.selector import EJECT_AFTER, Load
 from sdk.wire.frame import ID_SIZE, MAX_HOPS
 
-from .balance import Balancer, Groups, cheapest_tier
+from .balance import Balancer, Group, Groups, cheapest_tier, healthy_tier, origin_key
 from .egress import Egress
 from .legs import Failed, Target
 from .speaks import RAW
@@ -56,6 +57,10 @@ class Origin(Protocol):
     @property
     def spare_bytes(self) -> bytes:
         """Another path, joined; empty where there is none."""
+
+    @property
+    def weight(self) -> int:
+        """Share of calls it is good for: its instances."""
 
 
 class Routes(Protocol):
@@ -106,7 +111,7 @@ class Ingress:
         self._gateway = "" if gateway in self._me else gateway
         self._elsewhere = elsewhere
         self._pin = pin
-        self._groups = Groups(balancer, among=cheapest_tier, key=_id)
+        self._groups = Groups(balancer, among=cheapest_tier, key=_key, weight=_weight)
         self._avoided: dict[bytes, float] = {}  # until when; those that end first come first
 
     def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
@@ -124,11 +129,16 @@ class Ingress:
         if pin or self._pin:
             return self._to_pinned(head, pin or self._pin, now)
         if not self._elsewhere and (here := self._egress.find(head)) is not None:
-            return self._egress.choose_in(here, head, now)
+            if (
+                here.loads[0].failures < EJECT_AFTER
+                or here.healthy(now)
+                or not self._is_healthy_elsewhere(service, now)
+            ):
+                return self._egress.choose_in(here, head, now)
         origins = self._routes.origins_of(service)
         if not origins:
             return self._to_gateway(head, now)
-        origin, load = self._balancer.choose(self._groups.of(service, origins), now)
+        origin, load = self._balancer.choose(self._tier(service, origins, now), now)
         port = self._links.get(origin.path[0])
         if port is not None and not self._avoided:
             return Target(port, origin.path_bytes, load)
@@ -146,19 +156,22 @@ class Ingress:
     def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
         """Where a call goes on that has failed: to an instance or origin that is not among those that failed, over
         links that are not, as far as there are such. Raises as `choose` does."""
-        pin = pinned(head) or self._pin
-        if head.service in self.own or pin:
-            return self._to_pinned(head, pin, now, failed) if pin else self.choose(head, now, trusted)
+        if head.service in self.own:
+            return self.choose(head, now, trusted)
+        if pin := pinned(head) or self._pin:
+            return self._to_pinned(head, pin, now, failed)
         if not self._elsewhere and (here := self._egress.find(head)) is not None:
             others = here.without(failed)
             if others is not None:
                 return self._egress.choose_in(others, head, now)
-        origins = self._routes.origins_of(head.service)
-        fresh = [origin for origin in origins if self._balancer.load(origin.origin) not in failed]
+        service = head.service
+        origins = self._routes.origins_of(service)
+        fresh = [origin for origin in origins if self._groups.load(service, origin) not in failed]
         for usable in (fresh, origins):
             if usable:
-                origin, load = self._balancer.choose(self._groups.once(usable), now)
-                target = self._around(head.service, usable, origin, load, MAX_HOPS, now, failed)
+                tier = healthy_tier(usable, partial(self._groups.load, service), now)
+                origin, load = self._balancer.choose(self._groups.once(service, tier), now)
+                target = self._around(service, usable, origin, load, MAX_HOPS, now, failed)
                 if target is not None:
                     return target
         return self.choose(head, now, trusted)
@@ -176,7 +189,9 @@ class Ingress:
         origins = [origin for origin in self._routes.origins_of(service) if origin.origin == wanted.origin]
         if not origins:
             raise NotFound(f"node {pin!r}, the only one that the call may go to, offers no service called {service!r}")
-        target = self._around(service, origins, origins[0], self._balancer.load(wanted.origin), MAX_HOPS, now, failed)
+        target = self._around(
+            service, origins, origins[0], self._groups.load(service, origins[0]), MAX_HOPS, now, failed
+        )
         if target is None:
             raise Unavailable(f"the links towards node {pin!r} have just gone down")
         return target
@@ -191,7 +206,7 @@ class Ingress:
         origins = self._routes.origins_of(service)
         if not origins:
             raise self._nowhere(service)
-        origin, load = self._balancer.choose(self._groups.of(service, origins), now)
+        origin, load = self._balancer.choose(self._tier(service, origins, now), now)
         target = self._around(service, origins, origin, load, hops, now)
         if target is None:
             raise Unavailable(f"no node that offers {service!r} is within the {hops} links that the call has left")
@@ -227,7 +242,7 @@ class Ingress:
                 usable = [each for each in origins if self._way(each, avoided, full, hops)]
                 if not usable:
                     continue
-                chosen, load = self._balancer.choose(self._groups.once(usable), now)
+                chosen, load = self._balancer.choose(self._groups.once(service, usable), now)
                 way = self._way(chosen, avoided, full, hops)
             if way is not None:
                 return Target(self._links[way[:ID_SIZE]], way, load)
@@ -242,6 +257,18 @@ class Ingress:
                 if port not in full and not any(pair in avoided for pair in pairs):
                     return path
         return None
+
+    def _tier(self, service: str, origins: Sequence[Origin], now: float) -> Group[Origin]:
+        """The cheapest tier of origins in which one is not ejected; where all are, the cheapest."""
+        group = self._groups.of(service, origins)
+        if group.loads[0].failures < EJECT_AFTER or group.healthy(now):
+            return group
+        return self._groups.once(service, healthy_tier(origins, partial(self._groups.load, service), now))
+
+    def _is_healthy_elsewhere(self, service: str, now: float) -> bool:
+        """Whether another node offers the service that is not ejected."""
+        origins = self._routes.origins_of(service)
+        return bool(origins) and self._tier(service, origins, now).healthy(now)
 
     def _to_gateway(self, head: CallHead, now: float) -> Target:
         """The default gateway, for a service that nobody offers."""
@@ -293,5 +320,9 @@ def pinned(head: CallHead) -> str:
     return ""
 
 
-def _id(origin: Origin) -> bytes:
-    return origin.origin
+def _key(service: str, origin: Origin) -> bytes:
+    return origin_key(service, origin.origin)
+
+
+def _weight(origin: Origin) -> float:
+    return origin.weight

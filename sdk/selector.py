@@ -7,6 +7,9 @@ once and comes down slowly. Two random picks spread new load without everybody r
 A target that fails is *ejected* after seven failures in a row, and probed with one call when its time is over; the time
 doubles with each failed probe. Never more than half of a group is ejected: when everything fails, the fault is likely
 elsewhere.
+
+A target that is new, or was ejected, gets its share little by little (Envoy calls it slow start): its caches are cold,
+and of what made it fail something may be left.
 """
 
 import math
@@ -26,6 +29,12 @@ has."""
 EJECT_AFTER = 7
 """Failures in a row; between Envoy's and Linkerd's 5 and 7."""
 
+SLOW_START = 10.0
+"""Seconds until a target that has begun to answer gets all of its share; Envoy's documentation has as many."""
+
+LEAST_SHARE = 0.1
+"""What it gets at first."""
+
 FIRST_EJECTION = 1.0
 LONGEST_EJECTION = 60.0
 """Seconds of the first ejection, and the most that doubling makes of it."""
@@ -34,7 +43,7 @@ LONGEST_EJECTION = 60.0
 class Load:
     """What is known of one target."""
 
-    __slots__ = ("_stamp", "ejected_until", "failures", "latency", "pending", "weight")
+    __slots__ = ("_probed", "_stamp", "ejected_until", "failures", "latency", "pending", "warm_at", "weight")
 
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight
@@ -47,7 +56,10 @@ class Load:
         """Failures in a row."""
         self.ejected_until = -math.inf
         """Takes no call before that, unless too many others are ejected as well; then one, as a probe."""
+        self.warm_at = -math.inf
+        """When it gets all of its share."""
         self._stamp = 0.0
+        self._probed = False  # a call that tries it is under way
 
     def started(self) -> None:
         """A call was sent here."""
@@ -62,15 +74,21 @@ class Load:
         """The answer to a call came, which itself may go on: a stream is not slow because it is long."""
         latency = now - began
         if ok:
-            self.failures = 0
-            self.ejected_until = -math.inf
+            if self.failures:
+                if self.failures >= EJECT_AFTER:
+                    self.warm_at = now + SLOW_START
+                    self._probed = False
+                self.failures = 0
+                self.ejected_until = -math.inf
+            elif not self.latency:
+                self.warm_at = now + SLOW_START
         else:
             latency = max(latency, FAILURE_LATENCY)
-            if now >= self.ejected_until:  # else it is one of the many that failed at once: nothing new
+            if self._probed or now >= self.ejected_until:  # else it is one of the many that failed at once: nothing new
+                self._probed = False
                 self.failures += 1
                 if self.failures >= EJECT_AFTER:
-                    doublings = min(self.failures - EJECT_AFTER, 16)
-                    self.ejected_until = now + min(FIRST_EJECTION * 2.0**doublings, LONGEST_EJECTION)
+                    self.ejected_until = now + self._ejection()
         if latency >= self.latency:
             self.latency = latency
         else:
@@ -90,8 +108,29 @@ class Load:
         self.pending -= 1
 
     def ejected(self, now: float) -> bool:
-        """Whether it is not to be chosen now: its time is not over, or the probe is under way."""
-        return self.failures >= EJECT_AFTER and (now < self.ejected_until or self.pending > 0)
+        """Whether it is not to be chosen now: its time is not over, or a probe is under way."""
+        return self.failures >= EJECT_AFTER and now < self.ejected_until
+
+    def probe(self, now: float) -> None:
+        """One that has failed too often takes a call all the same. When its time is over, that call is a probe: it
+        takes no other before this one is answered, or as much time again has passed without an answer."""
+        if now >= self.ejected_until:
+            self._probed = True
+            self.ejected_until = now + self._ejection()
+
+    @property
+    def probed(self) -> bool:
+        """Whether the call that tries it is under way."""
+        return self._probed
+
+    def share(self, now: float) -> float:
+        """How much of its share it gets, 1 for one that is warm."""
+        return max(LEAST_SHARE, 1.0 - max(0.0, self.warm_at - now) / SLOW_START)
+
+    def _ejection(self) -> float:
+        """Seconds for which it is ejected, by how often it has failed."""
+        doublings = min(self.failures - EJECT_AFTER, 16)
+        return min(FIRST_EJECTION * 2.0**doublings, LONGEST_EJECTION)
 
     def cost(self, now: float) -> float:
         """What choosing it costs, in seconds; an idle target's latency fades, so that a slow one is tried again."""
@@ -103,19 +142,26 @@ class Load:
 def choose(loads: Sequence[Load], random: Random, now: float) -> int:
     """The index of the target that takes the next call; `loads` must not be empty."""
     count = len(loads)
-    if count == 1:
-        return 0
-    first = int(random.random() * count)
-    second = int(random.random() * (count - 1))
-    if second >= first:
-        second += 1
+    first = second = 0
+    if count > 1:
+        first = int(random.random() * count)
+        second = int(random.random() * (count - 1))
+        if second >= first:
+            second += 1
     one, other = loads[first], loads[second]
     if one.failures >= EJECT_AFTER or other.failures >= EJECT_AFTER:
         candidates = eligible(loads, now)
         first = candidates[int(random.random() * len(candidates))]
         second = candidates[int(random.random() * len(candidates))]
         one, other = loads[first], loads[second]
-    return first if one.cost(now) <= other.cost(now) else second
+    if one.cost(now) > other.cost(now):
+        first, second, one, other = second, first, other, one
+    if one.warm_at > now and other.warm_at <= now and other.latency and not other.failures:
+        if random.random() > one.share(now):
+            return second
+    if one.failures >= EJECT_AFTER:
+        one.probe(now)
+    return first
 
 
 def eligible(loads: Sequence[Load], now: float) -> list[int]:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mesh.why import explain, goes_to_gateway
-from proxy.balance import Balancer, Groups, cheapest_tier
+from proxy.balance import Balancer, Groups, healthy_tier
 from router.candidates import Candidate, Standing
 from router.linkstate import LinkTerms
 from sdk.selector import EJECT_AFTER, Load
@@ -25,7 +25,8 @@ def failed(seconds: float, *, probed: bool = False) -> Load:
     """What is known of one that failed and is tried again after so many seconds, or at this moment."""
     load = Load()
     load.failures, load.ejected_until = EJECT_AFTER, NOW + seconds
-    load.pending = int(probed)
+    if probed:
+        load.probe(NOW)
     return load
 
 
@@ -38,7 +39,7 @@ def judged(
         linked={each.path[0] for each in candidates if each.path} - set(down),
         near=near,
         load=lambda each: (loads or {}).get(each.router, Load()),
-        **({"own": False, "here": False, "settled": True} | more),
+        **({"own": False, "here": False, "failed_here": False, "settled": True} | more),
     )
     return {record["node"]: (record["chosen"], record["why"]) for record in found}
 
@@ -87,6 +88,29 @@ def test_no_more_than_half_wait() -> None:
     assert found["c"] == (True, f"it costs 1 more than the cheapest, which counts as alike{but}")
 
 
+def test_where_all_of_a_tier_have_failed_the_next_healthy_one_takes_the_calls() -> None:
+    tiers = candidate("a"), candidate("b", cost=40), candidate("c", cost=80)
+    found = judged(*tiers, loads={"a": failed(9)})
+    assert found["a"] == (False, "it failed several times in a row: it is tried again in 9 s")
+    assert found["b"] == (True, "none is cheaper that has not failed several times in a row")
+    assert found["c"] == (False, "it costs 40 more than the cheapest: it is called when no cheaper one is left")
+    found = judged(*tiers, loads={name: failed(9) for name in "abc"})
+    assert [found[name][0] for name in "abc"] == [True, False, False]
+
+
+def test_instances_here_that_have_failed_leave_the_calls_to_others_where_there_are_some() -> None:
+    here = candidate("here", Standing.LOCAL, path=())
+    found = judged(here, candidate("far"), here=True, failed_here=True)
+    assert found["here"] == (
+        False, "its instances here failed several times in a row: others are called until one answers"
+    )  # fmt: skip
+    assert found["far"] == (True, "none is cheaper")
+    for far in ([], [candidate("far")]):
+        found = judged(here, *far, here=True, failed_here=True, loads={"far": failed(9)})
+        assert found["here"] == (True, "instances of this environment come first")
+        assert not any(chosen for node, (chosen, _) in found.items() if node == "far")
+
+
 def test_a_node_behind_a_link_that_is_down_takes_no_calls_unless_there_is_a_spare_path() -> None:
     found = judged(candidate("a"), candidate("b", cost=40), down="a")
     assert found["a"] == (False, "the first link on the way has just gone down")
@@ -127,16 +151,18 @@ def test_those_it_names_are_those_that_are_called(seed: int) -> None:
             load = balancer.load(each.router)
             load.failures, load.ejected_until = EJECT_AFTER, NOW + random.uniform(-1, 9)
     found = explain(
-        candidates, now=NOW, own=False, here=False, linked="abcdef", near="abcdef", settled=True,
+        candidates, now=NOW, own=False, here=False, failed_here=False, linked="abcdef", near="abcdef", settled=True,
         load=lambda each: balancer.load(each.router),
     )  # fmt: skip
-    groups: Groups[Candidate, Candidate] = Groups(balancer, among=cheapest_tier, key=lambda each: each.router)
-    group = groups.of("x", candidates)
+    tier = healthy_tier(candidates, lambda each: balancer.load(each.router), NOW)
+    groups: Groups[Candidate, Candidate] = Groups(balancer, among=list, key=lambda _, each: each.router)
+    group = groups.of("x", tier)
     # One that goes to the better of two is asked many times: whoever may be chosen is, before long.
     called = set()
+    until = [load.ejected_until for load in group.loads]
     for _ in range(300):
-        for load in group.loads:
-            load.latency = random.random()
+        for load, ends in zip(group.loads, until, strict=True):
+            load.latency, load.ejected_until = random.random(), ends
         called.add(balancer.choose(group, NOW)[0].router)
     assert called == {record["node"] for record in found if record["chosen"]}
 
@@ -150,8 +176,8 @@ def test_a_gateway_takes_what_nobody_offers_as_far_as_this_node_is_concerned() -
 
 def test_a_record_has_the_path_with_its_terms_and_when_it_changed() -> None:
     [record] = explain(
-        [candidate("a", cost=13)], now=NOW, own=False, here=False, linked="a", near="a", settled=True,
-        load=lambda _: Load(),
+        [candidate("a", cost=13)], now=NOW, own=False, here=False, failed_here=False, linked="a", near="a",
+        settled=True, load=lambda _: Load(),
     )  # fmt: skip
     assert record["links"] == [{"from": "me", "to": "a", "cost": 13, "delay": 12, "loss": 0, "price": 0}]
     assert (record["names"], record["cost"], record["changed_s"], record["standing"]) == (["a"], 13, 10.0, "network")

@@ -101,6 +101,7 @@ class FarOrigin(NamedTuple):
     path_bytes: bytes
     cost: int = 1
     spare_bytes: bytes = b""
+    weight: int = 1
 
 
 def far_origin(*path: bytes, cost: int = 1, spare: tuple[bytes, ...] = ()) -> FarOrigin:

@@ -12,7 +12,7 @@ class Way(NamedTuple):
 
 
 def group(balancer: Balancer, *keys: str) -> Group[str]:
-    groups: Groups[str, str] = Groups(balancer, among=list, key=str)
+    groups: Groups[str, str] = Groups(balancer, among=list, key=lambda _, item: item)
     return groups.of("greeter", keys)
 
 
@@ -62,7 +62,7 @@ def test_a_group_is_made_again_when_the_table_says_something_else_and_not_before
         asked.append(source)
         return source[:1]
 
-    groups = Groups(Balancer(Random(1)), among=among, key=str)
+    groups = Groups(Balancer(Random(1)), among=among, key=lambda _, item: item)
     before, after = ("one", "two"), ("two", "three")
     assert groups.of("greeter", before).items == ("one",)
     assert groups.of("greeter", before) is groups.of("greeter", before)

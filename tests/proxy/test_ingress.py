@@ -2,12 +2,14 @@
 
 import pytest
 
+from proxy.balance import origin_key
 from proxy.ingress import AVOID, MAX_AVOIDED
 from proxy.inner import inner_pair
 from sdk.errors import Forbidden, NotFound, Unavailable
 from sdk.head import DEFAULT, IDEMPOTENT, CallHead
 from sdk.port import Port
 from sdk.port.native import NativePort
+from sdk.selector import EJECT_AFTER, FIRST_EJECTION, Load
 from sdk.types import Instance
 from sdk.wire.mux import Mux
 
@@ -81,7 +83,7 @@ def test_the_path_leads_over_its_first_link_to_the_origin(node: Node) -> None:
     target = node.ingress.choose(GREETER, 0.0)
     assert target.port is node.switch.links[B]
     assert target.path == B + C
-    assert target.load is node.balancer.load(C)
+    assert target.load is node.balancer.load(origin_key("greeter", C))
 
 
 def test_calls_are_shared_within_the_cheapest_tier_only(node: Node) -> None:
@@ -123,6 +125,120 @@ def test_an_unknown_service_is_named_with_the_node_that_does_not_know_it(node: N
         node.ingress.choose(GREETER, 0.0)
 
 
+# Those who fail.
+
+
+def eject(load: Load) -> None:
+    for _ in range(EJECT_AFTER):
+        load.observe(0.0, ok=False, began=0.0)
+
+
+def paths(node: Node, now: float = 0.5) -> set[bytes]:
+    return {node.ingress.choose(GREETER, now).path for _ in range(40)}
+
+
+def test_an_origin_that_fails_for_one_service_is_as_good_as_ever_for_another(node: Node) -> None:
+    node.routes.origins["greeter"] = node.routes.origins["other"] = (far_origin(B), far_origin(C))
+    eject(node.balancer.load(origin_key("greeter", B)))
+    assert paths(node) == {C}
+    assert {node.ingress.choose(CallHead("other", ""), 0.5).path for _ in range(40)} == {B, C}
+
+
+def test_where_the_cheapest_tier_has_failed_the_next_healthy_one_is_called(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C, cost=99), far_origin(B, D, cost=500))
+    for origin in (B, C):
+        eject(node.balancer.load(origin_key("greeter", origin)))
+    assert paths(node) == {B + D}
+    eject(node.balancer.load(origin_key("greeter", D)))
+    assert paths(node) == {B}
+
+
+def test_a_tier_with_one_that_is_healthy_is_not_left(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C), far_origin(B, D, cost=500))
+    eject(node.balancer.load(origin_key("greeter", B)))
+    assert paths(node) == {C}
+
+
+def test_when_its_time_is_over_a_tier_is_tried_with_one_call(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C, cost=99))
+    eject(node.balancer.load(origin_key("greeter", B)))
+    chosen = [node.ingress.choose(GREETER, FIRST_EJECTION).path for _ in range(10)]
+    assert chosen == [B] + [C] * 9
+    node.balancer.load(origin_key("greeter", B)).observe(FIRST_EJECTION, ok=True, began=1.0)
+    assert paths(node, FIRST_EJECTION) == {B}
+
+
+def test_instances_here_that_have_all_failed_leave_the_calls_to_others(node: Node) -> None:
+    node.routes.instances["greeter"] = local(native="1")
+    eject(node.balancer.load(node.routes.instances["greeter"][0].id))
+    assert paths(node) == {b""}
+    node.routes.origins["greeter"] = (far_origin(B),)
+    assert paths(node) == {B}
+    eject(node.balancer.load(origin_key("greeter", B)))
+    assert paths(node) == {b""}
+
+
+def test_an_origin_with_more_instances_gets_more(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B)._replace(weight=3), far_origin(C))
+    chosen = []
+    for _ in range(80):
+        target = node.ingress.choose(GREETER, 0.0)
+        assert target.load is not None
+        target.load.started()
+        chosen.append(target.path)
+    assert chosen.count(B) == pytest.approx(60, abs=3)
+
+
+# Another try.
+
+
+def again(node: Node, *failed: object, head: CallHead = GREETER) -> bytes:
+    return node.ingress.again(head, 0.0, failed).path  # type: ignore[arg-type]
+
+
+def test_another_try_goes_to_another_instance_then_to_another_node_and_then_to_whoever_there_is(node: Node) -> None:
+    node.routes.instances["greeter"] = local(native="1")
+    here = node.balancer.load(node.routes.instances["greeter"][0].id)
+    assert again(node) == b""
+    assert again(node, here) == b"", "there is nobody else"
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C, cost=99))
+    first, second = (node.balancer.load(origin_key("greeter", origin)) for origin in (B, C))
+    assert again(node, here) == B
+    assert again(node, here, first) == C
+    assert again(node, here, first, second) == B
+
+
+def test_another_try_goes_another_way_where_a_port_takes_no_calls(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B, D, spare=(C, D)),)
+    assert again(node, node.switch.links[B]) == C + D
+    assert again(node, node.switch.links[B], node.switch.links[C]) == B + D
+    node.ingress.failed_edge(C + D, 0.0)
+    assert again(node, node.switch.links[B]) == C + D, "a link that failed a moment ago is better than one that is full"
+
+
+def test_a_call_that_is_pinned_is_tried_nowhere_else(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B, spare=(C, B)), far_origin(C))
+    node.routes.ways["b"] = far_origin(B)
+    assert again(node, node.balancer.load(origin_key("greeter", B)), head=to("b")) == B
+    assert again(node, node.switch.links[B], head=to("b")) == C + B
+
+
+def test_a_call_that_is_pinned_to_this_node_is_tried_at_another_of_its_instances(node: Node) -> None:
+    one, other = local(native="1")[0], Instance(id="other", address="other:1", metadata={"native": "1"})
+    node.routes.instances["greeter"] = (one, other)
+    node.routes.origins["greeter"] = (far_origin(B),)
+    for failed, left in ((one, other), (other, one)):
+        target = node.ingress.again(to("a"), 0.0, [node.balancer.load(failed.id)])
+        assert target.port.name == f"instance {left.address}"
+
+
+def test_what_the_node_itself_answers_it_answers_again(node: Node) -> None:
+    near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
+    node.ingress.own["go.micro.network"] = near
+    head = CallHead("go.micro.network", "Network.Nodes")
+    assert node.ingress.again(head, 0.0, [near]).port is near
+
+
 # Spare paths, and links that failed elsewhere.
 
 
@@ -130,7 +246,11 @@ def test_a_path_whose_first_link_is_down_gives_way_to_the_spare_at_once(node: No
     node.routes.origins["greeter"] = (far_origin(B, D, spare=(C, E, D)), far_origin(E, cost=99))
     node.switch.link_down(B, node.switch.links[B])
     target = node.ingress.choose(GREETER, 0.0)
-    assert (target.port, target.path, target.load) == (node.switch.links[C], C + E + D, node.balancer.load(D))
+    assert (target.port, target.path, target.load) == (
+        node.switch.links[C],
+        C + E + D,
+        node.balancer.load(origin_key("greeter", D)),
+    )
 
 
 @pytest.mark.parametrize("edge", [B + D, D + E])
@@ -215,7 +335,8 @@ def test_a_service_nobody_offers_goes_to_the_default_gateway(guest: Node) -> Non
 
 def test_a_service_that_is_offered_does_not_go_to_the_gateway(guest: Node) -> None:
     guest.routes.origins["greeter"] = (far_origin(C),)
-    assert guest.ingress.choose(GREETER, 0.0) == (guest.switch.links[C], C, guest.balancer.load(C), None)
+    load = guest.balancer.load(origin_key("greeter", C))
+    assert guest.ingress.choose(GREETER, 0.0) == (guest.switch.links[C], C, load, None)
     guest.routes.instances["greeter"] = local(native="1")
     assert guest.ingress.choose(GREETER, 0.0).path == b""
 
@@ -260,7 +381,7 @@ def test_a_node_is_no_gateway_of_its_own() -> None:
 def test_what_becomes_of_calls_through_the_gateway_says_nothing_of_its_own_services(guest: Node) -> None:
     load = guest.ingress.choose(GREETER, 0.0).load
     assert load is not None
-    assert load is not guest.balancer.load(B)
+    assert load is not guest.balancer.load(origin_key("greeter", B))
     assert load is guest.ingress.choose(CallHead("another", ""), 0.0).load
 
 

@@ -1,10 +1,11 @@
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.selector import EJECT_AFTER, FIRST_EJECTION, Load, choose
+from sdk.selector import EJECT_AFTER, FIRST_EJECTION, LEAST_SHARE, SLOW_START, Load, choose
 
 
 def answered(load: Load, now: float, latency: float, *, ok: bool = True) -> None:
@@ -69,22 +70,113 @@ def test_failing_fast_is_no_way_to_be_preferred() -> None:
     assert shares([failing, slow]) == {1: 1000}
 
 
-def test_after_seven_failures_in_a_row_a_target_is_ejected_and_probed_with_one_call() -> None:
-    loads = [Load(), Load(), Load()]
-    for load in loads:
-        answered(load, 0.0, 0.01)
+def failed(now: float) -> Load:
+    """One that is ejected since this moment."""
+    load = Load()
     for _ in range(EJECT_AFTER):
-        answered(loads[0], 1.0, 0.0, ok=False)
+        answered(load, now, 0.0, ok=False)
+    return load
+
+
+def warm(count: int) -> list[Load]:
+    """Some that have answered for long."""
+    loads = [Load() for _ in range(count)]
+    for load in loads:
+        answered(load, -SLOW_START, 0.01)
+        answered(load, 0.0, 0.01)
+    return loads
+
+
+def test_after_seven_failures_in_a_row_a_target_is_ejected_and_probed_with_one_call() -> None:
+    loads = [failed(1.0), *warm(2)]
+    for load in loads[1:]:
+        for _ in range(9):
+            load.started()  # so busy that nobody else costs more
     assert shares(loads)[0] == 0
     later = 1.0 + FIRST_EJECTION
     assert not loads[0].ejected(later)
+    loads[0].latency = 0.001
+    assert shares(loads, now=later)[0] == 1
+    assert loads[0].probed
     loads[0].started()
-    assert loads[0].ejected(later)
     loads[0].finished(later, False, later)
+    assert not loads[0].probed
     assert loads[0].ejected(later + FIRST_EJECTION)
     assert not loads[0].ejected(later + 2 * FIRST_EJECTION)
     answered(loads[0], 10.0, 0.01)
     assert loads[0].failures == 0
+    assert not loads[0].ejected(10.0)
+
+
+def test_calls_that_were_there_before_keep_nobody_from_being_probed() -> None:
+    loads = [failed(1.0), *warm(1)]
+    loads[0].pending = 1
+    loads[0].latency = 1e-9
+    assert shares(loads, now=1.0 + FIRST_EJECTION)[0] == 1
+
+
+def test_a_probe_that_is_never_answered_is_followed_by_another() -> None:
+    loads = [failed(1.0), *warm(1)]
+    loads[0].latency = 1e-9
+    assert shares(loads, now=2.0)[0] == 1
+    assert shares(loads, now=2.9)[0] == 0
+    assert shares(loads, now=3.0)[0] == 1
+
+
+def test_failures_of_calls_from_before_the_ejection_do_not_make_it_longer_but_that_of_the_probe_does() -> None:
+    load = failed(1.0)
+    for _ in range(50):
+        answered(load, 1.5, 0.0, ok=False)
+    assert load.ejected_until == 1.0 + FIRST_EJECTION
+    choose([load], Random(1), 2.0)
+    answered(load, 2.1, 0.0, ok=False)
+    assert load.ejected_until == 2.1 + 2 * FIRST_EJECTION
+
+
+def test_one_alone_is_chosen_whatever_it_does() -> None:
+    assert {choose([failed(1.0)], Random(1), now) for now in (1.1, 2.5, 3.0)} == {0}
+
+
+# Slow start.
+
+
+def ramp(loads: list[Load], after: float) -> float:
+    """The share of the first, so many seconds after it answered first."""
+    for load in loads:
+        load.latency = 0.01
+    loads[0].latency = 1e-9  # the best by far, and so chosen whenever it may be
+    return shares(loads, now=after)[0] / 1000
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_target_that_is_new_or_back_gets_its_share_little_by_little(again: bool) -> None:
+    loads = [failed(-5.0) if again else Load(), *warm(1)]
+    answered(loads[0], 0.0, 0.01)
+    found = [ramp(loads, SLOW_START * part) for part in (0.0, 0.5, 0.9, 1.0)]
+    assert found == pytest.approx([LEAST_SHARE, 0.5, 0.9, 1.0], abs=0.05)
+
+
+def test_where_all_are_new_none_is_held_back() -> None:
+    loads = [Load(), Load()]
+    for load in loads:
+        answered(load, 0.0, 0.01)
+    assert ramp(loads, 0.1) == 1.0
+
+
+def test_who_fails_or_has_never_answered_takes_nothing_from_one_that_is_new() -> None:
+    for other in (failed(-9.0), Load()):
+        fresh = Load()
+        answered(fresh, 0.0, 0.01)
+        other.pending = 1000
+        other.failures = min(other.failures, 1)
+        assert shares([fresh, other], now=0.1) == {0: 1000}
+
+
+def test_a_failure_now_and_then_does_not_start_it_anew() -> None:
+    [load] = warm(1)
+    answered(load, 1.0, 0.0, ok=False)
+    answered(load, 1.1, 0.01)
+    assert load.share(1.2) == 1.0
 
 
 def test_six_failures_and_a_success_eject_nobody() -> None:
