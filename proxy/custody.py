@@ -143,7 +143,7 @@ class Custody:
             return False
         del there.port.streams[there.stream]
         (far, path, load, _), number, sent = other
-        there.port, there.stream, there.path, there.opened = far, number, path, now
+        there.port, there.stream, there.path, there.opened, there.tries = far, number, path, now, kept.tries
         if load is not None:
             there.load = load
             load.started()

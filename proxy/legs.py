@@ -72,14 +72,18 @@ class Leg:
     """One direction of a call: where the frames of one stream of one port go."""
 
     __slots__ = (
-        "back", "call", "calling", "deadline", "ended", "kept", "load", "opened", "path", "port", "settled", "status",
-        "stopped", "stream", "window",
+        "back", "call", "calling", "came", "deadline", "ended", "kept", "load", "opened", "path", "port", "settled",
+        "status", "stopped", "stream", "tries", "window",
     )  # fmt: skip
 
     back: "Leg"
     """The other direction."""
     path: bytes
     """The path that was chosen here; there only where `load` is, on the calling leg."""
+    came: float
+    """When the call came; there only where `call` is."""
+    tries: int
+    """How often it was sent; likewise."""
 
     def __init__(self, port: Port, stream: int, calling: bool) -> None:
         self.port = port
@@ -99,7 +103,7 @@ class Leg:
         self.deadline = math.inf
         """When the call is over whatever happens; kept on the calling leg."""
         self.opened = -math.inf
-        """When the call came; kept on the calling leg."""
+        """When the call was sent to where it is now; kept on the calling leg."""
         self.load: Load | None = None
         """What is counted of the callee; kept on the calling leg."""
         self.call: CallHead | None = None

@@ -283,7 +283,7 @@ class Switch:
             if held <= MAX_KEPT_TOGETHER:
                 budget.held, there.kept, there.settled = held, kept or payload, False
         if call is not None and self.on_call is not None:
-            there.call, there.opened, there.path = call, port.now, path
+            there.call, there.came, there.path, there.tries = call, port.now, path, kept.tries if kept else 1
         port.streams[stream] = there
         far.streams[number] = here
         self._callers[port] = None
@@ -339,13 +339,11 @@ class Switch:
             there = leg if leg.calling else back
             if there.load is not None:
                 there.load.abandoned()
-            tries = 1
             if there.kept is not None:
-                tries = there.kept.tries if isinstance(there.kept, Kept) else 1
                 self._custody.forget(there)
             if there.call is not None and self.on_call is not None:
                 ended = max(there.port.now, there.back.port.now, self._swept_at)
-                self.on_call(CallRecord(there.call, there.path, tries, there.status, there.opened, ended))
+                self.on_call(CallRecord(there.call, there.path, there.tries, there.status, there.came, ended))
 
 
 class NoEdge(Unavailable):

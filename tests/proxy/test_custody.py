@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from proxy.calls import CallRecord
 from proxy.legs import MAX_QUEUED, SWEEP, Target
 from proxy.retry import MAX_KEPT_TOGETHER, MAX_TRIES, MEMORY, PER_SECOND
 from sdk.errors import RemoteProtocolError, Status
@@ -255,6 +256,22 @@ def test_a_caller_that_is_gone_is_not_served(stage: Stage) -> None:
     stage.reset(stage.next)
     assert not stage.other.sent
     stage.over()
+
+
+def test_of_a_call_that_was_tried_again_one_record_tells(stage: Stage) -> None:
+    records: list[CallRecord] = []
+    stage.switch.on_call = records.append
+    stage.open(stage.program, flags=END)
+    stage.next.now = stage.other.now = 103.0
+    stage.reset(stage.next)
+    stage.answer(stage.other, HEAD, ANSWER, END)
+    stage.ingress.others = [Target(stage.other, OTHER, None)]
+    stage.next.full = True
+    stage.open(stage.program, flags=END, stream=3)
+    stage.answer(stage.other, HEAD, ANSWER, END, 3)
+    assert [(each.path, each.tries, each.opened, each.ended) for each in records] == [
+        (OTHER + C, 2, 100.0, 103.0), (OTHER, 2, 100.0, 103.0)
+    ]  # fmt: skip
 
 
 # Nodes that are not the first.
