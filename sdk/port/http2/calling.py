@@ -286,6 +286,7 @@ class Http2CallingPort(Connection):
         elif exchange.grpc:
             self._on_ended(stream, exchange, b"")
         else:
+            exchange.got_end = True
             self._pass_on(DATA, END, stream, body)
             self._answered(stream, exchange)
 

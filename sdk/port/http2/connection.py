@@ -139,7 +139,7 @@ class Connection(Sending):
             self.dead = True
             self._out, self._buffer, self.queued, self.held = [], b"", 0, 0
             self._block = []
-            self._blocked.clear()
+            self._ready.clear()
             self._leaving.clear()
             self._left.clear()
             exchanges, self._exchanges = self._exchanges, {}
@@ -309,7 +309,8 @@ class Connection(Sending):
             if payload:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, f"{self.name} acknowledged settings with settings")
             return
-        self._patience.lose(self.now, "change its settings")
+        # A new first window costs a look at every stream, so it weighs as much as there are of them.
+        self._patience.lose(self.now, "change its settings", 1 + len(self._exchanges) // 100)
         settings = parse_settings_untrusted(payload)
         self._max_frame = settings.get(MAX_FRAME_SIZE, self._max_frame)
         self._max_streams = settings.get(MAX_CONCURRENT_STREAMS, self._max_streams)
@@ -322,9 +323,10 @@ class Connection(Sending):
                 exchange.window += difference
                 if exchange.window > MAX_WINDOW:
                     raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"{self.name} opens windows too far")
+            for stream, exchange in list(self._exchanges.items()):
+                if exchange.pending is not None:
+                    self._go_on(stream, exchange)
         self._write_answer(SETTINGS, ACK, 0, b"")
-        if self._blocked:
-            self._write_pending()
 
     def _on_rst_stream(self, stream: int, error: int) -> None:
         """The peer broke a stream off (6.4)."""

@@ -1,5 +1,7 @@
 """What is known of one stream."""
 
+from collections import deque
+
 from sdk.wire.credit import Window
 from sdk.wire.frame import INITIAL_CREDIT
 from sdk.wire.hpack import Headers
@@ -20,7 +22,7 @@ class Exchange:
         """Bytes of a body that the peer lets us send."""
         self.room = INITIAL_CREDIT
         """Bytes of a body that we let the peer send: what the far end of the call has granted."""
-        self.pending: list[bytes] | None = None
+        self.pending: deque[bytes] | None = None
         """Body bytes that wait for the peer's window; None where nothing does."""
         self.waiting = 0
         """How many they are."""

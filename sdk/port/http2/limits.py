@@ -51,9 +51,9 @@ class Patience:
         self._left = float(MAX_NUISANCES)
         self._at = 0.0
 
-    def lose(self, now: float, what: str) -> None:
-        """One more nuisance. Raises `ConnectionFault` when it was one too many."""
+    def lose(self, now: float, what: str, weight: int = 1) -> None:
+        """One more nuisance, or one that counts as several. Raises `ConnectionFault` when it was one too many."""
         left = min(MAX_NUISANCES, self._left + (now - self._at) * NUISANCES_PER_SECOND)
-        if left < 1:
+        if left < weight:
             raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, f"the peer goes on to {what}")
-        self._left, self._at = left - 1, now
+        self._left, self._at = left - weight, now

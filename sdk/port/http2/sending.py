@@ -7,12 +7,13 @@ each. Credit for body bytes is given back to the far end when they were written 
 
 import math
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 from sdk.port import Sink, Wake
 from sdk.wire import frame
-from sdk.wire.credit import CreditPool, Window
+from sdk.wire.credit import USED, CreditPool, Window
 from sdk.wire.frame import CREDIT, INITIAL_CREDIT
 from sdk.wire.hpack import Encoder, Headers
 from sdk.wire.http2 import (
@@ -39,6 +40,9 @@ from .exchange import Exchange
 from .limits import MAX_ANSWERS, MAX_CUT, WIDE
 
 _pack: Final = HEADER.pack
+
+_DUE: Final = int(USED * INITIAL_CREDIT)
+"""Body bytes of a stream before which no credit is due, so that nobody need count: most calls have fewer."""
 
 
 def _nobody(*_: object) -> None:
@@ -70,7 +74,7 @@ class Sending(ABC):
         self._encoder = Encoder()
         self._exchanges: dict[int, Exchange] = {}
         self._cut: dict[int, None] = {}  # streams that we broke while the peer could still send
-        self._blocked: dict[int, Exchange] = {}  # those with something that waits for a window
+        self._ready: dict[int, Exchange] = {}  # those that wait for the window of the connection alone
         self._window = FIRST_WINDOW
         self._first_window = FIRST_WINDOW
         self._max_frame = LEAST_FRAME
@@ -138,18 +142,6 @@ class Sending(ABC):
         self.queued += size + 9
         out += (_pack(size >> 8, size & 0xFF, kind, flags, stream), payload)
 
-    def _write_block(self, stream: int, block: bytes, end: bool) -> None:
-        """Queues a header block, in as many frames as it takes."""
-        flags = END_STREAM if end else 0
-        size = self._max_frame
-        if len(block) <= size:
-            self._write(HEADERS, flags | END_HEADERS, stream, block)
-            return
-        self._write(HEADERS, flags, stream, block[:size])
-        for at in range(size, len(block), size):
-            last = END_HEADERS if at + size >= len(block) else 0
-            self._write(CONTINUATION, last, stream, block[at : at + size])
-
     def _write_answer(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """Queues what the peer provoked; one that provokes more than it reads is a flood."""
         self._answers += 1
@@ -179,7 +171,17 @@ class Sending(ABC):
             since = encoder.changes
             block = encoder.encode(headers)
             encoder.remember(headers, block, since)
-        self._write_block(stream, block + more if more else block, end)
+        if more:
+            block += more
+        flags = END_STREAM if end else 0
+        size = self._max_frame
+        if len(block) <= size:
+            self._write(HEADERS, flags | END_HEADERS, stream, block)
+            return
+        self._write(HEADERS, flags, stream, block[:size])
+        for at in range(size, len(block), size):
+            last = END_HEADERS if at + size >= len(block) else 0
+            self._write(CONTINUATION, last, stream, block[at : at + size])
 
     # Bodies.
 
@@ -188,84 +190,94 @@ class Sending(ABC):
         size = len(body)
         if end:
             exchange.sent_end = True
-        if size > exchange.window or size > self._window or size > self._max_frame or exchange.pending is not None:
-            pending = exchange.pending
-            if pending is None:
-                pending = exchange.pending = []
-                self._blocked[stream] = exchange
-            if body:
-                pending.append(body)
-                exchange.waiting += size
-                self.held += size
-            exchange.last = trailers
-            self._write_pending()
+        pending = exchange.pending
+        if pending is None and (
+            (size <= exchange.window and size <= self._window and size <= self._max_frame) or not size
+        ):
+            if size:
+                exchange.window -= size
+                self._window -= size
+                self._write(DATA, END_STREAM if end and not trailers else 0, stream, body)
+                exchange.written += size
+                if exchange.written >= _DUE or exchange.unread is not None:
+                    self._count_written(stream, exchange)
+            elif end and not trailers:
+                self._write(DATA, END_STREAM, stream, b"")
+            if end:
+                if trailers:
+                    self._write_headers(stream, trailers, True)
+                self._sent_all(stream, exchange)
             return
+        if pending is None:
+            pending = exchange.pending = deque()
         if size:
-            exchange.window -= size
-            self._window -= size
-            self._write(DATA, END_STREAM if end and not trailers else 0, stream, body)
-            self._count_written(stream, exchange, size)
-        elif end and not trailers:
-            self._write(DATA, END_STREAM, stream, b"")
-        if end:
-            if trailers:
-                self._write_headers(stream, trailers, True)
-            self._sent_all(stream, exchange)
+            pending.append(body)
+            exchange.waiting += size
+            self.held += size
+        exchange.last = trailers
+        self._go_on(stream, exchange)
 
-    def _write_pending(self) -> None:
-        """Sends what waits and may go now: one frame of each stream, and again."""
-        going = True
-        while going:
-            going = False
-            for stream, exchange in list(self._blocked.items()):
-                pending = exchange.pending
-                if pending is None:  # what went before has ended it
-                    continue
-                if pending:
-                    room = min(exchange.window, self._window, self._max_frame)
-                    if room <= 0:
-                        continue
-                    going = True
-                    self._write_piece(stream, exchange, pending, room)
-                elif exchange.sent_end and not exchange.last:
-                    self._write(DATA, END_STREAM, stream, b"")
-                if not pending:
-                    trailers, ended = exchange.last, exchange.sent_end
-                    self._unblock(stream, exchange)
-                    if ended:
-                        if trailers:
-                            self._write_headers(stream, trailers, True)
-                        self._sent_all(stream, exchange)
+    def _go_on(self, stream: int, exchange: Exchange) -> None:
+        """Sends what waits of a stream, unless others have waited longer for the window of the connection."""
+        if not self._ready:
+            while self._window > 0 and self._write_piece(stream, exchange):
+                pass
+        if exchange.pending and exchange.window > 0:
+            self._ready.setdefault(stream, exchange)
 
-    def _write_piece(self, stream: int, exchange: Exchange, pending: list[bytes], room: int) -> None:
-        """Sends the first that waits of a stream, or as much of it as there is room for."""
-        body = pending[0]
-        if len(body) > room:
-            body, pending[0] = body[:room], body[room:]
-        else:
-            del pending[0]
-        size = len(body)
+    def _write_ready(self) -> None:
+        """Lets the streams that wait for the window of the connection alone take turns, one frame each."""
+        ready = self._ready
+        while ready and self._window > 0:
+            stream = next(iter(ready))
+            exchange = ready.pop(stream)
+            if self._write_piece(stream, exchange):
+                ready[stream] = exchange
+
+    def _write_piece(self, stream: int, exchange: Exchange) -> bool:
+        """Sends one frame of what waits of a stream; whether its own window lets another one follow."""
+        pending = exchange.pending
+        room = min(exchange.window, self._window, self._max_frame)
+        if not pending or room <= 0:
+            return False
+        pieces = []
+        size = 0
+        while pending and size < room:
+            piece = pending.popleft()
+            if len(piece) > room - size:
+                pending.appendleft(piece[room - size :])
+                piece = piece[: room - size]
+            pieces.append(piece)
+            size += len(piece)
         exchange.window -= size
         self._window -= size
         exchange.waiting -= size
         self.held -= size
-        last = not pending and exchange.sent_end and not exchange.last
-        self._write(DATA, END_STREAM if last else 0, stream, body)
-        self._count_written(stream, exchange, size)
+        over = not pending and exchange.sent_end
+        self._write(DATA, END_STREAM if over and not exchange.last else 0, stream, b"".join(pieces))
+        exchange.written += size
+        if exchange.written >= _DUE or exchange.unread is not None:
+            self._count_written(stream, exchange)
+        if pending:
+            return exchange.window > 0
+        trailers = exchange.last
+        self._unblock(stream, exchange)
+        if over:
+            if trailers:
+                self._write_headers(stream, trailers, True)
+            self._sent_all(stream, exchange)
+        return False
 
     def _unblock(self, stream: int, exchange: Exchange) -> None:
         """Nothing of a stream waits any more; what still did is dropped."""
-        if exchange.pending is not None:
-            self.held -= exchange.waiting
-            exchange.pending, exchange.waiting, exchange.last = None, 0, ()
-            del self._blocked[stream]
+        self.held -= exchange.waiting
+        exchange.pending, exchange.waiting, exchange.last = None, 0, ()
+        self._ready.pop(stream, None)
 
-    def _count_written(self, stream: int, exchange: Exchange, size: int) -> None:
-        """Body bytes go out: credit is due for them once half of the first is used, and then each time."""
-        written = exchange.written = exchange.written + size
-        if written >= INITIAL_CREDIT // 2 or exchange.unread is not None:
-            exchange.written = 0
-            self._leaving[stream] = self._leaving.get(stream, 0) + written
+    def _count_written(self, stream: int, exchange: Exchange) -> None:
+        """Enough body bytes go out that credit is due for them, once they have."""
+        self._leaving[stream] = self._leaving.get(stream, 0) + exchange.written
+        exchange.written = 0
 
     # What the peer says of its side.
 
@@ -275,9 +287,10 @@ class Sending(ABC):
             self._window += increment
             if self._window > MAX_WINDOW:
                 raise ConnectionFault(ErrorCode.FLOW_CONTROL_ERROR, f"{self.name} opens its window too far")
+            self._write_ready()
         elif (exchange := self._exchanges.get(stream)) is not None:
             exchange.window += increment
             if exchange.window > MAX_WINDOW:
                 raise StreamFault(ErrorCode.FLOW_CONTROL_ERROR, f"{self.name} opens the window of a stream too far")
-        if self._blocked:
-            self._write_pending()
+            if exchange.pending is not None:
+                self._go_on(stream, exchange)

@@ -208,6 +208,16 @@ def test_an_http_answer_may_end_before_its_request() -> None:
     assert raw.notes.lines == ["HEAD 1 END 0", "STOP 1"]
 
 
+def test_an_http_answer_that_ends_in_its_body_is_over_with_its_request() -> None:
+    raw = raw_instance()
+    call(raw, open_payload(HTTP_CALL), 0)
+    raw.say(raw.headers(1, (":status", "200")))
+    raw.say(data(1, b"all", end=True))
+    assert raw.notes.lines == ["HEAD 1", "DATA 1 END 3 bytes"]
+    raw.port.send(DATA, END, 1, b"")
+    assert not raw.port._exchanges
+
+
 def test_a_grpc_answer_ends_its_request_too() -> None:
     raw = raw_instance()
     call(raw, flags=0)

@@ -26,3 +26,10 @@ def test_patience_does_not_grow_beyond_what_it_was() -> None:
         patience.lose(1e9, "knock")
     with pytest.raises(ConnectionFault):
         patience.lose(1e9, "knock")
+
+
+def test_a_nuisance_may_weigh_as_much_as_several() -> None:
+    patience = Patience()
+    patience.lose(0.0, "knock", MAX_NUISANCES)
+    with pytest.raises(ConnectionFault):
+        patience.lose(0.0, "knock")

@@ -98,10 +98,30 @@ def test_every_byte_arrives_once_in_order_and_the_end_behind_it(steps: list[tupl
     assert reader.bodies == sent
     assert set(reader.ended) == over
     assert raw.port.held == 0
-    assert not raw.port._blocked
+    assert not raw.port._ready
 
 
-def test_credit_comes_at_half_of_what_was_written_and_only_after_it_was() -> None:
+def test_pieces_that_waited_go_out_together() -> None:
+    raw = raw_program(http2.pack_frame(http2.SETTINGS, 0, 0, http2.pack_settings({4: 0})))
+    raw.say(raw.headers(1, GRPC_REQUEST, end=True))
+    for byte in b"abcdefg":
+        raw.port.send(DATA, 0, 1, bytes([byte]))
+    raw.heard()
+    assert raw.say(window(1, 5)) == ["DATA 1 5 bytes"]
+    assert raw.say(window(1, 5)) == ["DATA 1 2 bytes"]
+
+
+def test_a_window_that_opens_by_a_byte_is_no_reason_to_look_at_every_stream() -> None:
+    """Ten thousand streams whose own windows are shut, and one byte after the other for the connection."""
+    raw = raw_program(http2.pack_frame(http2.SETTINGS, 0, 0, http2.pack_settings({4: 0})))
+    for stream in range(1, 401, 2):
+        raw.say(raw.headers(stream, GRPC_REQUEST, end=True))
+        raw.port.send(HEAD, 0, stream, head_payload(ReplyHead(), b"x"))
+    assert raw.port.held == 200
+    assert not raw.port._ready
+
+
+def test_credit_comes_for_much_of_the_window_and_only_after_it_was_written() -> None:
     raw = raw_program()
     raw.say(raw.headers(1, GRPC_REQUEST, end=True))
     raw.notes.take()
@@ -109,12 +129,12 @@ def test_credit_comes_at_half_of_what_was_written_and_only_after_it_was() -> Non
     for _ in range(3):
         raw.port.data_to_send(0.0)
     assert not raw.notes.frames
-    raw.port.send(DATA, 0, 1, b"x" * 30_000)
+    raw.port.send(DATA, 0, 1, b"x" * 16_000)
     raw.port.data_to_send(0.0)
     raw.port.send(DATA, 0, 1, b"x" * 100)
     assert not raw.notes.frames
     raw.port.data_to_send(0.0)
-    assert raw.notes.lines == ["CREDIT 1 40000"]
+    assert raw.notes.lines == ["CREDIT 1 26000"]
 
 
 def test_a_stream_that_is_broken_off_leaves_nothing_waiting() -> None:
@@ -124,7 +144,7 @@ def test_a_stream_that_is_broken_off_leaves_nothing_waiting() -> None:
     assert raw.port.held == 1000
     raw.say(http2.pack_frame(http2.RST_STREAM, 0, 1, frame.pack_u32(8)))
     assert raw.port.held == 0
-    assert not raw.port._blocked
+    assert not raw.port._ready
 
 
 def test_the_driver_is_woken_when_there_is_something_to_write_and_not_again() -> None:
