@@ -5,18 +5,20 @@ dies with every call on it known as not reached.
 """
 
 import logging
+from collections.abc import Callable
 
 import trio
 
 from sdk.connection import run_connection
 from sdk.errors import MicroError
-from sdk.port import Sink
+from sdk.port import Port, Sink
 from sdk.port.http1calling import CallingHttp1Port
 from sdk.port.http2 import Http2CallingPort
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, open_tcp
 from sdk.timers import Timers
 
+from .kept import KeptConnections, KeptPort
 from .splice import STOPPING, splice
 from .tcp import TcpPort
 
@@ -42,7 +44,7 @@ class TcpDialer:
         self._timers = timers
         self._native: dict[str, Shared] = {}
         self._grpc: dict[str, Shared] = {}
-        self._kept: dict[str, list[CallingHttp1Port]] = {}
+        self._kept = KeptConnections(self._dial_http)
 
     def port_to(self, address: str) -> Shared:
         """The port to `host:port`; it is dialled if it is not there or takes no more calls."""
@@ -66,21 +68,9 @@ class TcpDialer:
         self._nursery.start_soon(self._run_raw, address, port)
         return port
 
-    def http_to(self, address: str) -> CallingHttp1Port:
+    def http_to(self, address: str) -> Port:
         """A connection to an instance that speaks HTTP/1.1, for one call: one that was kept, or a new one."""
-        kept = self._kept.get(address, [])
-        while kept:
-            port = kept.pop()
-            if port.free:
-                return port
-        port = CallingHttp1Port(
-            self._sink,
-            name=f"instance {address}",
-            clock=trio.current_time,
-            on_free=lambda port: self._kept.setdefault(address, []).append(port),
-        )
-        self._nursery.start_soon(self._run_http, address, port)
-        return port
+        return self._kept.port_to(address)
 
     def keep_only(self, addresses: set[str]) -> None:
         """Closes connections to addresses where no instance is any more, once no call is on them."""
@@ -90,13 +80,16 @@ class TcpDialer:
                     # Going away first: if the address comes back before the connection is gone, a new one is made.
                     port.go_away()
                     port.close(GONE)
-        for address in [each for each in self._kept if each not in addresses]:
-            for kept in self._kept.pop(address):
-                kept.close(GONE)
+        self._kept.keep_only(addresses)
 
     def _begin(self, ports: dict[str, Shared], address: str, port: Shared) -> None:
         ports[address] = port
         self._nursery.start_soon(self._run, ports, address, port)
+
+    def _dial_http(self, address: str, on_free: Callable[[KeptPort], None]) -> CallingHttp1Port:
+        port = CallingHttp1Port(self._sink, name=f"instance {address}", clock=trio.current_time, on_free=on_free)
+        self._nursery.start_soon(self._run_http, address, port)
+        return port
 
     async def _run_http(self, address: str, port: CallingHttp1Port) -> None:
         transport = await self._connect(address, port)
@@ -111,9 +104,7 @@ class TcpDialer:
         finally:
             if self._timers is not None:
                 self._timers.unwatch(port)
-            kept = self._kept.get(address, [])
-            if port in kept:
-                kept.remove(port)
+            self._kept.forget(address, port)
 
     async def _run_raw(self, address: str, port: TcpPort) -> None:
         transport = await self._connect(address, port)

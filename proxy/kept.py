@@ -3,15 +3,11 @@
 The one that was used last is used first: so a burst's connections become idle again, and are closed.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 from sdk.port import Port
-
-SWEEP = 1.0
-"""Seconds between looks for connections that have been free for too long."""
 
 
 class KeptPort(Port, Protocol):
@@ -24,22 +20,18 @@ class KeptPort(Port, Protocol):
     def leave(self) -> None:
         """Ends the connection once nothing waits to be written."""
 
-    def handle_timeout(self, now: float) -> None:
-        """Ends it if it has been free for too long."""
-
 
 Dial = Callable[[str, Callable[[KeptPort], None]], KeptPort]
 """Makes a port to an address, which says through the function when it is free again."""
 
 
 class KeptConnections:
-    """The free connections of all addresses. It has deadlines, for `Timers`."""
+    """The free connections of all addresses."""
 
     def __init__(self, dial: Dial) -> None:
         """`dial` makes what there is none of."""
         self._dial = dial
         self._free: dict[str, dict[KeptPort, None]] = {}
-        self._looked = -math.inf
 
     def port_to(self, address: str) -> KeptPort:
         """A port to `host:port` that takes a call now. It stays here until it has one."""
@@ -58,18 +50,11 @@ class KeptConnections:
                 if port.free:
                     port.leave()
 
-    def next_timeout(self) -> float:
-        """When to look for those that have been free for too long."""
-        return self._looked + SWEEP
-
-    def handle_timeout(self, now: float) -> None:
-        """Closes those that have, and forgets those that are gone."""
-        self._looked = now
-        for address, free in list(self._free.items()):
-            for port in list(free):
-                port.handle_timeout(now)
-                if not port.free:
-                    del free[port]
+    def forget(self, address: str, port: KeptPort) -> None:
+        """A port's connection is gone."""
+        free = self._free.get(address)
+        if free is not None:
+            free.pop(port, None)
             if not free:
                 del self._free[address]
 

@@ -192,7 +192,7 @@ class ProxyListener:
             clock=trio.current_time,
             forwarded=forwarded_by(host),
             call_ids=secrets.token_bytes(8),
-            objection=lambda shown: self._doorkeeper.objection(host, shown),
+            objection=lambda shown: self._doorkeeper.objection(host, token_of(shown)),
         )
         if self._draining:
             port.go_away()

@@ -8,13 +8,16 @@ deadline back (as it does with a link's silence) costs nothing. Only a deadline 
 import heapq
 import itertools
 import math
-from typing import Never, Protocol
+from typing import Final, Never, Protocol
 
 import trio
 
 GRAIN = 0.01
 """Seconds by which a deadline is missed so that neighbours are handled together. Late, never early: a machine that is
 called before its time would find nothing to do."""
+
+LEFTOVERS: Final = 64
+"""Entries of machines that are gone, which the heap may always have."""
 
 
 class Timed(Protocol):
@@ -53,9 +56,10 @@ class Timers:
             self.watch(machine)
 
     def unwatch(self, machine: Timed) -> None:
-        """Forgets a machine; what is left of it in the heap is skipped."""
-        if self._due.pop(id(machine), None) is not None:
-            self._heap = [item for item in self._heap if item[2] is not machine]
+        """Forgets a machine. What is left of it in the heap is skipped, and cleared away when most of the heap is such:
+        to look through it each time would cost a connection as much as there are others."""
+        if self._due.pop(id(machine), None) is not None and len(self._heap) > 2 * len(self._due) + LEFTOVERS:
+            self._heap = [item for item in self._heap if id(item[2]) in self._due]
             heapq.heapify(self._heap)
 
     async def run(self) -> Never:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from proxy.kept import SWEEP, KeptConnections, KeptPort
+from proxy.kept import KeptConnections, KeptPort
 from sdk.port.http1calling import KEPT, CallingHttp1Port
 from sdk.wire.mux import Mux, MuxStream
 from tests.sdk.port.test_http1calling import OK, head
@@ -99,16 +99,15 @@ def test_a_connection_that_is_gone_or_was_kept_for_too_long_is_not_used() -> Non
     assert pool.kept.port_to("a:1") not in (first, second)
 
 
-def test_connections_that_are_kept_for_too_long_are_closed_and_forgotten() -> None:
+def test_a_connection_that_is_gone_is_forgotten() -> None:
     pool = Pool()
-    pool.answer(pool.call()[0])
-    assert pool.kept.next_timeout() < 0
-    pool.kept.handle_timeout(pool.now)
-    assert pool.kept.next_timeout() == pool.now + SWEEP
-    assert not pool.dialled[0][1].finished_writing
-    pool.now += KEPT
-    pool.kept.handle_timeout(pool.now)
-    assert pool.dialled[0][1].finished_writing
+    first, second = (pool.call()[0] for _ in range(2))
+    pool.kept.forget("a:1", first)  # it had a call, and was not kept
+    pool.answer(first)
+    pool.answer(second)
+    pool.kept.forget("a:1", second)
+    assert pool.kept.port_to("a:1") is first
+    pool.kept.forget("a:1", first)
     assert not pool.kept._free
 
 

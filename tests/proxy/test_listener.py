@@ -401,14 +401,15 @@ async def test_what_changes_the_node_is_for_this_host_and_those_with_the_token(m
     ],
     ids=["nothing", "wrong", "no base64", "another scheme", "bearer", "password"],
 )
-async def test_a_program_that_goes_through_by_connect_shows_the_token_as_http_has_it(
-    from_elsewhere: None, header: bytes, status: bytes
+@pytest.mark.parametrize("request_line", [b"CONNECT nowhere:80 HTTP/1.1", b"GET http://nowhere:80/ HTTP/1.0"])
+async def test_a_program_that_speaks_http_shows_the_token_as_http_has_it(
+    from_elsewhere: None, request_line: bytes, header: bytes, status: bytes
 ) -> None:
     async with door(b"secret") as opened, await opened.connect() as stream:
-        await stream.send_all(b"CONNECT nowhere:80 HTTP/1.1\r\nHost: nowhere:80\r\n" + header + b"\r\n")
+        await stream.send_all(request_line + b"\r\nHost: nowhere:80\r\n" + header + b"\r\n")
         answer = b""
         while data := await stream.receive_some():
             answer += data
         assert answer.startswith(b"HTTP/1.1 " + status)
-        assert (b"\r\nProxy-Authenticate: Basic realm=" in answer) == (status == b"407 ")
+        assert (b"\r\nproxy-authenticate: basic realm=" in answer.lower()) == (status == b"407 ")
         assert b"secret of that node" in answer or status == b"404 "

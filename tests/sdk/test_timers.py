@@ -98,6 +98,23 @@ async def test_a_deadline_that_is_put_off_costs_one_look_and_no_call(
     assert len(alarm.calls) == 1
 
 
+async def test_machines_that_come_and_go_leave_little_behind_and_those_that_stay_are_called(
+    nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    start, timers = trio.current_time(), Timers()
+    staying = [Alarm(start + 1 + n) for n in range(10)]
+    for alarm in staying:
+        timers.watch(alarm)
+        for _ in range(100):
+            gone = Alarm(start + 5)
+            timers.watch(gone)
+            timers.unwatch(gone)
+    assert len(timers._heap) < 200
+    nursery.start_soon(timers.run)
+    await trio.sleep(20)
+    assert all(len(alarm.calls) == 1 for alarm in staying)
+
+
 async def test_a_machine_that_is_not_watched_is_never_called(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     timers = Timers()
     gone, never = Alarm(trio.current_time() + 1), Alarm(trio.current_time() + 1)
