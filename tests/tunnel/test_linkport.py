@@ -24,6 +24,7 @@ class End:
         self.round_trip = RoundTrip()
         self.closed: list[str] = []
         self.segments: Segments | None = None
+        self.depths: list[int] = []
         peer = certificate(KEYS[1 - number], name=f"n{1 - number}")
         self.port = LinkPort(
             self.recorder,
@@ -35,6 +36,7 @@ class End:
             on_control=lambda message: self.recorder.control(self.link, message),
             on_lost=lambda reason: self.recorder.link_down(self.link, reason),
             segments=lambda: self.segments,
+            set_depth=self.depths.append,
             first=first,
         )
         self.port.close = self.closed.append
@@ -443,9 +445,8 @@ def test_a_write_that_was_not_full_says_nothing_of_the_link() -> None:
 
 
 def test_on_a_slow_link_writes_get_small_and_the_socket_shallow() -> None:
-    depths: list[int] = []
     a, b = pair()
-    a.port._set_depth = depths.append
+    assert a.depths == [FIRST // 2]
     meet(a, b)
     open_calls(a, b, 1)
     now = 0.0
@@ -460,7 +461,7 @@ def test_on_a_slow_link_writes_get_small_and_the_socket_shallow() -> None:
     assert b"".join(payload for *_, payload in b.recorder.frames) == bytes(600_000)
     assert sizes[0] > 60_000
     assert max(sizes[4:]) < 20_000
-    assert depths[-1] < 20_000
+    assert a.depths[-1] < 20_000
 
 
 @given(

@@ -5,6 +5,7 @@ import trio
 from trio.testing import MockClock, check_two_way_stream, wait_all_tasks_blocked
 
 from tests.tunnel.transport.lines import fill, line_of
+from tunnel.transport import Connected
 from tunnel.transport.memory import MemoryStream, memory_pair
 from tunnel.transport.way import CHUNKS, RECEIVE_BUFFER, SEND_BUFFER
 
@@ -222,3 +223,33 @@ async def test_two_tasks_may_not_write_at_once(autojump_clock: MockClock) -> Non
         with pytest.raises(trio.BusyResourceError):
             await here.send_all(b"x")
         nursery.cancel_scope.cancel()
+
+
+async def test_a_writer_that_wants_little_to_lie_there_waits_until_half_of_that_is_left(
+    autojump_clock: MockClock,
+) -> None:
+    here, _there = memory_pair("a", line_of(0.0, rate=10_000))
+    Connected(here, "mem", "mem://a").set_depth(4096)
+    for number in range(10):
+        await here.send_all(bytes(4096))
+        assert trio.current_time() == pytest.approx(max(0, 4096 * number - 2048) / 10_000)
+
+
+async def test_losses_between_short_writes_of_who_waits_for_room_do_not_wait_for_the_timer_either(
+    autojump_clock: MockClock,
+) -> None:
+    here, there = memory_pair("a", line_of(0.01, loss=0.01, rate=100_000))
+    here.set_depth(4096)
+    gaps, last, size = [], 0.0, 400_000
+    async with trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            for _ in range(size // 4000):
+                await here.send_all(bytes(4000))
+
+        nursery.start_soon(send)
+        while size:
+            size -= len(await there.receive_some())
+            gaps.append(trio.current_time() - last)
+            last = trio.current_time()
+    assert 0.06 < max(gaps) < 0.15
