@@ -379,6 +379,7 @@ class Node:
             balancer=balancer,
             gateway=self._config.gateway,
             id=self.id,
+            network=self._config.network,
             elsewhere=self._config.point_to_point is not None,
             pin=self._point_to_point.pin,
         )

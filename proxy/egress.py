@@ -10,6 +10,7 @@ from sdk.types import Instance
 
 from .balance import Balancer, Group, Groups
 from .legs import Failed, Target
+from .pins import Labels, Pins, pins_of
 from .speaks import PROTOCOLS, Callee, Way, among
 
 
@@ -18,6 +19,9 @@ class LocalInstances(Protocol):
 
     def local_instances(self, service: str) -> Sequence[Instance]:
         """Instances of this environment."""
+
+    def local_matching(self, service: str, version: str, labels: Labels) -> Sequence[Instance]:
+        """Those of this version, or any where it is empty, with these labels."""
 
 
 class Dialer(Protocol):
@@ -62,31 +66,35 @@ class Egress:
         """Whether a service of that name is here."""
         return bool(self._instances.local_instances(service))
 
-    def find(self, head: CallHead) -> Group[Callee] | None:
-        """The instances that can answer a call by its protocol, or None when none is here."""
-        instances = self._instances.local_instances(head.service)
+    def find(self, head: CallHead, pins: Pins | None = None) -> Group[Callee] | None:
+        """The instances that can answer a call by its protocol and its pins, or None when none is here."""
+        narrowed = pins is not None and bool(pins.version or pins.labels)
+        if pins is not None and narrowed:
+            instances = self._instances.local_matching(head.service, pins.version, pins.labels)
+        else:
+            instances = self._instances.local_instances(head.service)
         if not instances:
             return None
         groups = self._groups.get(head.protocol)
         if groups is None:
             known = head.protocol if head.protocol in PROTOCOLS else ""  # or programs could fill the memory with names
             groups = self._groups[known] = Groups(self._balancer, among=among(known), key=_id)
-        group = groups.of(head.service, instances)
+        group = groups.once(head.service, instances) if narrowed else groups.of(head.service, instances)
         return group if group.items else None
 
     def choose(self, head: CallHead, now: float) -> Target:
         """The instance that answers. Raises `NotFound` when none is here, `Unavailable` when none speaks frames."""
-        group = self.find(head)
+        group = self.find(head, pins_of(head.metadata) if head.metadata else None)
         if group is None:
-            raise self.refusal(head.service)
+            raise self.refusal(head)
         return self.choose_in(group, head, now)
 
     def again(self, head: CallHead, now: float, failed: Failed) -> Target:
         """Another instance than those that failed; raises as `choose` does when there is none."""
-        group = self.find(head)
+        group = self.find(head, pins_of(head.metadata) if head.metadata else None)
         others = group.without(failed) if group is not None else None
         if others is None:
-            raise self.refusal(head.service)
+            raise self.refusal(head)
         return self.choose_in(others, head, now)
 
     def choose_in(self, group: Group[Callee], head: CallHead, now: float) -> Target:
@@ -94,11 +102,15 @@ class Egress:
         (instance, way), load = self._balancer.choose(group, now)
         connect = self._connect.get(way)
         if connect is None:
-            raise self.refusal(head.service)
+            raise self.refusal(head)
         return Target(connect(instance.address), b"", load)
 
-    def refusal(self, service: str) -> NotFound | Unavailable:
+    def refusal(self, head: CallHead) -> NotFound | Unavailable:
         """Why no instance of this environment can be called."""
+        service = head.service
+        pins = pins_of(head.metadata)
+        if pins is not None and pins.kind and not self._instances.local_matching(service, pins.version, pins.labels):
+            return NotFound(f"{self._name}: no instance of {service!r} here is of {pins.kind}")
         spoken = ", ".join(sorted({instance.protocol for instance in self._instances.local_instances(service)}))
         if spoken:
             return Unavailable(f"the instances of {service!r} speak {spoken} only, which this node cannot call yet")

@@ -22,14 +22,12 @@ from sdk.wire.frame import ID_SIZE, MAX_HOPS
 from .balance import Balancer, Group, Groups, cheapest_tier, healthy_tier, origin_key
 from .egress import Egress
 from .legs import Failed, Target
+from .pins import NONE, Labels, Pins, pins_of
 from .speaks import RAW
 
 AVOID = 1.0
 """Seconds a link that failed is avoided. Word of it is everywhere in a third of that; and a link that is back, or never
 was down, is not missed for long."""
-
-ROUTER_KEY = "micro-router"
-"""The metadata that pins a call to a node."""
 
 MAX_AVOIDED = 256
 """Links that are avoided at a time: as many as a hundred nodes have between them."""
@@ -72,6 +70,9 @@ class Routes(Protocol):
     def unreachable_origins(self, service: str) -> Sequence[str]:
         """Names of nodes that offer a service but cannot be reached at the moment."""
 
+    def origins_matching(self, service: str, version: str, labels: Labels) -> Sequence[Origin]:
+        """Those that offer this version, or any where it is empty, with these labels."""
+
     def way_to(self, node: str) -> Origin | None:
         """A node, by its id as text or its name, if it can be reached."""
 
@@ -89,12 +90,13 @@ class Ingress:
         balancer: Balancer,
         gateway: str = "",
         id: str = "",
+        network: str = "",
         elsewhere: bool = False,
         pin: str = "",
     ) -> None:
         """`name` is this node's in errors, and `id` its id as text; `links` are the ports of links by the node they
         lead to; `gateway` is the node that takes calls for services nobody offers, by id or name. The node itself is no
-        gateway of its own.
+        gateway of its own. `network` is the name of its network.
 
         With `elsewhere`, calls go to other nodes only, as through a tunnel. `pin` is the only node that calls go to,
         by id or name, unless they name another one themselves."""
@@ -108,7 +110,8 @@ class Ingress:
         self._egress = egress
         self._balancer = balancer
         self._me = (name, id)
-        self._gateway = "" if gateway in self._me else gateway
+        self._gateway = gateway
+        self._network = network
         self._elsewhere = elsewhere
         self._pin = pin
         self._groups = Groups(balancer, among=cheapest_tier, key=_key, weight=_weight)
@@ -125,19 +128,16 @@ class Ingress:
                 raise not_for_everybody(head)
             return Target(own, b"", None)
         service = head.service
-        pin = pinned(head) if head.metadata else ""
-        if pin or self._pin:
-            return self._to_pinned(head, pin or self._pin, now)
+        pins = pins_of(head.metadata) if head.metadata else None
+        if pins is not None or self._pin:
+            return self._narrowed(head, pins or NONE, now)
         if not self._elsewhere and (here := self._egress.find(head)) is not None:
-            if (
-                here.loads[0].failures < EJECT_AFTER
-                or here.healthy(now)
-                or not self._is_healthy_elsewhere(service, now)
-            ):
+            well = here.loads[0].failures < EJECT_AFTER or here.healthy(now)
+            if well or not self._is_healthy(service, self._routes.origins_of(service), now):
                 return self._egress.choose_in(here, head, now)
         origins = self._routes.origins_of(service)
         if not origins:
-            return self._to_gateway(head, now)
+            return self._to_gateway(head, self._gateway, now)
         origin, load = self._balancer.choose(self._tier(service, origins, now), now)
         port = self._links.get(origin.path[0])
         if port is not None and not self._avoided:
@@ -158,14 +158,29 @@ class Ingress:
         links that are not, as far as there are such. Raises as `choose` does."""
         if head.service in self.own:
             return self.choose(head, now, trusted)
-        if pin := pinned(head) or self._pin:
-            return self._to_pinned(head, pin, now, failed)
-        if not self._elsewhere and (here := self._egress.find(head)) is not None:
-            others = here.without(failed)
-            if others is not None:
-                return self._egress.choose_in(others, head, now)
+        return self._narrowed(head, pins_of(head.metadata) or NONE, now, failed)
+
+    def _narrowed(self, head: CallHead, pins: Pins, now: float, failed: Failed = ()) -> Target:
+        """Where a call goes that may not go everywhere, or that has failed. Who failed is called again when nobody else
+        is left, but nobody whom the pins exclude."""
         service = head.service
-        origins = self._routes.origins_of(service)
+        if pins.network and pins.network != self._network:
+            raise NotFound(
+                f"the call may go to nodes of network {pins.network!r} only (micro-network), and this node and all "
+                f"that it is linked with are of network {self._network!r}"
+            )
+        router = pins.router or self._pin
+        origins = self._origins(service, pins)
+        here = None
+        if not self._elsewhere and (not router or router in self._me):
+            if router:
+                origins = ()
+            here = self._egress.find(head, pins)
+            others = here.without(failed) if here is not None else None
+            if others is not None and (others.healthy(now) or not self._is_healthy(service, origins, now)):
+                return self._egress.choose_in(others, head, now)
+        elif router:
+            origins = self._at(router, origins, pins, service)
         fresh = [origin for origin in origins if self._groups.load(service, origin) not in failed]
         for usable in (fresh, origins):
             if usable:
@@ -174,27 +189,35 @@ class Ingress:
                 target = self._around(service, usable, origin, load, MAX_HOPS, now, failed)
                 if target is not None:
                     return target
-        return self.choose(head, now, trusted)
+        if here is not None:
+            return self._egress.choose_in(here, head, now)
+        if origins:
+            whom = f"node {router!r}" if router else f"the nodes that offer {service!r}"
+            raise Unavailable(f"the links towards {whom} have just gone down")
+        if router:
+            raise self._egress.refusal(head)
+        if pins.kind and self.knows(service):
+            raise NotFound(f"{self._name}: {service!r} is known here, but none of {pins.kind}")
+        return self._to_gateway(head, pins.gateway or self._gateway, now)
 
-    def _to_pinned(self, head: CallHead, pin: str, now: float, failed: Failed = ()) -> Target:
-        """The one node that may answer, where it offers the service."""
-        if pin in self._me and not self._elsewhere:
-            here = self._egress.find(head) if failed else None
-            others = here.without(failed) if here is not None else None
-            return self._egress.choose_in(others, head, now) if others is not None else self._egress.choose(head, now)
-        service = head.service
-        wanted = self._routes.way_to(pin)
+    def _origins(self, service: str, pins: Pins | None) -> Sequence[Origin]:
+        """Those that may answer, wherever they are."""
+        if pins is None or not pins.kind:
+            return self._routes.origins_of(service)
+        return self._routes.origins_matching(service, pins.version, pins.labels)
+
+    def _at(self, router: str, origins: Sequence[Origin], pins: Pins, service: str) -> Sequence[Origin]:
+        """The one of these that the call is pinned to; raises where it is not among them."""
+        wanted = self._routes.way_to(router)
         if wanted is None:
-            raise Unavailable(f"the call may go to node {pin!r} only, which cannot be reached at the moment")
-        origins = [origin for origin in self._routes.origins_of(service) if origin.origin == wanted.origin]
-        if not origins:
-            raise NotFound(f"node {pin!r}, the only one that the call may go to, offers no service called {service!r}")
-        target = self._around(
-            service, origins, origins[0], self._groups.load(service, origins[0]), MAX_HOPS, now, failed
-        )
-        if target is None:
-            raise Unavailable(f"the links towards node {pin!r} have just gone down")
-        return target
+            raise Unavailable(f"the call may go to node {router!r} only, which cannot be reached at the moment")
+        found = [origin for origin in origins if origin.origin == wanted.origin]
+        if not found:
+            kind = f" of {pins.kind}" if pins.kind else ""
+            raise NotFound(
+                f"node {router!r}, the only one that the call may go to, offers no service called {service!r}{kind}"
+            )
+        return found
 
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         """Where a call goes on for which this node is the default gateway and has no instance, over at most so many
@@ -203,10 +226,11 @@ class Ingress:
         Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach.
         """
         service = head.service
-        origins = self._routes.origins_of(service)
+        origins = self._origins(service, pins_of(head.metadata))
         if not origins:
-            raise self._nowhere(service)
-        origin, load = self._balancer.choose(self._tier(service, origins, now), now)
+            raise self._nowhere(head)
+        tier = healthy_tier(origins, partial(self._groups.load, service), now)
+        origin, load = self._balancer.choose(self._groups.once(service, tier), now)
         target = self._around(service, origins, origin, load, hops, now)
         if target is None:
             raise Unavailable(f"no node that offers {service!r} is within the {hops} links that the call has left")
@@ -265,30 +289,30 @@ class Ingress:
             return group
         return self._groups.once(service, healthy_tier(origins, partial(self._groups.load, service), now))
 
-    def _is_healthy_elsewhere(self, service: str, now: float) -> bool:
-        """Whether another node offers the service that is not ejected."""
-        origins = self._routes.origins_of(service)
-        return bool(origins) and self._tier(service, origins, now).healthy(now)
+    def _is_healthy(self, service: str, origins: Sequence[Origin], now: float) -> bool:
+        """Whether one of these is not ejected."""
+        return any(not self._groups.load(service, origin).ejected(now) for origin in origins)
 
-    def _to_gateway(self, head: CallHead, now: float) -> Target:
-        """The default gateway, for a service that nobody offers."""
-        error = self._nowhere(head.service)
-        if not self._gateway or not isinstance(error, NotFound) or head.service in NODE_SERVICES:
+    def _to_gateway(self, head: CallHead, name: str, now: float) -> Target:
+        """The default gateway, by its id or name, for a service that nobody offers. This node is none of its own."""
+        error = self._nowhere(head)
+        if not name or name in self._me or not isinstance(error, NotFound) or head.service in NODE_SERVICES:
             raise error
-        gateway = self._routes.way_to(self._gateway)
+        gateway = self._routes.way_to(name)
         if gateway is not None:
             # Counted apart from calls for what the gateway itself offers: these may be answered anywhere.
-            load = self._balancer.load(f"gateway {self._gateway}")
+            load = self._balancer.load(f"gateway {name}")
             target = self._around(head.service, (gateway,), gateway, load, MAX_HOPS, now)
             if target is not None:
                 return target._replace(head_flags=head.flags | DEFAULT)
         raise Unavailable(
-            f"no service called {head.service!r} is known here, and the default gateway {self._gateway!r} cannot be "
+            f"no service called {head.service!r} is known here, and the default gateway {name!r} cannot be "
             "reached at the moment"
         )
 
-    def _nowhere(self, service: str) -> MicroError:
-        here = self._egress.refusal(service)
+    def _nowhere(self, head: CallHead) -> MicroError:
+        service = head.service
+        here = self._egress.refusal(head)
         if isinstance(here, Unavailable) and not self._elsewhere:
             return here
         unreachable = self._routes.unreachable_origins(service)
@@ -309,15 +333,6 @@ def not_for_everybody(head: CallHead) -> Forbidden:
         f"{head.endpoint} changes this node: it may be called from this node's own host, and by programs that show its "
         "token (MICRO_PROXY_TOKEN)"
     )
-
-
-def pinned(head: CallHead) -> str:
-    """The only node that a call may go to, by id or name, where its metadata says so."""
-    metadata = head.metadata
-    for at in range(0, len(metadata), 2):
-        if metadata[at] == ROUTER_KEY:
-            return metadata[at + 1]
-    return ""
 
 
 def _key(service: str, origin: Origin) -> bytes:

@@ -8,7 +8,7 @@ are made on demand. A machine: its steps are those of the choice of ways.
 import functools
 import itertools
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
@@ -33,6 +33,9 @@ NODE_SERVICES: Final = frozenset(
 )
 """What every node has of its own: never told to others, and not believed of them."""
 
+
+Labels = Sequence[tuple[str, str]]
+"""Names and values."""
 
 AT_ONCE: Final = 1000
 """Services that are taken into the index in one step; some 5 ms."""
@@ -73,6 +76,7 @@ class RoutingTable:
         self._policy = policy
         self._local: tuple[Service, ...] = ()
         self._local_instances: dict[str, tuple[Instance, ...]] = {}
+        self._local_services: dict[str, list[Service]] = {}
         self._local_changed = 0.0
         self._offers = Offers()
         self._choice = Choice(gossip.me)
@@ -107,7 +111,9 @@ class RoutingTable:
         before = list(self._rows.local(self._local)) if self._watches.listening else []
         self._local = tuple(sorted(services, key=lambda service: (service.name, service.version)))
         found: dict[str, list[Instance]] = {}
+        self._local_services = {}
         for service in self._local:
+            self._local_services.setdefault(service.name, []).append(service)
             found.setdefault(service.name, []).extend(filter(is_callable, service.instances))
         self._local_instances = {name: tuple(instances) for name, instances in found.items() if instances}
         told = (
@@ -208,6 +214,14 @@ class RoutingTable:
             offer.found_at, offer.found = self._ways_changed, self._find(offer)
         return offer.found
 
+    def origins_matching(self, service: str, version: str, labels: Labels) -> tuple[OriginRoute, ...]:
+        """Those of them that offer this version, or any where it is empty, with these labels: names, in whatever case,
+        and values that must be among the service's metadata."""
+        offer = self._offers.get(service)
+        if offer is None:
+            return ()
+        return self._find(offer, lambda entry: _matches(entry.version, dict(entry.labels), version, labels))
+
     def way_to(self, node: str) -> OriginRoute | None:
         """The way to another node, by its id as text or by its name; of several with one name the cheapest."""
         at = (self._gossip.revision, self._ways_changed)
@@ -226,6 +240,16 @@ class RoutingTable:
     def local_instances(self, service: str) -> tuple[Instance, ...]:
         """The instances of this environment that can be called."""
         return self._local_instances.get(service, ())
+
+    def local_matching(self, service: str, version: str, labels: Labels) -> tuple[Instance, ...]:
+        """Those of them that are of this version, or any where it is empty, with these labels, as `origins_matching`
+        has it."""
+        return tuple(
+            instance
+            for each in self._local_services.get(service, ())
+            if _matches(each.version, each.metadata, version, labels)
+            for instance in filter(is_callable, each.instances)
+        )
 
     def unreachable_origins(self, service: str) -> tuple[str, ...]:
         """Names of the nodes that offer this service but are out of reach, or more than three links away."""
@@ -343,12 +367,13 @@ class RoutingTable:
         entries = offer.origins.get(origin, ()) if offer else ()
         self._tell(self._rows.remote(origin, before, entries), self._rows.remote(origin, way, entries))
 
-    def _find(self, offer: Offer) -> tuple[OriginRoute, ...]:
+    def _find(self, offer: Offer, matches: Callable[[ServiceEntry], bool] = lambda _: True) -> tuple[OriginRoute, ...]:
         ways = self._choice.ways
         found = [
             origin_route(origin, ways[origin], callable_entries)
             for origin, entries in offer.origins.items()
-            if origin in ways and (callable_entries := tuple(entry for entry in entries if entry.weight))
+            if origin in ways
+            and (callable_entries := tuple(entry for entry in entries if entry.weight and matches(entry)))
         ]
         found.sort(key=lambda route: (route.cost, route.origin))
         return tuple(found)
@@ -389,3 +414,11 @@ class RoutingTable:
             row.key != like.key for row in self._learned(Query(service=like.service))
         ):
             self._watches.replace(before, after)
+
+
+def _matches(version: str, metadata: Mapping[str, str], wanted: str, labels: Labels) -> bool:
+    """Whether this version of a service, with this metadata, is what is wanted."""
+    if wanted not in ("", version):
+        return False
+    said = {(key.lower(), value) for key, value in metadata.items()} if labels else ()
+    return all((name.lower(), value) in said for name, value in labels)

@@ -18,6 +18,7 @@ from proxy.egress import Egress
 from proxy.ingress import Ingress
 from proxy.inner import inner_pair
 from proxy.legs import Leg
+from proxy.pins import Labels
 from proxy.retry import MAX_TRIES
 from proxy.switch import Switch
 from sdk.errors import RemoteProtocolError
@@ -116,9 +117,23 @@ class StaticRoutes:
         self.instances: dict[str, tuple[Instance, ...]] = {}
         self.unreachable: dict[str, tuple[str, ...]] = {}
         self.ways: dict[str, FarOrigin] = {}
+        self.matching: dict[str, tuple[FarOrigin, ...]] = {}
+        """Those of a version, or with labels, whichever is asked for …"""
+        self.local_ones: dict[str, tuple[Instance, ...]] = {}
+        """… and the instances among them."""
+        self.asked: list[tuple[str, Labels]] = []
+        """Which were asked for."""
 
     def origins_of(self, service: str) -> tuple[FarOrigin, ...]:
         return self.origins.get(service, ())
+
+    def origins_matching(self, service: str, version: str, labels: Labels) -> tuple[FarOrigin, ...]:
+        self.asked.append((version, labels))
+        return self.matching.get(service, ())
+
+    def local_matching(self, service: str, version: str, labels: Labels) -> tuple[Instance, ...]:
+        self.asked.append((version, labels))
+        return self.local_ones.get(service, ())
 
     def unreachable_origins(self, service: str) -> tuple[str, ...]:
         return self.unreachable.get(service, ())
@@ -158,6 +173,7 @@ class Node:
             balancer=self.balancer,
             gateway=gateway,
             id=name.upper(),
+            network="test",
             elsewhere=elsewhere,
             pin=pin,
         )

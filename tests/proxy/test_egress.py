@@ -96,3 +96,26 @@ def test_a_service_is_known_when_it_has_an_instance() -> None:
     egress, _, _ = egress_to(instance("one", protocol="mucp"))
     assert egress.knows("greeter")
     assert not egress.knows("web")
+
+
+def test_a_call_that_has_arrived_goes_to_an_instance_of_the_version_it_is_for() -> None:
+    egress, _, balancer = egress_to(instance("one", native="1"), instance("two", native="1"))
+    routes = egress._instances
+    assert isinstance(routes, StaticRoutes)
+    routes.local_ones["greeter"] = (instance("two", native="1"),)
+    head = GREETER._replace(metadata=("micro-version", "2"))
+    assert {egress.choose(head, 0.0).port.name for _ in range(10)} == {"two:9000"}
+    assert {egress.choose(GREETER, 0.0).port.name for _ in range(20)} == {"one:9000", "two:9000"}
+    with pytest.raises(Unavailable, match="speak grpc only"):
+        egress.again(head, 0.0, [balancer.load("greeter-two")])
+    routes.local_ones.clear()
+    with pytest.raises(NotFound, match="here: no instance of 'greeter' here is of version '2'"):
+        egress.choose(head, 0.0)
+
+
+def test_another_instance_is_one_that_has_not_failed() -> None:
+    egress, _, balancer = egress_to(instance("one", native="1"), instance("two", native="1"))
+    one, two = balancer.load("greeter-one"), balancer.load("greeter-two")
+    assert {egress.again(GREETER, 0.0, [one]).port.name for _ in range(10)} == {"two:9000"}
+    with pytest.raises((NotFound, Unavailable)):
+        egress.again(GREETER, 0.0, [one, two])

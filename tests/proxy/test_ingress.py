@@ -5,6 +5,7 @@ import pytest
 from proxy.balance import origin_key
 from proxy.ingress import AVOID, MAX_AVOIDED
 from proxy.inner import inner_pair
+from proxy.pins import Labels
 from sdk.errors import Forbidden, NotFound, Unavailable
 from sdk.head import DEFAULT, IDEMPOTENT, CallHead
 from sdk.port import Port
@@ -482,6 +483,94 @@ def test_an_end_of_a_tunnel_that_is_pinned_calls_that_node_unless_a_call_says_ot
     node.routes.ways.update(b=far_origin(B), c=far_origin(C))
     assert {node.ingress.choose(GREETER, 0.0).path for _ in range(20)} == {B}
     assert {node.ingress.choose(to("c"), 0.0).path for _ in range(20)} == {C}
+
+
+def with_pins(**pins: str) -> CallHead:
+    metadata = [part for name, value in pins.items() for part in (f"micro-{name.replace('_', '-')}", value)]
+    return GREETER._replace(metadata=("other", "1", *metadata))
+
+
+def test_a_call_for_this_network_goes_as_any_other_and_one_for_another_network_goes_nowhere(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B),)
+    assert node.ingress.choose(with_pins(network="test"), 0.0).path == B
+    node.routes.instances["greeter"] = local(native="1")
+    assert node.ingress.choose(with_pins(network="test"), 0.0).path == b""
+    with pytest.raises(NotFound, match=r"of network 'prod' only \(micro-network\), .* of network 'test'"):
+        node.ingress.choose(with_pins(network="prod"), 0.0)
+
+
+def test_a_call_may_name_a_default_gateway_of_its_own(node: Node, guest: Node) -> None:
+    for each in (node, guest):
+        each.routes.ways.update(gate=far_origin(B), special=far_origin(C))
+        target = each.ingress.choose(with_pins(gateway="special"), 0.0)
+        assert (target.path, target.head_flags) == (C, DEFAULT)
+        with pytest.raises(NotFound, match="no service called"):
+            each.ingress.choose(with_pins(gateway="a"), 0.0)
+        with pytest.raises(Unavailable, match="default gateway 'gone' cannot be reached"):
+            each.ingress.choose(with_pins(gateway="gone"), 0.0)
+        each.routes.origins["greeter"] = (far_origin(B, D),)
+        assert each.ingress.choose(with_pins(gateway="special"), 0.0).path == B + D
+
+
+@pytest.mark.parametrize(
+    ("head", "asked"),
+    [
+        (with_pins(version="2"), ("2", ())),
+        (with_pins(label_zone="eu", label_disk="fast"), ("", (("zone", "eu"), ("disk", "fast")))),
+        (with_pins(version="2", label_zone="eu"), ("2", (("zone", "eu"),))),
+    ],
+)
+def test_a_call_for_a_version_or_with_labels_goes_to_those_who_have_them(
+    node: Node, head: CallHead, asked: tuple[str, Labels]
+) -> None:
+    one, other = local(native="1")[0], Instance(id="other", address="other:1", metadata={"native": "1"})
+    node.routes.instances["greeter"] = (one,)
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C))
+    node.routes.matching["greeter"] = (far_origin(C),)
+    assert {node.ingress.choose(head, 0.0).path for _ in range(20)} == {C}
+    assert set(node.routes.asked) == {asked}
+    node.routes.local_ones["greeter"] = (other,)
+    assert node.ingress.choose(head, 0.0).port.name == "instance other:1"
+    assert node.ingress.choose(GREETER, 0.0).port.name == "instance greeter:9000"
+
+
+def test_a_call_for_a_version_that_nobody_has_is_not_found_though_others_are_there(guest: Node) -> None:
+    guest.routes.origins["greeter"] = (far_origin(B),)
+    with pytest.raises(NotFound, match="a: 'greeter' is known here, but none of version '2' and label zone=eu"):
+        guest.ingress.choose(with_pins(version="2", label_zone="eu"), 0.0)
+    guest.routes.origins.clear()
+    assert guest.ingress.choose(with_pins(version="2"), 0.0).head_flags == DEFAULT, "the gateway may know one"
+
+
+def test_a_call_may_be_for_a_version_at_a_node(node: Node) -> None:
+    node.routes.ways.update(b=far_origin(B), c=far_origin(C))
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C))
+    node.routes.matching["greeter"] = (far_origin(C),)
+    assert node.ingress.choose(with_pins(router="c", version="2"), 0.0).path == C
+    with pytest.raises(NotFound, match=r"node 'b', .* offers no service called 'greeter' of version '2'"):
+        node.ingress.choose(with_pins(router="b", version="2"), 0.0)
+    with pytest.raises(NotFound, match="no instance of 'greeter' here is of version '2'"):
+        node.ingress.choose(with_pins(router="a", version="2"), 0.0)
+
+
+def test_another_try_of_a_call_for_a_version_goes_to_others_of_that_version_only(node: Node) -> None:
+    node.routes.instances["greeter"] = local(native="1")
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C), far_origin(B, D))
+    node.routes.matching["greeter"] = (far_origin(C), far_origin(B, D))
+    load = node.balancer.load(origin_key("greeter", C))
+    assert again(node, load, head=with_pins(version="2")) == B + D
+    node.routes.matching["greeter"] = (far_origin(C),)
+    assert again(node, load, head=with_pins(version="2")) == C
+
+
+def test_the_gateway_looks_for_the_version_as_well(guest: Node) -> None:
+    guest.routes.origins["greeter"] = (far_origin(B), far_origin(C))
+    guest.routes.matching["greeter"] = (far_origin(C),)
+    head = with_pins(version="2")._replace(flags=DEFAULT)
+    assert {guest.ingress.extend(head, 2, 0.0).path for _ in range(20)} == {C}
+    guest.routes.matching.clear()
+    with pytest.raises(NotFound):
+        guest.ingress.extend(head, 2, 0.0)
 
 
 # The other end only.

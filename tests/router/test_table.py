@@ -40,6 +40,26 @@ def test_instances_of_all_versions_can_be_called_but_for_go_micros_own_wire() ->
     assert table.services() == ["x", "y"], "it is listed all the same"
 
 
+def test_instances_of_a_version_and_with_labels_are_found_among_those_of_this_environment() -> None:
+    table = Network("ab")["a"].table
+    one, two, three = instance("one"), instance("two"), instance("three", protocol="mucp")
+    table.set_local([service("x", one, version="1", Zone="eu"), service("x", two, three, version="2", zone="us")], 0.0)
+    for version, labels, found in (
+        ("", (), (one, two)),
+        ("2", (), (two,)),
+        ("3", (), ()),
+        ("", [("zone", "eu")], (one,)),
+        ("", [("ZONE", "us")], (two,)),
+        ("", [("zone", "EU")], ()),
+        ("1", [("zone", "us")], ()),
+        ("", [("zone", "eu"), ("disk", "fast")], ()),
+    ):
+        assert table.local_matching("x", version, labels) == found
+    assert table.local_matching("y", "", ()) == ()
+    table.set_local([], 1.0)
+    assert table.local_matching("x", "", ()) == ()
+
+
 def test_what_is_set_replaces_what_was_set() -> None:
     table = Network("ab")["a"].table
     table.set_local([service("x", instance("one"))], 0.0)
@@ -87,6 +107,26 @@ def test_versions_of_a_service_are_one_origin_with_their_weights_together() -> N
     network.run(1)
     [origin] = network["a"].table.origins_of("x")
     assert (origin.weight, origin.instances, origin.protocols) == (6, 6, ("grpc", "http"))
+
+
+def test_origins_of_a_version_and_with_labels_are_found_with_the_weight_of_those_alone() -> None:
+    network = Network("ab", "ac")
+    old = replace(entry("x", "1", instances=2), labels=(("zone", "eu"),))
+    new = replace(entry("x", "2", instances=4), labels=(("Zone", "us"),))
+    network["b"].gossip.set_services([old, new], 0.0)
+    network["c"].gossip.set_services([old], 0.0)
+    network.run(1)
+    table, b, c = network["a"].table, network["b"].key.id, network["c"].key.id
+
+    def found(version: str, *labels: tuple[str, str]) -> dict[bytes, int]:
+        return {origin.origin: origin.weight for origin in table.origins_matching("x", version, labels)}
+
+    assert found("") == {b: 6, c: 2}
+    assert found("1") == {b: 2, c: 2}
+    assert found("2") == found("", ("zone", "us")) == {b: 4}
+    assert found("", ("zone", "eu")) == {b: 2, c: 2}
+    assert found("2", ("zone", "eu")) == found("3") == {}
+    assert table.origins_matching("y", "", ()) == ()
 
 
 def test_what_cannot_be_called_is_listed_and_no_origin() -> None:
