@@ -6,6 +6,7 @@ dies with every call on it known as not reached.
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 import trio
 
@@ -31,6 +32,8 @@ GONE = "the instance is gone from the registry"
 Shared = NativePort | Http2CallingPort
 """A connection that many calls share."""
 
+P = TypeVar("P", bound=Shared)
+
 _log = logging.getLogger(__name__)
 
 
@@ -42,8 +45,8 @@ class TcpDialer:
         self._sink = sink
         self._nursery = nursery
         self._timers = timers
-        self._native: dict[str, Shared] = {}
-        self._grpc: dict[str, Shared] = {}
+        self._native: dict[str, NativePort] = {}
+        self._grpc: dict[str, Http2CallingPort] = {}
         self._kept = KeptConnections(self._dial_http)
 
     def port_to(self, address: str) -> Shared:
@@ -55,9 +58,12 @@ class TcpDialer:
         return port
 
     def grpc_to(self, address: str) -> Shared:
-        """Likewise to an instance that speaks gRPC."""
+        """Likewise to an instance that speaks gRPC. One that has all the calls it takes on a connection gets another,
+        and the first one ends with its calls."""
         port = self._grpc.get(address)
-        if port is None or port.dead or port.draining:
+        if port is None or port.full:
+            if port is not None:
+                port.go_away()
             port = Http2CallingPort(self._sink, name=f"instance {address}", authority=address)
             self._begin(self._grpc, address, port)
         return port
@@ -74,15 +80,15 @@ class TcpDialer:
 
     def keep_only(self, addresses: set[str]) -> None:
         """Closes connections to addresses where no instance is any more, once no call is on them."""
-        for ports in (self._native, self._grpc):
-            for address, port in list(ports.items()):
-                if address not in addresses and not port.streams:
-                    # Going away first: if the address comes back before the connection is gone, a new one is made.
-                    port.go_away()
-                    port.close(GONE)
+        shared: list[tuple[str, Shared]] = [*self._native.items(), *self._grpc.items()]
+        for address, port in shared:
+            if address not in addresses and not port.streams:
+                # Going away first: if the address comes back before the connection is gone, a new one is made.
+                port.go_away()
+                port.close(GONE)
         self._kept.keep_only(addresses)
 
-    def _begin(self, ports: dict[str, Shared], address: str, port: Shared) -> None:
+    def _begin(self, ports: dict[str, P], address: str, port: P) -> None:
         ports[address] = port
         self._nursery.start_soon(self._run, ports, address, port)
 
@@ -128,7 +134,7 @@ class TcpDialer:
             port.connection_lost(STOPPING)
             raise
 
-    async def _run(self, ports: dict[str, Shared], address: str, port: Shared) -> None:
+    async def _run(self, ports: dict[str, P], address: str, port: P) -> None:
         try:
             transport = await self._connect(address, port)
             if transport is None:

@@ -40,7 +40,7 @@ class Server:
     def __init__(self, name: str, *, also: str = "") -> None:
         """`name` is the service that callers call, `also` another name that they may call it by."""
         self.name = name
-        self._names = (name, also or name)
+        self._also = also
         self.open_calls = 0
         """Calls that handlers are busy with."""
         self._handlers: dict[str, Handler] = {}
@@ -66,7 +66,7 @@ class Server:
         Raises `RemoteProtocolError` for a head that cannot be read.
         """
         head = parse_call_head_untrusted(opened.head)
-        if head.service not in self._names:
+        if head.service != self.name and head.service != self._also:
             # An old record, or an address that changed hands: the caller may look for another instance.
             detail = f"this is {self.name}, not {head.service}"
             stream.reset(Status.UNAVAILABLE, detail, Fate.NOT_REACHED)

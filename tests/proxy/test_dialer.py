@@ -14,6 +14,7 @@ from proxy.tcp import STREAM, TcpPort
 from sdk.connection import run_connection
 from sdk.errors import Unavailable
 from sdk.port import Port
+from sdk.port.http2 import Http2CallingPort
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, bound_address, listen_tcp, take_over
 from sdk.types import Instance
@@ -388,3 +389,15 @@ async def test_raw_connections_are_kept_when_their_instance_leaves_the_registry(
                 await trio.testing.wait_all_tasks_blocked()
             assert not port.dead
         nursery.cancel_scope.cancel()
+
+
+async def test_an_instance_of_grpc_that_is_full_gets_another_connection() -> None:
+    async with dialling() as (dialer, _):
+        with nobody() as address:
+            first = dialer.grpc_to(address)
+            assert dialer.grpc_to(address) is first
+            assert isinstance(first, Http2CallingPort)
+            first.go_away()
+            second = dialer.grpc_to(address)
+            assert second is not first
+            assert dialer.grpc_to(address) is second
