@@ -66,7 +66,7 @@ class Server:
         Raises `RemoteProtocolError` for a head that cannot be read.
         """
         head = parse_call_head_untrusted(opened.head)
-        if head.service != self.name and head.service != self._also:
+        if head.service not in (self.name, self._also):
             # An old record, or an address that changed hands: the caller may look for another instance.
             detail = f"this is {self.name}, not {head.service}"
             stream.reset(Status.UNAVAILABLE, detail, Fate.NOT_REACHED)
