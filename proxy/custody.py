@@ -93,7 +93,7 @@ class Custody:
         kept.owed += granted
         if there.window + kept.owed > frame.MAX_CREDIT:
             raise RemoteProtocolError(f"{there.port.name} granted more than {frame.MAX_CREDIT} bytes on one stream")
-        if not there.window and not there.ended and not kept.replaying:
+        if not there.window and not there.ended:
             self.let_go(there)
         return True
 

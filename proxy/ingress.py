@@ -8,7 +8,7 @@ A path is passed by while its first link is down, and as long as another one is 
 has just failed somewhere else: for its spare, or else for another origin.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -17,48 +17,14 @@ from sdk.errors import Forbidden, MicroError, NotFound, Unavailable
 from sdk.head import DEFAULT, CallHead
 from sdk.port import Port
 from sdk.selector import EJECT_AFTER, Load
-from sdk.wire.frame import ID_SIZE, MAX_HOPS
+from sdk.wire.frame import MAX_HOPS
 
 from .balance import Balancer, Group, Groups, cheapest_tier, healthy_tier, origin_key
 from .egress import Egress
 from .legs import Failed, Target
+from .paths import Origin, Paths
 from .pins import NONE, Labels, Pins, pins_of
 from .speaks import RAW
-
-AVOID = 1.0
-"""Seconds a link that failed is avoided. Word of it is everywhere in a third of that; and a link that is back, or never
-was down, is not missed for long."""
-
-MAX_AVOIDED = 256
-"""Links that are avoided at a time: as many as a hundred nodes have between them."""
-
-
-class Origin(Protocol):
-    """A node that offers a service, and the ways to it."""
-
-    @property
-    def origin(self) -> bytes:
-        """Its id."""
-
-    @property
-    def path(self) -> tuple[bytes, ...]:
-        """Ids of the nodes to pass, the next one first, the origin last."""
-
-    @property
-    def path_bytes(self) -> bytes:
-        """The same, joined."""
-
-    @property
-    def cost(self) -> int:
-        """What the path costs."""
-
-    @property
-    def spare_bytes(self) -> bytes:
-        """Another path, joined; empty where there is none."""
-
-    @property
-    def weight(self) -> int:
-        """Share of calls it is good for: its instances."""
 
 
 class Routes(Protocol):
@@ -115,7 +81,7 @@ class Ingress:
         self._elsewhere = elsewhere
         self._pin = pin
         self._groups = Groups(balancer, among=cheapest_tier, key=_key, weight=_weight)
-        self._avoided: dict[bytes, float] = {}  # until when; those that end first come first
+        self._paths = Paths(links)
 
     def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
         """Where the call goes. Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach,
@@ -140,9 +106,9 @@ class Ingress:
             return self._to_gateway(head, self._gateway, now)
         origin, load = self._balancer.choose(self._tier(service, origins, now), now)
         port = self._links.get(origin.path[0])
-        if port is not None and not self._avoided:
+        if port is not None and not self._paths.avoided:
             return Target(port, origin.path_bytes, load)
-        target = self._around(service, origins, origin, load, MAX_HOPS, now)
+        target = self._target(service, origins, origin, load, MAX_HOPS, now)
         if target is None:
             raise Unavailable(f"the links towards the nodes that offer {service!r} have just gone down")
         return target
@@ -186,7 +152,7 @@ class Ingress:
             if usable:
                 tier = healthy_tier(usable, partial(self._groups.load, service), now)
                 origin, load = self._balancer.choose(self._groups.once(service, tier), now)
-                target = self._around(service, usable, origin, load, MAX_HOPS, now, failed)
+                target = self._target(service, usable, origin, load, MAX_HOPS, now, failed)
                 if target is not None:
                     return target
         if here is not None:
@@ -231,23 +197,16 @@ class Ingress:
             raise self._nowhere(head)
         tier = healthy_tier(origins, partial(self._groups.load, service), now)
         origin, load = self._balancer.choose(self._groups.once(service, tier), now)
-        target = self._around(service, origins, origin, load, hops, now)
+        target = self._target(service, origins, origin, load, hops, now)
         if target is None:
             raise Unavailable(f"no node that offers {service!r} is within the {hops} links that the call has left")
         return target._replace(head_flags=head.flags & ~DEFAULT)
 
     def failed_edge(self, edge: bytes, now: float) -> None:
-        """Avoids a link for a while: the ids of its two nodes, in the order a path names them.
+        """See `Paths`."""
+        self._paths.failed_edge(edge, now)
 
-        In this direction only: a node without transit refuses calls that go on from it, not those that end there. And
-        only where there is another way, so that a node that says so wrongly delays nothing and cuts nobody off.
-        """
-        self._avoided.pop(edge, None)
-        if len(self._avoided) >= MAX_AVOIDED:
-            del self._avoided[next(iter(self._avoided))]
-        self._avoided[edge] = now + AVOID
-
-    def _around(
+    def _target(
         self,
         service: str,
         origins: Sequence[Origin],
@@ -257,30 +216,12 @@ class Ingress:
         now: float,
         failed: Failed = (),
     ) -> Target | None:
-        """The spare path of the origin that was chosen, or else another origin, when its path may not be good."""
-        while self._avoided and next(iter(self._avoided.values())) <= now:
-            del self._avoided[next(iter(self._avoided))]
-        for avoided, full in ((self._avoided, failed), ((), failed), ((), ())):
-            way = self._way(chosen, avoided, full, hops)
-            if way is None:
-                usable = [each for each in origins if self._way(each, avoided, full, hops)]
-                if not usable:
-                    continue
-                chosen, load = self._balancer.choose(self._groups.once(service, usable), now)
-                way = self._way(chosen, avoided, full, hops)
-            if way is not None:
-                return Target(self._links[way[:ID_SIZE]], way, load)
-        return None
+        """A path to the origin that was chosen, or else to another of these."""
 
-    def _way(self, origin: Origin, avoided: Collection[bytes], full: Failed, hops: int) -> bytes | None:
-        """The first of an origin's paths that can be passed, with at most so many links, and not by these ports."""
-        for path in (origin.path_bytes, origin.spare_bytes):
-            # The table learns of a link's end a moment later than the switch.
-            if path and len(path) <= hops * ID_SIZE and (port := self._links.get(path[:ID_SIZE])) is not None:
-                pairs = (path[at : at + 2 * ID_SIZE] for at in range(0, len(path) - ID_SIZE, ID_SIZE))
-                if port not in full and not any(pair in avoided for pair in pairs):
-                    return path
-        return None
+        def choose(usable: Sequence[Origin]) -> tuple[Origin, Load]:
+            return self._balancer.choose(self._groups.once(service, usable), now)
+
+        return self._paths.target(chosen, load, hops, now, origins, choose, failed)
 
     def _tier(self, service: str, origins: Sequence[Origin], now: float) -> Group[Origin]:
         """The cheapest tier of origins in which one is not ejected; where all are, the cheapest."""
@@ -302,7 +243,7 @@ class Ingress:
         if gateway is not None:
             # Counted apart from calls for what the gateway itself offers: these may be answered anywhere.
             load = self._balancer.load(f"gateway {name}")
-            target = self._around(head.service, (gateway,), gateway, load, MAX_HOPS, now)
+            target = self._target(head.service, (gateway,), gateway, load, MAX_HOPS, now)
             if target is not None:
                 return target._replace(head_flags=head.flags | DEFAULT)
         raise Unavailable(

@@ -250,6 +250,20 @@ def test_when_the_budget_is_used_up_calls_fail_as_they_did(stage: Stage) -> None
     assert {reset.fate for reset in stage.program.resets} == {Fate.NOT_REACHED}
 
 
+def test_calls_that_went_well_pay_for_those_that_do_not(stage: Stage) -> None:
+    stage.switch.handle_timeout(99.0)
+    for stream in range(1, 2001, 2):
+        stage.open(stage.program, stream=stream, flags=END)
+        stage.answer(stage.next, HEAD, ANSWER, END, stream)
+    stage.switch.handle_timeout(100.0)
+    stage.ingress.others = [Target(stage.instance, b"", None) for _ in range(400)]
+    for stream in range(2001, 3001, 2):
+        stage.open(stage.program, stream=stream)
+    stage.next.unsent = set(stage.next.streams)
+    stage.switch.on_dead(stage.next, "bye")
+    assert len(stage.instance.sent) == pytest.approx(100 + 0.2 * 1000, abs=15)
+
+
 def test_a_caller_that_is_gone_is_not_served(stage: Stage) -> None:
     stage.open(stage.program)
     stage.program.dead = True
@@ -426,7 +440,9 @@ def test_a_request_of_exactly_the_first_credit_is_kept_to_its_end(stage: Stage) 
     stage.answer(stage.program, DATA, bytes(INITIAL_CREDIT - 40_000), END)
     stage.reset(stage.next, fate=Fate.MAY_HAVE_RUN)
     assert frames(stage.other)[-1][:2] == (DATA, END)
-    assert not stage.program.sent
+    stage.answer(stage.other, CREDIT, frame.pack_u32(40_000))
+    stage.answer(stage.other, HEAD, ANSWER)
+    assert stage.program.sent == [(HEAD, 0, 1, ANSWER)], "who has ended needs no credit"
 
 
 def test_a_callee_grants_no_more_than_there_is_while_it_is_withheld(stage: Stage) -> None:
@@ -510,6 +526,18 @@ def test_both_ends_may_be_done_before_the_request_was_sent_again(stage: Stage) -
     stage.reset(stage.next)
     assert frames(stage.other) == [(OPEN, 0, b""), (DATA, END, b"first second")]
     stage.over()
+
+
+def test_a_caller_that_breaks_the_rules_while_its_request_is_sent_again_is_not_heard(stage: Stage) -> None:
+    def trailers_that_end_nothing(kind: int, stream: int) -> None:
+        if kind == OPEN:
+            with pytest.raises(RemoteProtocolError, match="trailers on stream 1"):
+                stage.answer(stage.program, DATA, ANSWER, TRAILERS)
+
+    stage.other.on_send = trailers_that_end_nothing
+    stage.open(stage.program)
+    stage.reset(stage.next)
+    assert frames(stage.other) == [(OPEN, 0, b"")]
 
 
 @pytest.mark.parametrize("when", [OPEN, DATA])

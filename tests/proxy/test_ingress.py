@@ -3,8 +3,8 @@
 import pytest
 
 from proxy.balance import origin_key
-from proxy.ingress import AVOID, MAX_AVOIDED
 from proxy.inner import inner_pair
+from proxy.paths import AVOID, MAX_AVOIDED
 from proxy.pins import Labels
 from sdk.errors import Forbidden, NotFound, Unavailable
 from sdk.head import DEFAULT, IDEMPOTENT, CallHead
@@ -207,6 +207,15 @@ def test_another_try_goes_to_another_instance_then_to_another_node_and_then_to_w
     assert again(node, here) == B
     assert again(node, here, first) == C
     assert again(node, here, first, second) == B
+
+
+def test_another_try_goes_to_a_healthy_node_rather_than_to_another_instance_that_has_failed_often(node: Node) -> None:
+    one, other = local(native="1")[0], Instance(id="other", address="other:1", metadata={"native": "1"})
+    node.routes.instances["greeter"] = (one, other)
+    node.routes.origins["greeter"] = (far_origin(B),)
+    assert again(node, node.balancer.load(one.id)) == b""
+    eject(node.balancer.load(other.id))
+    assert again(node, node.balancer.load(one.id)) == B
 
 
 def test_another_try_goes_another_way_where_a_port_takes_no_calls(node: Node) -> None:
