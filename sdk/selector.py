@@ -151,8 +151,7 @@ def choose(loads: Sequence[Load], random: Random, now: float) -> int:
     one, other = loads[first], loads[second]
     if one.failures >= EJECT_AFTER or other.failures >= EJECT_AFTER:
         candidates = eligible(loads, now)
-        first = candidates[int(random.random() * len(candidates))]
-        second = candidates[int(random.random() * len(candidates))]
+        first, second = random.sample(candidates, 2) if len(candidates) > 1 else candidates * 2
         one, other = loads[first], loads[second]
     if one.cost(now) > other.cost(now):
         first, second, one, other = second, first, other, one
