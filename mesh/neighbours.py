@@ -54,6 +54,11 @@ class Neighbours:
         self.gossip.set_services(entries, trio.current_time())
         self._tell()
 
+    def end_transit(self) -> None:
+        """Tells the network to send no more calls by this node to others."""
+        self.gossip.end_transit(trio.current_time())
+        self._tell()
+
     # What the tunnel calls.
 
     def link_up(self, link: Link) -> None:

@@ -46,7 +46,8 @@ from .alone import refuse_itself, with_back_end
 from .calls import Calls
 from .config import NODE_SERVICE, NodeConfig
 from .datadir import Identity, new_identity
-from .local import LocalServices
+from .joining import joined
+from .local import LocalServices, RegistryState
 from .local_ports import LISTEN
 from .neighbours import Neighbours
 from .observe import LoopLag
@@ -55,7 +56,7 @@ from .presence import Presence
 from .reload import Reload, Reloaded, refuse_public, warn_of_default
 from .resolver import divide, sources
 from .resolver.choice import Kind
-from .resolver.lookup import Lookup
+from .resolver.lookup import Lookup, LookupState
 from .router_service import ROUTER_SERVICE, RouterService
 from .seeds import Seeds
 from .steps import Steps
@@ -66,7 +67,7 @@ GOODBYE = 0.4
 """Seconds for taking the node's record out of the registry when it is cancelled: after Ctrl-C a person is waiting."""
 
 KNOWN = 1.0
-"""Seconds for the neighbours to know that this node is going."""
+"""Seconds for neighbours and programs to know that this node is going."""
 
 LOOK = 0.02
 """Seconds between looks at the open calls while the node drains."""
@@ -158,7 +159,8 @@ class Node:
         return format_id(self._key.id)
 
     async def run(self, *, task_status: trio.TaskStatus[Ready] = trio.TASK_STATUS_IGNORED) -> None:
-        """Runs until cancelled; started when the ports are bound and the node is registered.
+        """Runs until cancelled; started when the ports are bound, the node knows its network (see `joined`) and is
+        registered.
 
         Raises `Conflict` naming the flag when a port is taken, `BadRequest` for an address that cannot be bound and
         `PublicAddress` for one that must not be, `Unavailable` when the registry cannot be opened.
@@ -206,7 +208,8 @@ class Node:
         return listeners
 
     async def drain(self) -> None:
-        """Takes no new calls of programs, offers nothing any more, and returns when the open calls are done.
+        """Takes no new calls of programs, offers nothing any more, sees to it that calls of others go by other nodes,
+        and returns when the open calls are done.
 
         The node runs on until it is cancelled, so calls that others had on their way here are still answered.
         """
@@ -214,26 +217,30 @@ class Node:
         if self._presence is None:
             return
         self._neighbours.set_services(())
+        self._neighbours.end_transit()
+        await self._withdraw()  # first: programs that are told to go look there for another node
         self._listener.go_away()
         for port in self._mapped:
             port.go_away()
         for watching in self._watching:
             watching.end()
-        await self._withdraw()
         await self._heard()
+        self._listener.refuse()
         await self._idle()
-        # Now nobody should send anything more; what has crossed that word is refused, and may be tried elsewhere.
+        # Now hardly anybody sends anything more; what crosses this word is still taken.
         for link in self._links():
             link.port.go_away()
         await self._heard()
         await self._idle()
 
     async def _heard(self) -> None:
-        """Waits until the neighbours have taken in what was said to them so far, a second at most."""
+        """Waits until neighbours and programs have taken in what was said to them so far, a second at most."""
         with trio.move_on_after(KNOWN):
             async with trio.open_nursery() as nursery:
                 for link in self._links():
                     nursery.start_soon(_answered, link)
+            while not self._listener.heard:  # noqa: ASYNC110 - as in `_idle`
+                await trio.sleep(LOOK)
 
     async def _idle(self) -> None:
         while self._switch.statistics()["open"]:  # noqa: ASYNC110 - an event would cost every call something
@@ -313,6 +320,11 @@ class Node:
         own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
         self._watching = (admin.watching, routes.watching)
         nursery.start_soon(self._listener.serve, listeners)
+        await joined(
+            tunnel, gossip, table,
+            asked=lambda: local.status.state is not RegistryState.STARTING
+            and not any(lookup.status.state is LookupState.LOOKING for lookup in lookups),
+        )  # fmt: skip
         self._presence = Presence(registry, self._record(admin.server, link, proxy))
         await nursery.start(self._presence.run)
         return Ready(id=self.id, link=bound, proxy=proxy)

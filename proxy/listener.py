@@ -93,10 +93,20 @@ class ProxyListener:
         self._doorkeeper.replace(tokens)
 
     def go_away(self) -> None:
-        """Tells every program to open nothing new here."""
+        """Tells every program to open nothing new here. What they open before they hear of it is taken."""
         self._draining = True
         for port in self._ports:
             port.go_away()
+
+    def refuse(self) -> None:
+        """Refuses from now on what programs open all the same."""
+        for port in self._ports:
+            port.refuse()
+
+    @property
+    def heard(self) -> bool:
+        """Whether every program has heard that it should open nothing new here."""
+        return all(port.refusing for port in self._ports)
 
     def statistics(self) -> dict[str, int]:
         """Counts for people."""
@@ -155,7 +165,7 @@ class ProxyListener:
             refused=partial(self._refused, transport),
         )
         if self._draining:
-            port.go_away()
+            port.refuse()
         self._ports[port] = None
         try:
             await run_connection(port, transport, timers=self._timers, first=first)

@@ -193,6 +193,11 @@ class Gossip:
             self._own.links_changed(now, urgent=True)
             self._tell_due(now)
 
+    def end_transit(self, now: float) -> None:
+        """Tells everyone at once that no calls of others should come this way any more."""
+        self._own.end_transit(now)
+        self._tell_due(now)
+
     def set_services(self, entries: Iterable[ServiceEntry], now: float) -> None:
         """This is all that the node offers from now on. What is gone is told at once, what is new within a second."""
         self._own.offer(entries, now)

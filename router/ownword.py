@@ -40,6 +40,12 @@ class OwnWord:
         """Links are others, or cost something else. The end of one is urgent."""
         self._link_pace.changed(now, urgent=urgent)
 
+    def end_transit(self, now: float) -> None:
+        """Says from now on that calls of others are not passed on, and says it at once."""
+        if self._state.transit:
+            self._state = replace(self._state, transit=False)
+            self._link_pace.changed(now, urgent=True)
+
     def offer(self, entries: Iterable[ServiceEntry], now: float) -> None:
         """This is all that is offered from now on. Where something is gone by that, it is urgent."""
         wanted = {entry.key: entry for entry in entries}

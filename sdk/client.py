@@ -167,9 +167,10 @@ class Client:
             try:
                 return await self._exchange(connection, target, head, body, content_type, convert, deadline)
             except Unavailable as error:
-                # Not reached because there is no connection: any other target will do. Not reached, but a connection:
-                # the node has tried what there is; an instance that refuses leaves one more try elsewhere.
-                refused = not error.may_have_run and connection.port.dead
+                # Not reached because there is no connection, or it takes no more calls: any other target will do. Not
+                # reached, but a connection: the node has tried what there is; an instance that refuses leaves one more
+                # try elsewhere.
+                refused = not error.may_have_run and not connection.usable
                 again = not self._proxy and not repeated and (idempotent or not error.may_have_run)
                 tried.append(target)
                 others = (self._known(service) or targets).without(tried) if refused or again else None

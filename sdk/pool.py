@@ -5,7 +5,7 @@ on it is known as not reached.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -13,7 +13,7 @@ from .connection import run_connection
 from .errors import MicroError, Status
 from .port.native import NativePort
 from .rawsocket import open_tcp
-from .wire.frame import Fate, Reset
+from .wire.frame import Fate, Hello, Reset
 from .wire.mux import Mux, MuxStream
 
 CONNECT_SECONDS = 5.0
@@ -21,6 +21,20 @@ CONNECT_SECONDS = 5.0
 
 SWEEP_SECONDS = 0.05
 """How late a call's default deadline may be noticed: cheaper than a cancel scope for each call."""
+
+
+class _ClientPort(NativePort):
+    """The port of a connection to a node or an instance."""
+
+    def __init__(self, sink: Mux, address: str, token: bytes, on_greeted: Callable[[], object]) -> None:
+        """`on_greeted` is called when the other end has said HELLO; one that is stopping says GOAWAY right behind it,
+        and whoever is woken by the call knows of both."""
+        super().__init__(sink, role="client", dialled=True, name=address, token=token)
+        self._on_greeted = on_greeted
+
+    def on_hello(self, hello: Hello) -> None:
+        """Somebody is there."""
+        self._on_greeted()
 
 
 class Connection:
@@ -31,10 +45,10 @@ class Connection:
     def __init__(self, address: str, token: bytes) -> None:
         self.address = address
         self.mux = Mux(clock=trio.current_time)
-        self.port = NativePort(self.mux, role="client", dialled=True, name=address, token=token)
-        self.mux.attach(self.port)
         self.settled = trio.Event()
-        """Set when it is known whether somebody answers there."""
+        """Set when it is known whether somebody answers there, and takes calls."""
+        self.port = _ClientPort(self.mux, address, token, self.settled.set)
+        self.mux.attach(self.port)
 
     @property
     def usable(self) -> bool:
@@ -81,7 +95,6 @@ class Pool:
             port.connection_lost("the client was closed")
             raise
         else:
-            connection.settled.set()
             await run_connection(port, transport)
         finally:
             connection.settled.set()

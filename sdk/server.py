@@ -7,6 +7,7 @@ to `accept` (a node's own services do).
 import functools
 import logging
 import math
+from collections.abc import Callable
 
 import trio
 
@@ -29,7 +30,8 @@ HELLO_SECONDS = 5.0
 """Until when a connection must have said HELLO."""
 
 LINGER_SECONDS = 0.25
-"""How long a drained connection stays open: frames that crossed the GOAWAY must still be refused, not lost."""
+"""How long calls that crossed the GOAWAY are waited for, and how long a drained connection stays open after that: those
+that come later still must be refused, not lost."""
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +108,11 @@ class Server:
         self._accepting.cancel()
         for port in self._ports:
             port.go_away()
+        with trio.move_on_after(min(seconds, LINGER_SECONDS)):
+            while not all(port.refusing for port in self._ports):
+                await self._changed.park()
+        for port in self._ports:
+            port.refuse()
         with trio.move_on_after(seconds):
             while self.open_calls:
                 await self._changed.park()
@@ -128,11 +135,11 @@ class Server:
             transport.close()
             return
         mux = Mux(on_open=lambda stream, opened: self.accept(stream, opened, nursery), clock=trio.current_time)
-        port = _InstancePort(mux, transport.peer, trio.current_time() + HELLO_SECONDS)
+        port = _InstancePort(mux, transport.peer, trio.current_time() + HELLO_SECONDS, self._changed.unpark_all)
         mux.attach(port)
         self._ports[port] = None
         if self._accepting.cancel_called:
-            port.go_away()
+            port.refuse()
         try:
             await run_connection(port, transport, timers=timers)
         except Exception:  # a defect of ours must not take the other connections down
@@ -185,9 +192,16 @@ class Server:
 class _InstancePort(NativePort):
     """The port of a connection to an instance: one that says no HELLO in time is closed."""
 
-    def __init__(self, sink: Mux, name: str, hello_due: float) -> None:
+    def __init__(self, sink: Mux, name: str, hello_due: float, on_refusing: Callable[[], object]) -> None:
+        """`on_refusing` is called when no more calls are taken."""
         super().__init__(sink, role="instance", dialled=False, name=name)
         self._hello_due = hello_due
+        self._on_refusing = on_refusing
+
+    def refuse(self) -> None:
+        """Says so to whoever waits for it."""
+        super().refuse()
+        self._on_refusing()
 
     def next_timeout(self) -> float:
         """When the HELLO must have come."""

@@ -122,6 +122,15 @@ class ServingHttp1Port(Http1Port):
         if self._reading is Reading.HEAD and not self._buffer:
             self.leave()
 
+    def refuse(self) -> None:
+        """The same: a request that comes while another one is answered waits, and is not read."""
+        self.go_away()
+
+    @property
+    def refusing(self) -> bool:
+        """Whether it takes no more requests."""
+        return self._draining
+
     # What the driver calls.
 
     @property

@@ -27,7 +27,13 @@ MAX_BACKLOG = 16 << 20
 """Bytes that may wait for a peer to read them before streams it opens are refused: without it, one that opens calls and
 never reads an answer would fill the memory. 16 MiB are the first credit of 256 answers."""
 
+LAST_CALL = b"lastcall"
+"""What the PING behind a GOAWAY says."""
+
 _pack_header, _unpack_header = HEADER.pack, HEADER.unpack_from
+
+_FAR = 0x40000000
+"""Added to the number of a stream: later than all that the peer may have opened, with as much room for those before."""
 
 _FIRST_LENGTH = 4096
 """Longest HELLO, in bytes."""
@@ -60,6 +66,8 @@ class NativePort:
         self.dead = False
         self.draining = False
         """Either side said GOAWAY: nothing new is opened from here."""
+        self.refusing = False
+        """This side takes no streams any more that the peer opens."""
         self.peer = b""
         """Id of the node at the other end of a link; empty where a program is."""
         self.trusted = False
@@ -81,7 +89,7 @@ class NativePort:
         self._accepted = 0
         self._unsent: set[int] = set()
         self._answers = 0
-        self._refusing = False
+        self._last_call = False
         self._preface_size = len(frame.PREFACE) if preface else 0
         if preface:
             self._out.append(frame.PREFACE)
@@ -130,9 +138,22 @@ class NativePort:
         self.send(frame.PING, 0, 0, payload)
 
     def go_away(self) -> None:
-        """Tells the peer to open nothing new here; what is open goes on. Streams it opens all the same are refused."""
-        if not self._refusing:
-            self.draining = self._refusing = True
+        """Tells the peer to open nothing new here; what is open goes on, and so does what it opens before it has heard
+        of it. When a PING behind the GOAWAY has come back, streams are refused.
+
+        That is how RFC 9113, section 6.8, has a server shut down: a first GOAWAY that leaves nothing out, and after a
+        round trip one that says how far it went.
+        """
+        if not self._last_call and not self.refusing:
+            self.draining = self._last_call = True
+            self.send(frame.GOAWAY, 0, 0, frame.pack_u32((self._accepted + _FAR) & 0xFFFFFFFF))
+            self.ping(LAST_CALL)
+
+    def refuse(self) -> None:
+        """Tells the peer to open nothing new here, and refuses from now on what it opens all the same, as not
+        reached."""
+        if not self.refusing:
+            self.draining = self.refusing = True
             self.send(frame.GOAWAY, 0, 0, frame.pack_u32(self._accepted))
 
     # What a subclass may do with frames of stream 0.
@@ -255,7 +276,7 @@ class NativePort:
             raise RemoteProtocolError(f"{self.name} opened stream {stream}, a number that is ours to give")
         if not 0 < (stream - self._accepted) & 0xFFFFFFFF < 0x80000000:
             raise RemoteProtocolError(f"{self.name} opened stream {stream} after {self._accepted}")
-        if self._refusing:
+        if self.refusing:
             self._refuse(stream, f"{self.name} is told to open nothing new here: this end is draining")
         elif len(self.streams) >= self._max_streams:
             self._refuse(stream, f"the limit of {self._max_streams} streams on one connection is reached")
@@ -284,7 +305,10 @@ class NativePort:
             self._count_answer()
             self.send(frame.PONG, 0, 0, payload)
         elif kind == frame.PONG:
-            self.on_pong(payload, now)
+            if payload == LAST_CALL and self._last_call:
+                self.refuse()
+            else:
+                self.on_pong(payload, now)
         elif kind == frame.CONTROL:
             self.on_control(payload, flags)
         elif kind == frame.GOAWAY:

@@ -83,7 +83,7 @@ async def test_services_that_are_known_as_they_were(autojump_clock: MockClock) -
         await a_line(net)
         net.cut("a", "b")
         c = net.running()["c"]
-        c.gossip.set_services([replace(entry, weight=7) for entry in c.table.local_entries], trio.current_time())
+        c._neighbours.set_services([replace(entry, weight=7) for entry in c.table.local_entries])
         await trio.sleep(SOON)
         assert found(net) == ["a does not know what c offers: the same names, in an older state"]
 

@@ -186,6 +186,40 @@ async def test_a_draining_node_is_forgotten_at_once_and_ends_its_calls_first(fas
         assert answers == ["done"]
 
 
+async def test_calls_of_others_go_by_another_node_when_one_on_their_way_drains(fast_clock: MockClock) -> None:
+    async with world() as all_:
+        a, b, c, d = [await all_.open(name) for name in "abcd"]
+        for between in (b, d):
+            await between.start()
+        for end in (a, c):
+            await end.start(nodes=("mem://b", "mem://d"), link_prices=(("mem://d", 9),))
+        await c.serve(greeter(c))
+        await until(lambda: knows(a, "greeter"), within=5)
+        await trio.sleep(5)
+        assert b.running is not None
+        switch = b.running.node._switch
+        going = True
+
+        async def keep_calling() -> None:
+            async with a.client() as client:
+                while going:
+                    await client.call("greeter", "Greeter.Hello", {"name": "John"})
+                    await trio.sleep(0.005)
+
+        before = switch.calls
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(keep_calling)
+            await trio.sleep(0.1)
+            assert switch.calls > before
+            with trio.fail_after(3):
+                await b.running.node.drain()
+            carried = switch.calls
+            await trio.sleep(0.1)
+            assert switch.calls == carried
+            going = False
+
+
 async def test_a_node_that_is_drained_before_it_has_started_has_nothing_to_do() -> None:
     async with world() as all_:
         a = await all_.open("a")

@@ -16,7 +16,7 @@ from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
 from sdk.connection import run_connection
-from sdk.errors import Status
+from sdk.errors import Status, Unavailable
 from sdk.head import CallHead, pack_call_head
 from sdk.port import Port
 from sdk.port.native import NativePort
@@ -282,13 +282,29 @@ async def test_the_log_has_one_line_for_each_address(caplog: pytest.LogCaptureFi
     assert len(caplog.records) == 1
 
 
-async def test_a_draining_port_refuses_new_calls_of_old_and_new_programs_as_not_reached() -> None:
+async def test_a_draining_port_takes_what_programs_open_before_they_hear_of_it() -> None:
     async with door() as opened, program(opened) as old:
         await old.call("echo")
         opened.listener.go_away()
-        refused = await old.call("echo")
+        assert not opened.listener.heard
+        crossing = await old.call("echo")
+        assert crossing.reset_by_peer is None
+        while not opened.listener.heard:
+            await trio.lowlevel.checkpoint()
+        with pytest.raises(Unavailable, match="draining"):
+            await old.call("echo")
+
+
+async def test_a_draining_port_refuses_new_programs_and_at_last_old_ones_as_not_reached() -> None:
+    async with door() as opened, program(opened) as old:
+        await old.call("echo")
+        opened.listener.go_away()
         async with program(opened) as new:
             also = await new.call("echo")
+    async with door() as opened, program(opened) as old:
+        await old.call("echo")
+        opened.listener.refuse()
+        refused = await old.call("echo")
         for stream in (refused, also):
             assert stream.reset_by_peer is not None
             assert stream.reset_by_peer.fate == Fate.NOT_REACHED

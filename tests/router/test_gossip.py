@@ -177,6 +177,18 @@ def test_a_withdrawn_service_disappears_at_once() -> None:
     assert network["a"].sees("clock")
 
 
+def test_who_carries_nothing_for_others_any_more_is_passed_by_at_once() -> None:
+    network = Network("ab", "bc", "ad")
+    network.link("cd", 9)
+    network.offer("c", "greeter")
+    network.run(1)
+    a, b, c, d = (network[name] for name in "abcd")
+    assert [way.path for way in a.table.origins_of("greeter")] == [(b.key.id, c.key.id)]
+    network["b"].gossip.end_transit(network.now)
+    network.run(2.1 * DELAY)
+    assert [way.path for way in a.table.origins_of("greeter")] == [(d.key.id, c.key.id)]
+
+
 def test_a_broken_link_takes_its_routes_along_at_once() -> None:
     network = Network("ab", "bc", "cd")
     network.offer("d", "greeter")

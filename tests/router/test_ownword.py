@@ -13,10 +13,10 @@ from tests.router.network import NETWORK, Key, entry, node_id
 A = Key("a")
 
 
-def own(counters: "collections.Counter[str] | None" = None) -> OwnWord:
+def own(counters: "collections.Counter[str] | None" = None, *, transit: bool = False) -> OwnWord:
     state = LinkState(
         network=NETWORK, origin=A.id, public=A.public, epoch=5, seq=0, born=5, name="a", addresses=("a:1",), links=(),
-        transit=False, radius=1,
+        transit=transit, radius=1,
     )  # fmt: skip
     return OwnWord(state, A.sign, collections.Counter() if counters is None else counters)
 
@@ -84,3 +84,16 @@ def test_what_is_new_waits_a_little_and_what_is_lost_does_not() -> None:
     assert not word.links_due(2.002)
     word.links_changed(2.003, urgent=True)
     assert word.links_due(2.003)
+
+
+def test_the_end_of_transit_is_told_at_once_and_only_where_there_was_transit() -> None:
+    word = own(transit=True)
+    word.links_changed(1.0)
+    assert word.links_due(1.0)
+    word.end_transit(1.001)
+    assert word.links_due(1.001)
+    state = read(word.links({}))
+    assert isinstance(state, LinkState)
+    assert not state.transit
+    word.end_transit(2.0)
+    assert word.due == inf

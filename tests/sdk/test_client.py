@@ -9,8 +9,11 @@ from google.protobuf import wrappers_pb2
 
 from sdk import Client, errors
 from sdk.config import ClientConfig
+from sdk.connection import run_connection
+from sdk.port.native import NativePort
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
+from sdk.wire.mux import Mux
 from tests.sdk.living import count, echo, greeting, hello, offering, running
 
 
@@ -429,6 +432,33 @@ async def test_a_client_finds_its_node_by_name_and_another_when_that_is_gone() -
             await registry.register(Service(name="go.micro.network", instances=(instance,)))
             for n in range(20):
                 assert await client.call("greeter", "Greeter.Echo", n) == n
+
+
+async def test_a_node_that_is_stopping_is_passed_over_by_calls_and_streams() -> None:
+    async def stopping(stream: trio.SocketStream) -> None:
+        mux = Mux()
+        port = NativePort(mux, role="node", dialled=False, name="program")
+        mux.attach(port)
+        port.refuse()
+        await run_connection(port, stream)
+
+    async with (
+        MemoryRegistry() as registry,
+        running(offering(registry, {"Greeter.Echo": echo, "Greeter.Count": count})) as address,
+        trio.open_nursery() as nursery,
+    ):
+        [listener] = await nursery.start(partial(trio.serve_tcp, stopping, 0, host="127.0.0.1"))
+        there = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        instances = (dead_instance("", there).instances[0], Instance(id="n", address=address, metadata={"native": "1"}))
+        await registry.register(Service(name="go.micro.network", instances=instances))
+        for n in range(20):
+            async with Client(registry=registry, proxy="go.micro.network") as client:
+                if n % 2:
+                    assert await client.call("greeter", "Greeter.Echo", n) == n
+                else:
+                    async with client.stream("greeter", "Greeter.Count", {"to": 2}) as stream:
+                        assert [message async for message in stream] == [{"n": 0}, {"n": 1}]
+        nursery.cancel_scope.cancel()
 
 
 async def test_through_a_node_what_it_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,3 +254,36 @@ async def test_streams_are_forgotten_on_both_sides() -> None:
             while port.streams:  # the last END is on its way
                 await trio.lowlevel.checkpoint()
             assert service._server.open_calls == 0
+
+
+async def test_a_service_that_stops_answers_what_crosses_its_goaway_and_refuses_what_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sdk.server.LINGER_SECONDS", 30.0)
+    async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
+        stopped = offering(registry, {"Greeter.Echo": echo})
+        address = await nursery.start(stopped.serve)
+        async with raw(address) as stream:
+            await stream.send_all(HELLO)
+            heard = await hear(stream, frame.HELLO)
+            stopped.stop()
+            heard = await hear(stream, frame.PING)
+            assert heard[-2][0] == frame.GOAWAY
+            await stream.send_all(opening("Greeter.Echo", encode_message(b"1")))
+            [(kind, *_)] = await hear(stream, frame.HEAD)
+            assert kind == frame.HEAD
+            late = opening("Greeter.Echo", encode_message(b"1"), number=3)
+            await stream.send_all(pack_frame(frame.PONG, 0, 0, heard[-1][3]) + late)
+            heard = await hear(stream, frame.RESET)
+            assert [kind for kind, *_ in heard] == [frame.GOAWAY, frame.RESET]
+
+
+async def hear(stream: trio.SocketStream, last: int) -> list[tuple[int, int, int, bytes]]:
+    """The frames that come, up to the first of this kind."""
+    data = b""
+    frames: list[tuple[int, int, int, bytes]] = []
+    with trio.fail_after(10):
+        while not frames or frames[-1][0] != last:
+            data += await stream.receive_some()
+            frames = list(frames_of(data))
+    return frames

@@ -97,6 +97,8 @@ async def test_stop_deregisters_and_lets_open_calls_end() -> None:
             async with registry.watch() as events:
                 while await registry.get("greeter"):
                     await anext(events)
+            while not all(port.refusing for port in service._server._ports):
+                await trio.lowlevel.checkpoint()
             with pytest.raises((errors.Unavailable, errors.NotFound)):
                 await client.call("greeter", "G.Echo", 1)
             go_on.set()

@@ -80,7 +80,8 @@ class Http2ServingPort(Connection):
         self._objection = objection
         self._forwarded = forwarded
         self._limit = max_streams
-        self._refusing = False
+        self.refusing = False
+        """It takes no more requests."""
         self._opening: dict[int, Exchange] = {}  # requests that are held back until the end of the read
 
     # What the switch calls.
@@ -122,6 +123,12 @@ class Http2ServingPort(Connection):
             self.draining = True
             self._write_go_away(MAX_STREAM, ErrorCode.NO_ERROR)
             self._write(PING, 0, 0, _LAST_WORD)
+
+    def refuse(self) -> None:
+        """Tells the program up to where its requests were taken, and refuses from now on what it opens all the same."""
+        if not self.refusing and not self.dead:
+            self.draining = self.refusing = True
+            self._write_go_away(self._last, ErrorCode.NO_ERROR)
 
     # Answers.
 
@@ -212,7 +219,7 @@ class Http2ServingPort(Connection):
             exchange = Exchange(self._first_window, grpc=False)
             self._turn_down(stream, exchange, end, Status.RESOURCE_EXHAUSTED, error.detail, 431)
             return
-        if self._refusing or len(self._exchanges) >= self._limit or self.queued + self.held > MAX_BACKLOG:
+        if self.refusing or len(self._exchanges) >= self._limit or self.queued + self.held > MAX_BACKLOG:
             self._write_reset(stream, ErrorCode.REFUSED_STREAM, provoked=True)
         else:
             self._on_request(stream, request, end)
@@ -330,9 +337,8 @@ class Http2ServingPort(Connection):
         """A client takes no pushed streams, and there are none."""
 
     def _on_pong(self, payload: bytes) -> None:
-        if payload == _LAST_WORD and self.draining and not self._refusing:
-            self._refusing = True
-            self._write_go_away(self._last, ErrorCode.NO_ERROR)
+        if payload == _LAST_WORD and self.draining:
+            self.refuse()
 
     def _pass_on(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         self.sink.on_frame(self, kind, flags, stream, payload)

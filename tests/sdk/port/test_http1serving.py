@@ -683,7 +683,8 @@ def test_a_node_that_goes_away_finishes_what_it_has_begun() -> None:
     assert answer_of(program.hears())[1]["connection"] == "close"
     assert program.port.finished_writing
     idle = Program()
-    idle.port.go_away()
+    idle.port.refuse()
+    assert idle.port.refusing
     assert idle.port.finished_writing
 
 

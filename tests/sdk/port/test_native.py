@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdk.errors import RemoteProtocolError, Unavailable
-from sdk.port.native import MAX_ANSWERS, MAX_BACKLOG, MAX_FRAMES, NativePort
+from sdk.port.native import LAST_CALL, MAX_ANSWERS, MAX_BACKLOG, MAX_FRAMES, NativePort
 from sdk.wire import frame
 from sdk.wire.frame import END, Fate, Hello, pack_frame
 from tests.sdk.pair import Pair, Recorder, frames_of
@@ -318,19 +318,63 @@ def feed(port: NativePort, data: bytes) -> None:
 # Draining.
 
 
-def test_an_end_that_drains_refuses_what_crosses_its_goaway_and_goes_on_with_the_rest() -> None:
+def test_an_end_that_drains_takes_what_crosses_its_goaway_and_refuses_what_comes_later() -> None:
     port, sink = acceptor()
     port.receive_data(opens(1, 3), 0.0)
     port.go_away()
     port.go_away()
-    port.receive_data(opens(5) + pack_frame(frame.DATA, END, 3, b"x"), 0.0)
-    sent = list(frames_of(port.data_to_send(0.0)))
-    assert [(kind, stream) for kind, _, stream, _ in sent] == [(frame.GOAWAY, 0), (frame.RESET, 5)]
-    assert frame.parse_u32_untrusted(sent[0][3]) == 3
-    assert frame.parse_reset_untrusted(sent[1][3]).fate == Fate.NOT_REACHED
-    assert [(kind, stream) for kind, _, stream, _ in sink.frames] == [(frame.OPEN, 1), (frame.OPEN, 3), (frame.DATA, 3)]
     with pytest.raises(Unavailable, match="draining"):
         port.next_stream()
+    port.receive_data(opens(5) + pack_frame(frame.DATA, END, 3, b"x"), 0.0)
+    assert not port.refusing
+    port.receive_data(pack_frame(frame.PONG, 0, 0, LAST_CALL) + opens(7), 0.0)
+    assert port.refusing
+    port.go_away()
+    sent = list(frames_of(port.data_to_send(0.0)))
+    assert [(kind, stream) for kind, _, stream, _ in sent] == [
+        (frame.GOAWAY, 0), (frame.PING, 0), (frame.GOAWAY, 0), (frame.RESET, 7),
+    ]  # fmt: skip
+    assert sent[1][3] == LAST_CALL
+    assert frame.parse_u32_untrusted(sent[2][3]) == 5
+    assert frame.parse_reset_untrusted(sent[3][3]).fate == Fate.NOT_REACHED
+    assert [(kind, stream) for kind, _, stream, _ in sink.frames] == [
+        (frame.OPEN, 1), (frame.OPEN, 3), (frame.OPEN, 5), (frame.DATA, 3),
+    ]  # fmt: skip
+
+
+def test_an_end_that_refuses_does_so_at_once() -> None:
+    port, sink = acceptor()
+    port.receive_data(opens(1), 0.0)
+    port.refuse()
+    port.refuse()
+    port.receive_data(opens(3), 0.0)
+    sent = list(frames_of(port.data_to_send(0.0)))
+    assert [(kind, stream) for kind, _, stream, _ in sent] == [(frame.GOAWAY, 0), (frame.RESET, 3)]
+    assert frame.parse_u32_untrusted(sent[0][3]) == 1
+    assert frame.parse_reset_untrusted(sent[1][3]).fate == Fate.NOT_REACHED
+    assert [(kind, stream) for kind, _, stream, _ in sink.frames] == [(frame.OPEN, 1)]
+    with pytest.raises(Unavailable, match="draining"):
+        port.next_stream()
+
+
+@pytest.mark.parametrize("accepted", [1, 0x3FFFFFFF, 0x7FFFFFFF, 0xBFFFFFFF, 0xFFFFFFFF])
+def test_a_first_goaway_leaves_out_no_stream_whether_old_or_on_its_way(accepted: int) -> None:
+    there, _ = acceptor()
+    there._accepted = accepted
+    there.go_away()
+    [told, _] = frames_of(there.data_to_send(0.0))
+    here, sink = dialler()
+    here.streams.update(dict.fromkeys((accepted + offset) & 0xFFFFFFFF for offset in (-20000, -2, 0, 2, 20000)))
+    here.receive_data(pack_frame(*told), 0.0)
+    assert here.draining
+    assert not sink.frames
+
+
+def test_a_pong_that_says_so_unasked_ends_nothing() -> None:
+    port, _ = acceptor()
+    port.receive_data(pack_frame(frame.PONG, 0, 0, LAST_CALL), 0.0)
+    assert not port.refusing
+    assert not port.draining
 
 
 def test_streams_above_the_last_accepted_one_were_not_reached() -> None:
@@ -356,7 +400,7 @@ def test_an_end_that_accepted_nothing_says_so_of_every_stream(dialled: bool) -> 
     near, far = (pair.client, pair.server) if dialled else (pair.server, pair.client)
     pair.pump()
     streams = [near.mux.open(b"head", end=True) for _ in range(3)]
-    far.port.go_away()
+    far.port.refuse()
     with pair.shown():
         pair.pump()
         assert [stream.reset_by_peer and stream.reset_by_peer.fate for stream in streams] == [Fate.NOT_REACHED] * 3

@@ -354,5 +354,16 @@ def test_a_program_is_told_to_go_before_its_requests_are_refused() -> None:
     raw.say(raw.headers(1, HTTP_REQUEST, end=True))
     assert raw.notes.lines == ["OPEN 1 END http greeter /hello?a=1"]
     assert raw.say(http2.pack_frame(http2.PING, http2.ACK, 0, b"drained.")) == ["GOAWAY 1 NO_ERROR"]
+    assert raw.port.refusing
     assert raw.say(raw.headers(3, HTTP_REQUEST, end=True)) == ["RST_STREAM 3 REFUSED_STREAM"]
     assert not raw.notes.frames
+
+
+def test_a_program_that_does_not_listen_is_refused_at_last() -> None:
+    raw = raw_program()
+    raw.port.go_away()
+    raw.heard()
+    raw.port.refuse()
+    raw.port.refuse()
+    assert raw.heard() == ["GOAWAY 0 NO_ERROR"]
+    assert raw.say(raw.headers(1, HTTP_REQUEST, end=True)) == ["RST_STREAM 1 REFUSED_STREAM"]
