@@ -91,10 +91,14 @@ class NativePort:
         self._answers = 0
         self._last_call = False
         self._preface_size = len(frame.PREFACE) if preface else 0
-        if preface:
-            self._out.append(frame.PREFACE)
         hello = frame.pack_hello(Hello(frame.VERSION, role, max_streams, token))
-        self._out.append(frame.pack_frame(frame.HELLO, 0, 0, hello))
+        greeting = (frame.PREFACE if preface else b"") + frame.pack_frame(frame.HELLO, 0, 0, hello)
+        # A listener that is being closed resets connections that it has not accepted: what was sent on them may have
+        # run, for all the dialler knows. So it sends nothing more until somebody has said HELLO.
+        self._held = preface and dialled
+        self._greeting = greeting if self._held else b""
+        if not self._held:
+            self._out.append(greeting)
 
     # What the switch or a mux calls.
 
@@ -213,7 +217,10 @@ class NativePort:
         return False
 
     def data_to_send(self, now: float) -> bytes:
-        """All that waits, in one piece."""
+        """All that may go out now, in one piece."""
+        if self._held:
+            greeting, self._greeting = self._greeting, b""
+            return greeting
         out, self._out = self._out, []
         self.queued = 0
         if self._unsent:
@@ -257,8 +264,18 @@ class NativePort:
         if len(buffer) < start + length:
             return 0
         self.hello = frame.parse_hello_untrusted(buffer[start : start + length])
+        self._let_go()
         self.on_hello(self.hello)
         return start + length
+
+    def _let_go(self) -> None:
+        """Somebody is there: what was held back may go out."""
+        if self._held:
+            self._held = False
+            if self._greeting:
+                self._out.insert(0, self._greeting)
+            if self._out:
+                self.wake()
 
     def _check_preface(self, buffer: bytes) -> None:
         magic = frame.PREFACE[:6]

@@ -13,8 +13,11 @@ from sdk.connection import run_connection
 from sdk.port.native import NativePort
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
+from sdk.wire import frame
 from sdk.wire.mux import Mux
 from tests.sdk.living import count, echo, greeting, hello, offering, running
+
+HELLO = frame.pack_hello(frame.Hello(frame.VERSION, "instance", 100))
 
 
 @dataclass
@@ -549,6 +552,7 @@ async def test_the_proxy_token_is_shown_to_the_node_and_never_to_an_instance(thr
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(client.call, "greeter", "Greeter.Hello", {}))
             async with await listener.accept() as stream:
+                await stream.send_all(frame.PREFACE + frame.pack_frame(frame.HELLO, 0, 0, HELLO))
                 said = b""
                 while b"Greeter.Hello" not in said:
                     said += await stream.receive_some()

@@ -51,6 +51,23 @@ def test_both_ends_say_the_preface_and_a_hello_before_anything_else() -> None:
     assert frame.parse_hello_untrusted(payload) == Hello(frame.VERSION, "instance", 7)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_dialler_sends_nothing_but_its_greeting_until_somebody_is_there(late: bool) -> None:
+    port = NativePort(Recorder(), role="client", dialled=True, name="server")
+    woken: list[None] = []
+    port.wake = lambda: woken.append(None)
+    greeting = b"" if late else port.data_to_send(0.0)
+    port.send(frame.OPEN, END, 1, b"opened")
+    assert late or port.data_to_send(0.0) == b""
+    assert not port.was_sent(1)
+    woken.clear()
+    port.receive_data(frame.PREFACE + HELLO, 0.0)
+    assert woken
+    sent = greeting + port.data_to_send(0.0)
+    assert [kind for kind, *_ in frames_of(sent)] == [frame.HELLO, frame.OPEN]
+    assert port.was_sent(1)
+
+
 def test_a_link_says_no_preface_because_its_handshake_did() -> None:
     port = NativePort(Recorder(), role="node", dialled=True, name="peer", preface=False)
     assert not port.data_to_send(0.0).startswith(frame.PREFACE[:1])

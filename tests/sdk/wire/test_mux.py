@@ -403,6 +403,7 @@ def test_frames_that_cross_a_reset_are_ignored(pair: Pair) -> None:
 @pytest.mark.parametrize("flushed", [True, False])
 def test_a_connection_that_is_lost_breaks_its_streams_and_says_what_is_known_of_them(flushed: bool) -> None:
     pair = Pair()
+    pair.pump()
     here = pair.client.mux.open(b"head", end=False)
     if flushed:
         pair.collect()
