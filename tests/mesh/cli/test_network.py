@@ -82,6 +82,7 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "proxy_token_file": "MICRO_PROXY_TOKEN_FILE",
         "web_address": "MICRO_WEB_ADDRESS",
         "data_dir": "MICRO_DATA_DIR",
+        "access_log": "MICRO_NETWORK_ACCESS_LOG",
         "name": "MICRO_NETWORK_NAME",
         "advertise_strategy": "MICRO_NETWORK_ADVERTISE_STRATEGY",
         "exports": "MICRO_NETWORK_EXPORT",
