@@ -97,6 +97,9 @@ class NodeConfig:
     """Local ports that lead to one service each; programs need no token there."""
     gateway: str = ""
     """Name or id of the node that takes calls for services nobody is known to offer; empty for none."""
+    max_calls: int = 0
+    """How many calls to one service may be open on its instances here; what comes then is refused at once, or goes to
+    another node. 0 for any number."""
     link_prices: tuple[tuple[str, int], ...] = ()
     """What a link costs beside its delay and loss, from 0 to 10,000, by the peer's id, its name, the address it was
     dialled at, or `*` for every other; the first of these that has a price counts. One is the price of a hop."""
@@ -167,6 +170,10 @@ class NodeConfig:
                 check_address(node, self.flag_of_nodes)
 
     def _check_routing(self) -> None:
+        if self.max_calls < 0:
+            raise BadRequest(
+                f"--max-calls (MICRO_NETWORK_MAX_CALLS) is {self.max_calls}; it is a number, 0 for no limit"
+            )
         if self.advertise_strategy not in list(Strategy):
             raise BadRequest(
                 f"--advertise-strategy (MICRO_NETWORK_ADVERTISE_STRATEGY) is {self.advertise_strategy!r}; "

@@ -382,7 +382,14 @@ class Node:
         """Gives the switch its choices; returns the place for services that the node itself answers."""
         switch, balancer = self._switch, self._balancer
         bridge = JsonBridge(switch, me=self._key.id, name=self._name, clock=trio.current_time)
-        egress = Egress(name=self._name, instances=table, dialer=dialer, balancer=balancer, json=bridge.port)
+        egress = Egress(
+            name=self._name,
+            instances=table,
+            dialer=dialer,
+            balancer=balancer,
+            json=bridge.port,
+            max_calls=self._config.max_calls,
+        )
         ingress = Ingress(
             name=self._name,
             routes=table,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from sdk.errors import NotFound, Unavailable
+from sdk.errors import NotFound, TooManyRequests, Unavailable
 from sdk.head import CallHead
 from sdk.port import Port
 from sdk.types import Instance
@@ -44,10 +44,19 @@ class Egress:
     """Chooses among instances."""
 
     def __init__(
-        self, *, name: str, instances: LocalInstances, dialer: Dialer, balancer: Balancer, json: Port | None = None
+        self,
+        *,
+        name: str,
+        instances: LocalInstances,
+        dialer: Dialer,
+        balancer: Balancer,
+        json: Port | None = None,
+        max_calls: int = 0,
     ) -> None:
         """`name` is this node's in errors; `json` takes calls in HTTP for instances that speak gRPC: without it they
-        are refused."""
+        are refused. `max_calls` is how many calls to one service may be open on its instances here, 0 for any number.
+        """
+        self._max_calls = max_calls
         self._name = name
         self._instances = instances
         self._dialer = dialer
@@ -98,12 +107,25 @@ class Egress:
         return self.choose_in(others, head, now)
 
     def choose_in(self, group: Group[Callee], head: CallHead, now: float) -> Target:
-        """The instance of a group that answers."""
+        """The instance of a group that answers. Raises `TooManyRequests` when the service has enough to do."""
+        if self._max_calls and self.is_full(head.service):
+            raise TooManyRequests(
+                f"{self._name}: {self._max_calls} calls to {head.service!r} are open already, which is the limit of "
+                "this node: --max-calls (MICRO_NETWORK_MAX_CALLS)"
+            )
         (instance, way), load = self._balancer.choose(group, now)
         connect = self._connect.get(way)
         if connect is None:
             raise self.refusal(head)
-        return Target(connect(instance.address), b"", load)
+        # Of a call in JSON another one is made, for which an instance is chosen again: that is the one that counts.
+        return Target(connect(instance.address), b"", load if way is not Way.JSON else None)
+
+    def is_full(self, service: str) -> bool:
+        """Whether as many calls to a service are open on its instances here as may be."""
+        if not self._max_calls:
+            return False
+        instances = self._instances.local_instances(service)
+        return sum(self._balancer.load(instance.id).pending for instance in instances) >= self._max_calls
 
     def refusal(self, head: CallHead) -> NotFound | Unavailable:
         """Why no instance of this environment can be called."""

@@ -98,7 +98,7 @@ class Ingress:
         if pins is not None or self._pin:
             return self._narrowed(head, pins or NONE, now)
         if not self._elsewhere and (here := self._egress.find(head)) is not None:
-            well = here.loads[0].failures < EJECT_AFTER or here.healthy(now)
+            well = (here.loads[0].failures < EJECT_AFTER or here.healthy(now)) and not self._egress.is_full(service)
             if well or not self._is_healthy(service, self._routes.origins_of(service), now):
                 return self._egress.choose_in(here, head, now)
         origins = self._routes.origins_of(service)
@@ -143,7 +143,8 @@ class Ingress:
                 origins = ()
             here = self._egress.find(head, pins)
             others = here.without(failed) if here is not None else None
-            if others is not None and (others.healthy(now) or not self._is_healthy(service, origins, now)):
+            well = others is not None and others.healthy(now) and not self._egress.is_full(service)
+            if others is not None and (well or not self._is_healthy(service, origins, now)):
                 return self._egress.choose_in(others, head, now)
         elif router:
             origins = self._at(router, origins, pins, service)

@@ -41,6 +41,7 @@ def test_the_defaults_are_a_configuration_that_runs() -> None:
         ("imports", ("a\nb",), "--import", "MICRO_NETWORK_IMPORT"),
         ("gateway", "x" * 256, "--gateway", "MICRO_NETWORK_GATEWAY"),
         ("gateway", "a\nb", "--gateway", "MICRO_NETWORK_GATEWAY"),
+        ("max_calls", -1, "--max-calls", "MICRO_NETWORK_MAX_CALLS"),
         ("link_prices", (("far", 10_001),), "--link-price", "MICRO_NETWORK_LINK_PRICE"),
         ("link_prices", (("*", 1), ("far", -1)), "--link-price", "MICRO_NETWORK_LINK_PRICE"),
         ("link_prices", (("", 1),), "--link-price", "MICRO_NETWORK_LINK_PRICE"),

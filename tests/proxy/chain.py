@@ -158,13 +158,20 @@ class Node:
         transit: bool = True,
         elsewhere: bool = False,
         pin: str = "",
+        max_calls: int = 0,
     ) -> None:
         self.id = id
         self.name = name
         self.routes = StaticRoutes()
         self.balancer = Balancer(Random(id))
         self.switch = Switch(me=id, name=name, transit=transit)
-        egress = Egress(name=name, instances=self.routes, dialer=_Dialer(self, dial), balancer=self.balancer)
+        egress = Egress(
+            name=name,
+            instances=self.routes,
+            dialer=_Dialer(self, dial),
+            balancer=self.balancer,
+            max_calls=max_calls,
+        )
         self.ingress = Ingress(
             name=name,
             routes=self.routes,

@@ -7,7 +7,7 @@ import pytest
 from proxy.balance import Balancer
 from proxy.egress import Egress
 from proxy.tcp import TcpPort
-from sdk.errors import NotFound, Unavailable
+from sdk.errors import NotFound, TooManyRequests, Unavailable
 from sdk.head import CallHead
 from sdk.port.native import NativePort
 from sdk.types import Instance
@@ -37,11 +37,15 @@ class PortsByAddress:
     grpc_to = http_to = port_to
 
 
-def egress_to(*instances: Instance) -> tuple[Egress, PortsByAddress, Balancer]:
+def egress_to(*instances: Instance, max_calls: int = 0) -> tuple[Egress, PortsByAddress, Balancer]:
     routes, dialer, balancer = StaticRoutes(), PortsByAddress(), Balancer(Random(1))
     if instances:
         routes.instances["greeter"] = instances
-    return Egress(name="here", instances=routes, dialer=dialer, balancer=balancer), dialer, balancer
+    return (
+        Egress(name="here", instances=routes, dialer=dialer, balancer=balancer, max_calls=max_calls),
+        dialer,
+        balancer,
+    )
 
 
 def test_a_call_goes_to_the_address_of_an_instance_that_speaks_frames() -> None:
@@ -119,3 +123,25 @@ def test_another_instance_is_one_that_has_not_failed() -> None:
     assert {egress.again(GREETER, 0.0, [one]).port.name for _ in range(10)} == {"two:9000"}
     with pytest.raises((NotFound, Unavailable)):
         egress.again(GREETER, 0.0, [one, two])
+
+
+def test_no_more_calls_to_one_service_are_open_than_may_be() -> None:
+    egress, _, balancer = egress_to(instance("one", native="1"), instance("two", native="1"), max_calls=2)
+    for name in ("greeter-one", "greeter-two"):
+        assert not egress.is_full("greeter")
+        egress.choose(GREETER, 0.0)
+        balancer.load(name).started()
+    for choose in (egress.choose, lambda head, now: egress.again(head, now, [])):
+        with pytest.raises(TooManyRequests, match=r"2 calls to 'greeter' .* --max-calls \(MICRO_NETWORK_MAX_CALLS\)"):
+            choose(GREETER, 0.0)
+    assert egress.is_full("greeter")
+    assert not egress.is_full("other")
+    balancer.load("greeter-one").abandoned()
+    egress.choose(GREETER, 0.0)
+
+
+def test_without_a_limit_any_number_of_calls_is_open() -> None:
+    egress, _, balancer = egress_to(instance("one", native="1"))
+    balancer.load("greeter-one").pending = 1_000_000
+    assert not egress.is_full("greeter")
+    egress.choose(GREETER, 0.0)

@@ -6,7 +6,7 @@ from proxy.balance import origin_key
 from proxy.inner import inner_pair
 from proxy.paths import AVOID, MAX_AVOIDED
 from proxy.pins import Labels
-from sdk.errors import Forbidden, NotFound, Unavailable
+from sdk.errors import Forbidden, NotFound, TooManyRequests, Unavailable
 from sdk.head import DEFAULT, IDEMPOTENT, CallHead
 from sdk.port import Port
 from sdk.port.native import NativePort
@@ -24,13 +24,13 @@ def port(name: str) -> NativePort:
     return NativePort(Mux(), role="node", dialled=True, name=name)
 
 
-def node_a(gateway: str = "", *, elsewhere: bool = False, pin: str = "") -> Node:
+def node_a(gateway: str = "", *, elsewhere: bool = False, pin: str = "", max_calls: int = 0) -> Node:
     """Node a with links to b and c."""
 
     def dial(node: Node, address: str) -> Port:
         return port(f"instance {address}")
 
-    node = Node(A, "a", dial, gateway=gateway, elsewhere=elsewhere, pin=pin)
+    node = Node(A, "a", dial, gateway=gateway, elsewhere=elsewhere, pin=pin, max_calls=max_calls)
     node.switch.link_up(B, port("link to b"))
     node.switch.link_up(C, port("link to c"))
     return node
@@ -177,6 +177,19 @@ def test_instances_here_that_have_all_failed_leave_the_calls_to_others(node: Nod
     assert paths(node) == {B}
     eject(node.balancer.load(origin_key("greeter", B)))
     assert paths(node) == {b""}
+
+
+def test_instances_here_that_have_enough_to_do_leave_the_rest_to_others_where_there_are_some() -> None:
+    node = node_a(max_calls=1)
+    node.routes.instances["greeter"] = local(native="1")
+    assert node.ingress.choose(GREETER, 0.0).path == b""
+    node.balancer.load("greeter-1").started()
+    for head in (GREETER, with_pins(network="test")):
+        with pytest.raises(TooManyRequests, match="a: 1 calls to 'greeter' are open already"):
+            node.ingress.choose(head, 0.0)
+    node.routes.origins["greeter"] = (far_origin(B),)
+    for head in (GREETER, with_pins(network="test")):
+        assert node.ingress.choose(head, 0.0).path == B
 
 
 def test_an_origin_with_more_instances_gets_more(node: Node) -> None:

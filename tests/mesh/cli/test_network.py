@@ -88,6 +88,7 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "exports": "MICRO_NETWORK_EXPORT",
         "imports": "MICRO_NETWORK_IMPORT",
         "gateway": "MICRO_NETWORK_GATEWAY",
+        "max_calls": "MICRO_NETWORK_MAX_CALLS",
         "link_prices": "MICRO_NETWORK_LINK_PRICE",
         "listens": "MICRO_NETWORK_LISTEN",
     }
@@ -255,19 +256,21 @@ def test_the_routing_flags_reach_the_node_from_the_command_line_and_from_the_env
     monkeypatch.setattr("mesh.node.Node", node)
     monkeypatch.setattr(sys.modules["mesh.cli.entry"], "run_until_signal", lambda node, ready, hangup: None)
     flags = ["--advertise_strategy=local", "--export", "public.*", "--export", "!public.x, y", "--import", "z",
-             "--gateway", "edge", "--link-price", "far=5", "--link_price", "10.0.0.1:8085=6,*=7"]  # fmt: skip
+             "--gateway", "edge", "--max-calls", "9", "--link-price", "far=5",
+             "--link_price", "10.0.0.1:8085=6,*=7"]  # fmt: skip
     variables = {
         "MICRO_NETWORK_ADVERTISE_STRATEGY": "local",
         "MICRO_NETWORK_EXPORT": "public.*,!public.x,y",
         "MICRO_NETWORK_IMPORT": "z",
         "MICRO_NETWORK_GATEWAY": "edge",
+        "MICRO_NETWORK_MAX_CALLS": "9",
         "MICRO_NETWORK_LINK_PRICE": "far=5, 10.0.0.1:8085=6,*=7",
     }
     for arguments, env in ((flags, {}), ([], variables), (flags, {**variables, "MICRO_NETWORK_GATEWAY": "other"})):
         done = CliRunner().invoke(micro, ["network", *arguments], env=env)
         assert done.exit_code == 0, done.output
         config = configs.pop()
-        assert (config.advertise_strategy, config.gateway) == ("local", "edge")
+        assert (config.advertise_strategy, config.gateway, config.max_calls) == ("local", "edge", 9)
         assert (config.exports, config.imports) == (("public.*", "!public.x", "y"), ("z",))
         assert config.link_prices == (("far", 5), ("10.0.0.1:8085", 6), ("*", 7))
 
