@@ -59,7 +59,9 @@ async def test_an_end_dials_through_an_http_proxy_and_keeps_its_password_to_itse
             via = f"http://{LOGIN}@{way.address}"
             # In threads: an end is ready when it has linked, and the proxy runs in this loop.
             link = server.address("link")
-            by_variable = await trio.to_thread.run_sync(lambda: dial(there, link, "--log-level", "debug", MICRO_VIA=via))
+            by_variable = await trio.to_thread.run_sync(
+                lambda: dial(there, link, "--log-level", "debug", MICRO_VIA=via)
+            )
             assert await echoes(by_variable) == b"hello"
             by_flag = await trio.to_thread.run_sync(lambda: dial(there, link, "--via", via))
             assert await echoes(by_flag) == b"hello"
