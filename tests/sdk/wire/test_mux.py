@@ -436,6 +436,7 @@ class Story:
         """By whether the opener wrote it."""
         self.read = {True: b"", False: b""}
         """By whether the opener wrote it."""
+        self.answered = False
         self.reset = False
         self.stopped = {True: False, False: False}
         """By whether it was the opener's writing that was stopped."""
@@ -499,9 +500,10 @@ class TwoMuxes(RuleBasedStateMachine):
     @rule(story=stories, size=st.integers(0, 60_000), end=st.booleans())
     def answer(self, story: Story, size: int, end: bool) -> None:
         stream = story.far
-        if stream and not stream.sent_end and story.near.head is None and not story.written[False]:
+        if stream and not stream.sent_end and not story.answered and not story.written[False]:
             body = self.fresh(min(size, stream.may_send))
             stream.send_head(b"reply", body, end=end)
+            story.answered = True
             story.written[False] += body
 
     @rule(story=stories, opener=sides, trailers=st.none() | st.binary(max_size=10))
