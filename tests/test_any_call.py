@@ -8,21 +8,17 @@ import http.server
 import json
 import textwrap
 import threading
-import time
 from collections.abc import Iterator
-from concurrent import futures
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
-from tests.processes import PATIENCE, Running, run, start
+from tests.processes import PATIENCE, run
+from tests.twonodes import UNBOUNDED, World
 
 SHOUTER = (("micro-service", "shouter"),)
-
-UNBOUNDED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 SDK_SERVICE = """
     from sdk import Service
@@ -114,63 +110,17 @@ class Web(http.server.BaseHTTPRequestHandler):
         """Says nothing."""
 
 
-class World:
-    """Two environments: the callers' node, and the other one with the instances."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._stack = stack
-        self._folder = folder
-        far = self.node("far")
-        self.near = self.node("near", "--nodes", far.address("link"))
-        self.proxy = self.near.address("proxy")
-
-    def env(self, name: str) -> dict[str, str]:
-        return {
-            "MICRO_REGISTRY": "sqlite",
-            "MICRO_REGISTRY_ADDRESS": str(self._folder / f"{name}.db"),
-            "MICRO_NETWORK_TOKEN": "a secret of this test",
-        }
-
-    def node(self, name: str, *flags: str) -> Running:
-        local = "127.0.0.1:0"
-        command = ("micro", "network", "--name", name, "--address", local, "--proxy-address", local, *flags)
-        return self._stack.enter_context(start(*command, env=self.env(name)))
-
-    def register(self, service: str, port: int, protocol: str) -> None:
-        record = {
-            "name": service,
-            "nodes": [{"id": f"{service}-1", "address": f"127.0.0.1:{port}", "metadata": {"protocol": protocol}}],
-        }
-        assert run("micro", "register", "service", json.dumps(record), env=self.env("far")).status == 0
-
-    def until_known(self, *services: str) -> None:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            asked = run("micro", "network", "services", "--proxy-address", self.proxy, env=self.env("near"))
-            if set(services) <= set(asked.stdout.split()):
-                return
-        raise AssertionError(f"{services} did not become known: {asked}")
-
-    def serve_sdk(self) -> None:
-        command = ("python", "-c", textwrap.dedent(SDK_SERVICE))
-        self._stack.enter_context(start(*command, env=self.env("far")))
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with ExitStack() as stack:
         there = World(tmp_path_factory.mktemp("world"), stack)
-        server = grpc.server(futures.ThreadPoolExecutor(8), options=UNBOUNDED)
-        server.add_generic_rpc_handlers((Methods(),))
-        there.register("greeter", server.add_insecure_port("127.0.0.1:0"), "grpc")
-        server.start()
-        stack.callback(lambda: server.stop(0).wait())
+        there.serve_grpc("greeter", Methods())
         web = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web))
         web.daemon_threads = True
         threading.Thread(target=web.serve_forever, daemon=True).start()
         stack.callback(web.shutdown)
         there.register("web", web.server_port, "http")
-        there.serve_sdk()
+        there.start("python", "-c", textwrap.dedent(SDK_SERVICE))
         there.until_known("greeter", "web", "shouter")
         yield there
 
@@ -262,8 +212,7 @@ def test_the_sdk_reaches_a_grpc_service(world: World) -> None:
 
 
 def ask(world: World, verb: str, target: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-    host, _, port = world.proxy.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+    connection = http.client.HTTPConnection(world.host, world.port, timeout=PATIENCE)
     try:
         connection.request(verb, target, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
@@ -290,8 +239,7 @@ def test_http_names_its_service_in_three_ways(world: World, target: str, headers
 
 
 def test_an_upload_passes_and_the_connection_is_used_again(world: World) -> None:
-    host, _, port = world.proxy.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    connection = http.client.HTTPConnection(world.host, world.port, timeout=60)
     for size in (20 << 20, 0, 70_000):
         connection.request("POST", "http://web/upload", bytes(size))
         answer = connection.getresponse()
