@@ -381,6 +381,8 @@ class Node:
     def _choose_by(self, table: RoutingTable, dialer: Instances) -> dict[str, Port]:
         """Gives the switch its choices; returns the place for services that the node itself answers."""
         switch, balancer = self._switch, self._balancer
+        own: dict[str, Port] = {}
+        elsewhere = self._config.point_to_point is not None  # whoever is at the other end is nobody's colleague
         bridge = JsonBridge(switch, me=self._key.id, name=self._name, clock=trio.current_time)
         egress = Egress(
             name=self._name,
@@ -389,6 +391,7 @@ class Node:
             balancer=balancer,
             json=bridge.port,
             max_calls=self._config.max_calls,
+            own=None if elsewhere else own,
         )
         ingress = Ingress(
             name=self._name,
@@ -399,15 +402,16 @@ class Node:
             gateway=self._config.gateway,
             id=self.id,
             network=self._config.network,
-            elsewhere=self._config.point_to_point is not None,
+            elsewhere=elsewhere,
+            own=own,
             pin=self._point_to_point.pin,
         )
         switch.egress, switch.ingress = egress, ingress
         self._timers.watch(switch)
-        ingress.guarded.update(
+        egress.guarded.update(
             (service, endpoint) for service in (NODE_SERVICE, self._config.service) for endpoint in CHANGES
         )
-        return ingress.own
+        return own
 
     def _inside(self, server: Server, nursery: trio.Nursery) -> Port:
         """Attaches a service of the node itself to the switch."""

@@ -13,7 +13,7 @@ from random import Random
 
 import trio
 
-from proxy.ingress import not_for_everybody
+from proxy.egress import not_for_everybody
 from proxy.inner import inner_pair
 from proxy.legs import Failed, Target
 from proxy.listener import ProxyListener

@@ -1,9 +1,10 @@
-"""The last node's part in a call: which instance of this environment answers it."""
+"""The last node's part in a call: which instance of this environment answers it, or that the node itself does: a call
+for one of its own services that was pinned to it comes from another node."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from sdk.errors import NotFound, TooManyRequests, Unavailable
+from sdk.errors import Forbidden, NotFound, TooManyRequests, Unavailable
 from sdk.head import CallHead
 from sdk.port import Port
 from sdk.types import Instance
@@ -11,7 +12,7 @@ from sdk.types import Instance
 from .balance import Balancer, Group, Groups
 from .legs import Failed, Target
 from .pins import Labels, Pins, pins_of
-from .speaks import PROTOCOLS, Callee, Way, among
+from .speaks import PROTOCOLS, RAW, Callee, Way, among
 
 
 class LocalInstances(Protocol):
@@ -52,10 +53,15 @@ class Egress:
         balancer: Balancer,
         json: Port | None = None,
         max_calls: int = 0,
+        own: Mapping[str, Port] | None = None,
     ) -> None:
         """`name` is this node's in errors; `json` takes calls in HTTP for instances that speak gRPC: without it they
         are refused. `max_calls` is how many calls to one service may be open on its instances here, 0 for any number.
-        """
+        `own` are the services that this node itself answers when another node asks; without them there are none."""
+        self.own: Mapping[str, Port] = {} if own is None else own
+        self.guarded: set[tuple[str, str]] = set()
+        """Those endpoints of services of the node itself, by service and name, that change it: not everybody may call
+        them, and other nodes never."""
         self._max_calls = max_calls
         self._name = name
         self._instances = instances
@@ -92,7 +98,11 @@ class Egress:
         return group if group.items else None
 
     def choose(self, head: CallHead, now: float) -> Target:
-        """The instance that answers. Raises `NotFound` when none is here, `Unavailable` when none speaks frames."""
+        """The instance that answers a call of another node, or this node itself. Raises `NotFound` when there is none,
+        `Unavailable` when none speaks what the call does, `Forbidden` for what changes this node."""
+        own = self.own.get(head.service)
+        if own is not None:
+            return self.to_itself(own, head, trusted=False)
         group = self.find(head, pins_of(head.metadata) if head.metadata else None)
         if group is None:
             raise self.refusal(head)
@@ -120,6 +130,15 @@ class Egress:
         # Of a call in JSON another one is made, for which an instance is chosen again: that is the one that counts.
         return Target(connect(instance.address), b"", load if way is not Way.JSON else None)
 
+    def to_itself(self, own: Port, head: CallHead, *, trusted: bool) -> Target:
+        """The node itself answers, at this port. Raises `Forbidden` for what only `trusted` callers may do, and
+        `NotFound` where the caller wants a raw connection."""
+        if head.protocol == RAW:
+            raise NotFound(f"{self._name}: {head.service} is this node itself, which takes no raw connections")
+        if not trusted and (head.service, head.endpoint) in self.guarded:
+            raise not_for_everybody(head)
+        return Target(own, b"", None)
+
     def is_full(self, service: str) -> bool:
         """Whether as many calls to a service are open on its instances here as may be."""
         if not self._max_calls:
@@ -137,6 +156,14 @@ class Egress:
         if spoken:
             return Unavailable(f"the instances of {service!r} speak {spoken} only, which this node cannot call yet")
         return NotFound(f"{self._name}: no instance of {service!r} is left here")
+
+
+def not_for_everybody(head: CallHead) -> Forbidden:
+    """What a caller is told that may not change the node."""
+    return Forbidden(
+        f"{head.endpoint} changes this node: it may be called from this node's own host, and by programs that show its "
+        "token (MICRO_PROXY_TOKEN)"
+    )
 
 
 def _id(service: str, callee: Callee) -> str:

@@ -1,8 +1,8 @@
 """The first node's part in a call: where it is answered, and the path that leads there.
 
-Services of the node itself come first, then instances of this environment that can be called, then the origins that
-offer the service, from the cheapest tier that can be reached, then, for a service that nobody offers, the default
-gateway. The choice is made anew for each call.
+Services of the node itself come first, unless the call is pinned to another node, then instances of this environment
+that can be called, then the origins that offer the service, from the cheapest tier that can be reached, then, for a
+service that nobody offers, the default gateway. The choice is made anew for each call.
 
 A path is passed by while its first link is down, and as long as another one is there while it leads over a link that
 has just failed somewhere else: for its spare, or else for another origin.
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Protocol
 
 from router.table import NODE_SERVICES
-from sdk.errors import Forbidden, MicroError, NotFound, Unavailable
+from sdk.errors import MicroError, NotFound, Unavailable
 from sdk.head import DEFAULT, CallHead
 from sdk.port import Port
 from sdk.selector import EJECT_AFTER, Load
@@ -24,7 +24,6 @@ from .egress import Egress
 from .legs import Failed, Target
 from .paths import Origin, Paths
 from .pins import NONE, Labels, Pins, pins_of
-from .speaks import RAW
 
 
 class Routes(Protocol):
@@ -59,17 +58,17 @@ class Ingress:
         network: str = "",
         elsewhere: bool = False,
         pin: str = "",
+        own: dict[str, Port] | None = None,
     ) -> None:
         """`name` is this node's in errors, and `id` its id as text; `links` are the ports of links by the node they
         lead to; `gateway` is the node that takes calls for services nobody offers, by id or name. The node itself is no
         gateway of its own. `network` is the name of its network.
 
         With `elsewhere`, calls go to other nodes only, as through a tunnel. `pin` is the only node that calls go to,
-        by id or name, unless they name another one themselves."""
-        self.own: dict[str, Port] = {}
+        by id or name, unless they name another one themselves. `own` is where services of this
+        node itself are put."""
+        self.own = {} if own is None else own
         """Services that this node itself answers, such as `go.micro.network`."""
-        self.guarded: set[tuple[str, str]] = set()
-        """Those endpoints of them, by service and name, that change the node: not everybody may call them."""
         self._name = name
         self._routes = routes
         self._links = links
@@ -86,15 +85,13 @@ class Ingress:
     def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
         """Where the call goes. Raises `NotFound` for a service nobody offers, `Unavailable` for one out of reach,
         `Forbidden` for what only `trusted` callers may do."""
-        own = self.own.get(head.service)
-        if own is not None:
-            if head.protocol == RAW:
-                raise NotFound(f"{self._name}: {head.service} is this node itself, which takes no raw connections")
-            if not trusted and (head.service, head.endpoint) in self.guarded:
-                raise not_for_everybody(head)
-            return Target(own, b"", None)
         service = head.service
+        own = self.own.get(service)
         pins = pins_of(head.metadata) if head.metadata else None
+        if own is not None:
+            if pins is not None and self._is_for_another(pins):
+                return self._pinned(head, pins.router, now)
+            return self._egress.to_itself(own, head, trusted=trusted)
         if pins is not None or self._pin:
             return self._narrowed(head, pins or NONE, now)
         if not self._elsewhere and (here := self._egress.find(head)) is not None:
@@ -130,11 +127,7 @@ class Ingress:
         """Where a call goes that may not go everywhere, or that has failed. Who failed is called again when nobody else
         is left, but nobody whom the pins exclude."""
         service = head.service
-        if pins.network and pins.network != self._network:
-            raise NotFound(
-                f"the call may go to nodes of network {pins.network!r} only (micro-network), and this node and all "
-                f"that it is linked with are of network {self._network!r}"
-            )
+        self._check_network(pins)
         router = pins.router or self._pin
         origins = self._origins(service, pins)
         here = None
@@ -175,9 +168,7 @@ class Ingress:
 
     def _at(self, router: str, origins: Sequence[Origin], pins: Pins, service: str) -> Sequence[Origin]:
         """The one of these that the call is pinned to; raises where it is not among them."""
-        wanted = self._routes.way_to(router)
-        if wanted is None:
-            raise Unavailable(f"the call may go to node {router!r} only, which cannot be reached at the moment")
+        wanted = self._way_to(router)
         found = [origin for origin in origins if origin.origin == wanted.origin]
         if not found:
             kind = f" of {pins.kind}" if pins.kind else ""
@@ -185,6 +176,33 @@ class Ingress:
                 f"node {router!r}, the only one that the call may go to, offers no service called {service!r}{kind}"
             )
         return found
+
+    def _is_for_another(self, pins: Pins) -> bool:
+        """Whether a call for a service of the node itself is pinned to another node, which has that service too."""
+        self._check_network(pins)
+        return bool(pins.router) and pins.router not in self._me
+
+    def _pinned(self, head: CallHead, router: str, now: float) -> Target:
+        """The way to the node that the call is pinned to. It needs not be told that this node has the service: every
+        node has those that are its own."""
+        way = self._way_to(router)
+        target = self._target(head.service, (way,), way, self._groups.load(head.service, way), MAX_HOPS, now)
+        if target is None:
+            raise Unavailable(f"the links towards node {router!r} have just gone down")
+        return target
+
+    def _check_network(self, pins: Pins) -> None:
+        if pins.network and pins.network != self._network:
+            raise NotFound(
+                f"the call may go to nodes of network {pins.network!r} only (micro-network), and this node and all "
+                f"that it is linked with are of network {self._network!r}"
+            )
+
+    def _way_to(self, router: str) -> Origin:
+        way = self._routes.way_to(router)
+        if way is None:
+            raise Unavailable(f"the call may go to node {router!r} only, which cannot be reached at the moment")
+        return way
 
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         """Where a call goes on for which this node is the default gateway and has no instance, over at most so many
@@ -267,14 +285,6 @@ class Ingress:
         return NotFound(
             f"{self._name}: no service called {service!r} is known here; `micro network services` lists those that are"
         )
-
-
-def not_for_everybody(head: CallHead) -> Forbidden:
-    """What a caller is told that may not change the node."""
-    return Forbidden(
-        f"{head.endpoint} changes this node: it may be called from this node's own host, and by programs that show its "
-        "token (MICRO_PROXY_TOKEN)"
-    )
 
 
 def _key(service: str, origin: Origin) -> bytes:

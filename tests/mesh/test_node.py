@@ -10,7 +10,7 @@ from trio.testing import MockClock
 from mesh.config import NodeConfig, PublicAddress
 from mesh.node import Node
 from mesh.presence import TTL
-from sdk.errors import Conflict, NotFound, Status, Unavailable
+from sdk.errors import Conflict, Forbidden, NotFound, Status, Unavailable
 from sdk.head import CallHead, pack_call_head
 from sdk.pool import Pool
 from sdk.rawsocket import bound_address, listen_tcp
@@ -55,6 +55,28 @@ async def test_the_same_over_tcp_and_websocket() -> None:
             ("a", "tcp", "up"),
             ("c", "ws", "up"),
         ]
+
+
+async def test_a_call_for_the_node_itself_that_is_pinned_reaches_the_other_node_and_changes_nothing_there(
+    fast_clock: MockClock,
+) -> None:
+    async with world() as all_:
+        a, _, c = await all_.line("a", "b", "c")
+        assert c.running is not None
+        await until(lambda: reaches(a, "c"), within=2)
+        async with a.client() as client:
+            for name in ("c", c.running.ready.id):
+                there = await client.call("go.micro.network", "Network.Status", {}, metadata={"Micro-Router": name})
+                assert there["name"] == "c"
+            here = await client.call("go.micro.network", "Network.Status", {}, metadata={"Micro-Router": "a"})
+            assert here["name"] == "a"
+            pins = {"Micro-Router": "c"}
+            with pytest.raises(Forbidden, match=r"Network\.Connect changes this node"):
+                await client.call("go.micro.network", "Network.Connect", {"address": "mem://x"}, metadata=pins)
+
+
+async def reaches(place: Environment, name: str) -> bool:
+    return any(node["name"] == name for node in (await place.ask("Network.Nodes"))["nodes"])
 
 
 async def test_a_service_that_stops_is_soon_forgotten_everywhere(fast_clock: MockClock) -> None:

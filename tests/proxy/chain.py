@@ -165,26 +165,29 @@ class Node:
         self.routes = StaticRoutes()
         self.balancer = Balancer(Random(id))
         self.switch = Switch(me=id, name=name, transit=transit)
-        egress = Egress(
+        own: dict[str, Port] = {}
+        self.egress = Egress(
             name=name,
             instances=self.routes,
             dialer=_Dialer(self, dial),
             balancer=self.balancer,
             max_calls=max_calls,
+            own=own,
         )
         self.ingress = Ingress(
             name=name,
             routes=self.routes,
             links=self.switch.links,
-            egress=egress,
+            egress=self.egress,
             balancer=self.balancer,
             gateway=gateway,
             id=name.upper(),
             network="test",
             elsewhere=elsewhere,
             pin=pin,
+            own=own,
         )
-        self.switch.ingress, self.switch.egress = self.ingress, egress
+        self.switch.ingress, self.switch.egress = self.ingress, self.egress
 
     @property
     def open_calls(self) -> int:

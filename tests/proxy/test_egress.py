@@ -6,8 +6,9 @@ import pytest
 
 from proxy.balance import Balancer
 from proxy.egress import Egress
+from proxy.inner import inner_pair
 from proxy.tcp import TcpPort
-from sdk.errors import NotFound, TooManyRequests, Unavailable
+from sdk.errors import Forbidden, NotFound, TooManyRequests, Unavailable
 from sdk.head import CallHead
 from sdk.port.native import NativePort
 from sdk.types import Instance
@@ -145,3 +146,16 @@ def test_without_a_limit_any_number_of_calls_is_open() -> None:
     balancer.load("greeter-one").pending = 1_000_000
     assert not egress.is_full("greeter")
     egress.choose(GREETER, 0.0)
+
+
+def test_services_of_the_node_itself_answer_other_nodes_but_take_no_changes_of_them() -> None:
+    near, _ = inner_pair(Mux(), Mux(), name="own", clock=lambda: 0.0)
+    egress = Egress(
+        name="here", instances=StaticRoutes(), dialer=PortsByAddress(), balancer=Balancer(Random(1)), own={"node": near}
+    )
+    egress.guarded.add(("node", "Node.Connect"))
+    assert egress.choose(CallHead("node", "Node.Nodes"), 0.0).port is near
+    with pytest.raises(Forbidden, match=r"Node\.Connect changes this node"):
+        egress.choose(CallHead("node", "Node.Connect"), 0.0)
+    with pytest.raises(NotFound, match="no raw connections"):
+        egress.choose(CallHead("node", "", "tcp"), 0.0)

@@ -433,7 +433,7 @@ def test_the_gateway_that_knows_nobody_says_so_and_asks_no_gateway_of_its_own(gu
 def test_what_changes_the_node_is_not_for_everybody(node: Node) -> None:
     near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
     node.ingress.own["go.micro.network"] = near
-    node.ingress.guarded.add(("go.micro.network", "Network.Connect"))
+    node.egress.guarded.add(("go.micro.network", "Network.Connect"))
     connect = CallHead("go.micro.network", "Network.Connect")
     with pytest.raises(Forbidden, match=r"Network\.Connect changes this node.*MICRO_PROXY_TOKEN"):
         node.ingress.choose(connect, 0.0)
@@ -449,6 +449,21 @@ def test_a_node_takes_no_raw_connections_to_itself(node: Node) -> None:
 
 
 # Pins.
+
+
+def test_a_call_for_a_service_of_the_node_itself_goes_to_the_node_that_it_is_pinned_to(node: Node) -> None:
+    near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
+    node.ingress.own["go.micro.network"] = near
+    node.routes.ways.update(c=far_origin(B, C), e=far_origin(D, E))
+    assert node.ingress.choose(to("c", "go.micro.network"), 0.0).path == B + C
+    assert node.ingress.choose(to("a", "go.micro.network"), 0.0).port is near
+    assert node.ingress.choose(to("A", "go.micro.network"), 0.0).port is near
+    with pytest.raises(Unavailable, match="node 'x' only, which cannot be reached"):
+        node.ingress.choose(to("x", "go.micro.network"), 0.0)
+    with pytest.raises(Unavailable, match="links towards node 'e' have just gone down"):
+        node.ingress.choose(to("e", "go.micro.network"), 0.0)
+    with pytest.raises(NotFound, match="network 'other' only"):
+        node.ingress.choose(CallHead("go.micro.network", "x", metadata=("micro-network", "other")), 0.0)
 
 
 def to(node: str, service: str = "greeter") -> CallHead:

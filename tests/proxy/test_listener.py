@@ -391,17 +391,17 @@ async def test_a_program_that_was_refused_is_closed_in_the_end(from_elsewhere: N
 
 async def test_what_changes_the_node_is_for_this_host_and_those_with_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     async with door(b"secret") as opened:
-        opened.node.ingress.guarded.add(("echo", "x"))
+        opened.node.egress.guarded.add(("echo", "x"))
         assert await answer(opened, b"") == (b"hello", 0, "")
         monkeypatch.setattr(doorkeeper, "is_loopback", lambda host: False)
         assert await answer(opened, b"secret") == (b"hello", 0, "")
     async with door() as opened:
-        opened.node.ingress.guarded.add(("echo", "x"))
+        opened.node.egress.guarded.add(("echo", "x"))
         body, status, reason = await answer(opened, b"secret")
         assert (body, status) == (b"", Status.PERMISSION_DENIED)
         assert "x changes this node" in reason
         assert "MICRO_PROXY_TOKEN" in reason
-        opened.node.ingress.guarded.clear()
+        opened.node.egress.guarded.clear()
         assert await answer(opened, b"") == (b"hello", 0, "")
 
 
