@@ -22,7 +22,7 @@ from proxy.egress import Dialer, Egress
 from proxy.ingress import Ingress
 from proxy.inner import inner_pair
 from proxy.jsonbridge import JsonBridge
-from proxy.listener import ProxyListener
+from proxy.listener import BackEnd, ProxyListener
 from proxy.mapped import MappedPort
 from proxy.switch import Switch
 from router.gossip import Gossip
@@ -126,7 +126,12 @@ class Node:
         self._back_end = config.alone.back_end if config.alone else None
         self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
-        self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
+        self._listener = ProxyListener(
+            self._switch,
+            self._timers,
+            to_bytes(config.proxy_tokens),
+            back_end=BackEnd(self._back_end.service, self._back_end.protocol) if self._back_end else None,
+        )
         self._mapped: list[MappedPort] = []
         self._balancer = Balancer(self._random)
         self._lag = LoopLag()

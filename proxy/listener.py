@@ -9,12 +9,13 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import trio
 
 from sdk.connection import run_connection
 from sdk.errors import RemoteProtocolError, Status
+from sdk.head import CallHead, pack_call_head
 from sdk.port.http1serving import ServingHttp1Port
 from sdk.port.http2 import Http2ServingPort, first_known
 from sdk.port.native import NativePort
@@ -32,9 +33,10 @@ from .program import ProgramPort
 from .sni import HANDSHAKE, ClientHello, ServerNamePort
 from .sniff import is_undecided, spoken
 from .socks import VERSION, SocksPort, SocksRequest
+from .speaks import RAW
 from .splice import splice
 from .switch import Switch
-from .tcp import STREAM
+from .tcp import STREAM, TcpPort
 
 FIRST_BYTES = 5.0
 """Seconds in which a connection says what it speaks."""
@@ -47,6 +49,10 @@ METHODS = tuple(
 FIRST_SIZE = 16384
 """Bytes it may use for that."""
 
+SILENT = 1.0
+"""Seconds that a program may be silent before it is one that waits for the back end to speak first: all that this port
+knows itself begins at once. Only where there is a back end whose bytes nobody looks into."""
+
 P = TypeVar("P", bound=AnsweringPort)
 
 Request = ConnectRequest | SocksRequest | ClientHello
@@ -58,11 +64,25 @@ Serve = Callable[[RawSocket, bytes, float], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
+class BackEnd(NamedTuple):
+    """The one service that a proxy stands before: it is meant by whatever names no other."""
+
+    service: str
+    """Its name."""
+    protocol: str
+    """What it speaks. Before one of raw TCP, a connection that does not ask for a service is its own, whatever it
+    speaks."""
+
+
 class ProxyListener:
     """Serves programs on the proxy port of a node."""
 
-    def __init__(self, switch: Switch, timers: Timers, tokens: Sequence[bytes] = ()) -> None:
-        """`timers` close programs that say no HELLO; `tokens` are those that `Doorkeeper` asks for."""
+    def __init__(
+        self, switch: Switch, timers: Timers, tokens: Sequence[bytes] = (), *, back_end: BackEnd | None = None
+    ) -> None:
+        """`timers` close programs that say no HELLO; `tokens` are those that `Doorkeeper` asks for; `back_end` is whom
+        the port stands before, if before one."""
+        self._otherwise = back_end.service if back_end else ""
         self._doorkeeper = Doorkeeper(tokens)
         self._switch = switch
         self._timers = timers
@@ -75,14 +95,14 @@ class ProxyListener:
         self._draining = False
         self.refused = 0
         """Connections that were closed without a call: from outside, of no known protocol, or one too many."""
-        self._protocols: Final[dict[bytes, Serve]] = {
-            PREFACE[:6]: self._frames,
+        everywhere: dict[bytes, Serve] = {PREFACE[:6]: self._frames, METHOD: self._connect, VERSION: self._socks}
+        looked_into: dict[bytes, Serve] = {
             HTTP2[:16]: self._http2,
             **dict.fromkeys(METHODS, self._http1),
-            METHOD: self._connect,
-            VERSION: self._socks,
             HANDSHAKE: self._tls,
         }
+        self._raw_back_end = back_end.service if back_end and back_end.protocol == RAW else ""
+        self._protocols: Final = everywhere if self._raw_back_end else everywhere | looked_into
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Accepts until cancelled."""
@@ -135,7 +155,9 @@ class ProxyListener:
         due = trio.current_time() + FIRST_BYTES
         first = await self._first_bytes(transport, due)
         serve = spoken(self._protocols, first)
-        if serve is None:
+        if serve is None and self._raw_back_end:
+            await self._pass_through(transport, first, self._raw_back_end)
+        elif serve is None:
             self._refuse(transport, "it speaks nothing that this port knows" if first else "it said nothing")
         else:
             await serve(transport, first, due)
@@ -143,13 +165,14 @@ class ProxyListener:
     async def _first_bytes(self, transport: RawSocket, due: float) -> bytes:
         """What tells the protocol, or what came of it in time."""
         first = b""
-        with trio.move_on_at(due):
+        with trio.move_on_at(due - FIRST_BYTES + SILENT if self._raw_back_end else due) as scope:
             try:
                 while is_undecided(self._protocols, first):
                     data = await transport.receive_some(FIRST_SIZE)
                     if not data:
                         break
                     first += data
+                    scope.deadline = due
             except trio.BrokenResourceError:
                 return b""
         return first
@@ -184,6 +207,7 @@ class ProxyListener:
             service_of=first_known(self._switch.ingress.knows),
             objection=lambda shown: self._doorkeeper.objection(host, token_of(shown.encode())),
             forwarded=f'for="[{host}]"' if ":" in host else f"for={host}",
+            otherwise=self._otherwise,
         )
         if self._draining:
             port.go_away()
@@ -203,6 +227,8 @@ class ProxyListener:
             forwarded=forwarded_by(host),
             call_ids=secrets.token_bytes(8),
             objection=lambda shown: self._doorkeeper.objection(host, token_of(shown)),
+            otherwise=self._otherwise,
+            known=self._switch.ingress.knows,
         )
         if self._draining:
             port.go_away()
@@ -213,6 +239,18 @@ class ProxyListener:
         finally:
             self._timers.unwatch(port)
             del self._ports[port]
+
+    async def _pass_through(self, transport: RawSocket, first: bytes, service: str) -> None:
+        """A program that speaks with the back end, and not with this port."""
+        objection = self._doorkeeper.objection(transport.peer_host, b"")
+        if objection or self._draining:
+            self._refuse(transport, objection or "this node is stopping")
+            return
+        port = TcpPort(self._switch, name=f"program {transport.peer}", clock=trio.current_time)
+        port.open(pack_call_head(CallHead(service, "", RAW)))
+        await splice(port, transport, first)
+        if port.reset is not None:
+            self._say(f"a connection of {port.name} was broken off: {port.reset.detail}")
 
     def _ids(self) -> bytes:
         """What no other call has: 64 bits that no other process has, and a number."""

@@ -67,15 +67,20 @@ class ServingHttp1Port(Http1Port):
         forwarded: bytes,
         call_ids: bytes,
         objection: Callable[[bytes], str] = _nobody_objects,
+        otherwise: str = "",
+        known: Callable[[str], bool] = bool,
         pool: CreditPool = PROCESS,
     ) -> None:
         """`forwarded` is what `sdk.wire.http1fields.forwarded_by` says of the program; `call_ids` are eight bytes that
         the ids of its calls begin with, and of no other connection's; `objection` says why a request that shows this
-        token is not let in, or nothing."""
+        token is not let in, or nothing. `otherwise` is the service that requests mean which name none in
+        `Micro-Service`, nor one by their host that is `known`."""
         super().__init__(sink, name=name, clock=clock, pool=pool)
         self._forwarded = forwarded
         self._call_ids = call_ids
         self._objection = objection
+        self._otherwise = otherwise.encode()
+        self._known = known
         self._asked: Asked
         """The request that is being answered, or was last."""
         self._answer = _Answer.NONE
@@ -218,11 +223,11 @@ class ServingHttp1Port(Http1Port):
         size = head_size_untrusted(buffer) if buffer else 0
         if not size:
             return False
-        asked = read_request_untrusted(buffer[:size], self._forwarded)
+        asked = read_request_untrusted(buffer[:size], self._forwarded, self._otherwise)
         objection = self._objection(asked.token)
         if objection:
             raise Malformed(objection, 407)
-        if len(asked.packed) + 16 > MAX_OPEN:
+        if max(len(asked.packed), len(asked.otherwise)) + 16 > MAX_OPEN:
             raise Malformed("the head of the request is too long for a call", 431)
         self._begin_body(asked.framing)
         self._buffer = b""
@@ -237,7 +242,8 @@ class ServingHttp1Port(Http1Port):
         self._keep = asked.keep and not self._draining
         self._reading = Reading.NEXT if ended else Reading.BODY
         final = ended and not trailers and not asked.upgrade
-        head = b"%b%b%b" % (asked.packed, self._call_ids, stream.to_bytes(8, "big"))
+        packed = asked.otherwise if asked.otherwise and not self._known(asked.service) else asked.packed
+        head = b"%b%b%b" % (packed, self._call_ids, stream.to_bytes(8, "big"))
         room = MAX_OPEN - len(head)
         rest = body[room:]
         if rest:

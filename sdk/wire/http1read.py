@@ -52,6 +52,10 @@ class Asked(NamedTuple):
     """It wants to speak something else afterwards."""
     token: bytes
     """What it showed in `Proxy-Authorization`."""
+    service: str
+    """The service that it names, or means."""
+    otherwise: bytes
+    """Like `packed`, for the service that is meant where there is none of that name; empty where the name counts."""
 
 
 class Answered(NamedTuple):
@@ -70,12 +74,13 @@ _asked: dict[bytes, Asked] = {}
 _answered: dict[bytes, Answered] = {}
 
 
-def read_request_untrusted(head: bytes, forwarded: bytes) -> Asked:
+def read_request_untrusted(head: bytes, forwarded: bytes, otherwise: bytes = b"") -> Asked:
     """Reads a request's head, empty line included. `forwarded` is what `Forwarded` says of its sender, and comes from
-    `forwarded_by`. Raises `Malformed`."""
-    key = forwarded + head
+    `forwarded_by`. `otherwise` is the name of the service that is meant where none is named, or one by its host only
+    that there is not. Raises `Malformed`."""
+    key = b"%b\n%b\n%b" % (forwarded, otherwise, head) if otherwise else forwarded + head
     known = _asked.get(key)
-    return known or remember(_asked, key, _read_request(head, forwarded.decode()))
+    return known or remember(_asked, key, _read_request(head, forwarded.decode(), otherwise.decode()))
 
 
 def read_answer_untrusted(head: bytes, method: str) -> Answered:
@@ -85,7 +90,7 @@ def read_answer_untrusted(head: bytes, method: str) -> Answered:
     return known or remember(_answered, key, _read_answer(head, method))
 
 
-def _read_request(data: bytes, forwarded: str) -> Asked:
+def _read_request(data: bytes, forwarded: str, otherwise: str) -> Asked:
     head = request_head_untrusted(data)
     framing = request_framing_untrusted(head)
     host, endpoint = _where_to(head)
@@ -111,7 +116,7 @@ def _read_request(data: bytes, forwarded: str) -> Asked:
             continue
         if name != "host" and name not in HOP_BY_HOP and name not in options:
             metadata += (name, value)
-    service = named or service_of_host(host)
+    service = named or service_of_host(host) or otherwise
     if not service:
         raise Malformed(
             "the request names no service: give its name in a Micro-Service header, or as the host of the URL", 404
@@ -122,6 +127,8 @@ def _read_request(data: bytes, forwarded: str) -> Asked:
     call = CallHead(service, endpoint, PROTOCOL, flags, content_type, (*first, *metadata, *last), bytes(16))
     return Asked(
         packed=pack_call_head(call)[:-16],
+        service=service,
+        otherwise=pack_call_head(call._replace(service=otherwise))[:-16] if otherwise and not named else b"",
         framing=framing,
         method=head.method,
         minor=head.minor,

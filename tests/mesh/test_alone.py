@@ -1,7 +1,9 @@
 """A proxy alone: what it is told, and its calls, with real services and servers in one process."""
 
+import json
 from typing import Any
 
+import grpc
 import pytest
 import trio
 from trio.testing import MockClock
@@ -19,12 +21,15 @@ from mesh.config import NodeConfig
 from mesh.node import Node, Ready
 from sdk import Client
 from sdk.errors import BadRequest, MicroError, NotFound, Unavailable
-from sdk.rawsocket import RawSocket, open_tcp
+from sdk.rawsocket import RawSocket, bound_address, listen_tcp, open_tcp
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
 from tests.mesh.network import greeter, until, world
 from tests.proxy.raw import echo, read_to_end, serve
 from tests.proxy.test_dialer import nobody
+from tests.proxy.test_grpc import GREETER, OPTIONS
+from tests.proxy.test_grpc import greeter as grpc_server
+from tests.proxy.web import WebServer
 
 
 @pytest.mark.parametrize(
@@ -213,3 +218,100 @@ async def test_a_proxy_that_was_told_to_stand_before_itself_does_not_start() -> 
     node = Node(NodeConfig(**proxy_values(back_end=back_end, proxy_address=address)), registry=MemoryRegistry("itself"))
     with pytest.raises(BadRequest, match="where this proxy itself listens"):
         await node.run()
+
+
+# Programs that know nothing of names.
+
+
+async def asked(address: str, host: str, *lines: str, path: str = "/hello") -> dict[str, Any]:
+    """What the web server behind a port was asked, or the text of a refusal."""
+    async with await open_tcp(address) as program:
+        head = "\r\n".join((f"GET {path} HTTP/1.1", f"Host: {host}", "Connection: close", *lines, "", ""))
+        await program.send_all(head.encode())
+        answer = await read_to_end(program)
+    head, _, body = answer.decode().partition("\r\n\r\n")
+    return json.loads(body) if head.startswith("HTTP/1.1 200 ") else {"refused": body}
+
+
+@pytest.mark.parametrize("host", ["localhost:8081", "127.0.0.1", "www.example.com", "helloworld"])
+async def test_a_request_that_names_no_service_reaches_the_web_server_that_the_proxy_stands_before(host: str) -> None:
+    async with trio.open_nursery() as nursery:
+        server = WebServer()
+        listeners = await listen_tcp("127.0.0.1:0")
+        nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+        back_end = parse_back_end("helloworld", f"http://{bound_address(listeners[0])}")
+        front = await Proxies(nursery, "a web server").start(back_end)
+        said = await asked(front, host)
+        assert (said["method"], said["target"], said["fields"][0]) == ("GET", "/hello", ["host", host])
+        assert "no service called 'nobody'" in (await asked(front, host, "Micro-Service: nobody"))["refused"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_host_that_names_another_service_goes_on_meaning_it() -> None:
+    async with trio.open_nursery() as nursery:
+        server, other = WebServer(), WebServer()
+        ports = []
+        for each in (server, other):
+            listeners = await listen_tcp("127.0.0.1:0")
+            nursery.start_soon(trio.serve_listeners, each.serve, listeners)
+            ports.append(bound_address(listeners[0]))
+        front = await Proxies(nursery, "two web servers").start(parse_back_end("helloworld", f"http://{ports[0]}"))
+        async with MemoryRegistry("two web servers") as registry:
+            instance = Instance(id="shop-1", address=ports[1], metadata={"protocol": "http"})
+            await registry.register(Service(name="shop", instances=(instance,)))
+
+            async def reached() -> bool:
+                await asked(front, "shop", path="/never-mind")
+                return other.answered > 0
+
+            await until(reached, within=5)
+            before = server.answered
+            await asked(front, "shop")
+            assert server.answered == before
+            await asked(front, "no-shop")
+            assert server.answered == before + 1
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_grpc_client_that_knows_nothing_of_names_reaches_the_server_that_the_proxy_stands_before() -> None:
+    def call(address: str) -> None:
+        channel: Any
+        with grpc.insecure_channel(address, options=OPTIONS) as channel:
+            # The path names a service that nobody knows under this name, and the authority is an address.
+            assert channel.unary_unary(GREETER + "Echo")(b"hi", timeout=10) == b"hi"
+            assert [*channel.unary_stream(GREETER + "Count")(b"3", timeout=10)] == [b"0", b"1", b"2"]
+            named = channel.unary_unary(GREETER + "Echo").future(b"", metadata=(("micro-service", "nobody"),))
+            assert named.exception(timeout=10).code() is grpc.StatusCode.NOT_FOUND
+
+    with grpc_server() as (_, address):
+        async with trio.open_nursery() as nursery:
+            front = await Proxies(nursery, "a grpc server").start(parse_back_end("helloworld", f"grpc://{address}"))
+            await trio.to_thread.run_sync(call, front)
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "first", [b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x08\x04\xd2\x16\x2f", b"\x16\x03\x01\x02", b"QUIT\r\n"]
+)
+async def test_before_raw_tcp_every_connection_is_the_back_ends_own(first: bytes) -> None:
+    async with trio.open_nursery() as nursery:
+        address = await serve(nursery, echo)
+        front = await Proxies(nursery, "anything").start(parse_back_end("db", f"tcp://{address}"))
+        async with await open_tcp(front) as program:
+            await program.send_all(first)
+            program.send_eof()
+            assert await read_to_end(program) == first
+        nursery.cancel_scope.cancel()
+
+
+async def test_before_raw_tcp_a_program_may_wait_for_the_back_end_to_speak_first(fast_clock: MockClock) -> None:
+    async def greets(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"220 welcome\r\n")
+        await stream.aclose()
+
+    async with trio.open_nursery() as nursery:
+        address = await serve(nursery, greets)
+        front = await Proxies(nursery, "who speaks first").start(parse_back_end("mail", f"tcp://{address}"))
+        async with await open_tcp(front) as program:
+            assert await program.receive_some() == b"220 welcome\r\n"
+        nursery.cancel_scope.cancel()

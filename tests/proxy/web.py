@@ -81,6 +81,8 @@ class WebServer:
         self.address = ""
         self.asked = trio.Event()
         """A request came that is never answered."""
+        self.answered = 0
+        """Requests that were."""
         self.broken = trio.Event()
         """A connection broke, or ended, in the middle of a request or answer."""
 
@@ -124,6 +126,7 @@ class WebServer:
             await self._send(connection, stream, 200, b"", [])
         else:
             await self._send(connection, stream, 200, json.dumps(said).encode(), [("Content-Type", "application/json")])
+        self.answered += 1
         return connection.our_state is h11.DONE and connection.their_state is h11.DONE
 
     async def _next(self, connection: h11.Connection, stream: trio.SocketStream) -> object:

@@ -94,9 +94,9 @@ def first_known(known: Callable[[str], bool]) -> Callable[[tuple[str, ...]], str
     return service_of
 
 
-def read_request_untrusted(headers: Headers, forwarded: str = "") -> Request:
-    """What a header list asks for; `forwarded` is what `Forwarded` is to say of its sender. Raises `StreamFault` for
-    what is no request."""
+def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str = "") -> Request:
+    """What a header list asks for; `forwarded` is what `Forwarded` is to say of its sender, and `otherwise` the service
+    that is meant where the list does not name one in so many words. Raises `StreamFault` for what is no request."""
     pseudo, fields = split_untrusted(headers, _PSEUDO)
     method, path, scheme = pseudo.get(":method", ""), pseudo.get(":path", ""), pseudo.get(":scheme", "")
     first = dict(reversed(fields))
@@ -119,6 +119,8 @@ def read_request_untrusted(headers: Headers, forwarded: str = "") -> Request:
         names: tuple[str, ...] = (first["micro-service"],)
     else:
         names = _named(authority, path if grpc else "")
+        if otherwise:
+            names += (otherwise,)
     parts = (path, protocol, flags, content_type, metadata)
     return Request(
         names=names,

@@ -62,13 +62,15 @@ class Http2ServingPort(Connection):
         service_of: Callable[[tuple[str, ...]], str] = _likeliest,
         objection: Callable[[str], str] | None = None,
         forwarded: str = "",
+        otherwise: str = "",
         max_streams: int = MAX_STREAMS,
         pool: CreditPool = PROCESS,
     ) -> None:
         """`ids` gives each call the 16 bytes that no other call has. `service_of` says which of the services that a
         request may mean it does, the likeliest of them being the last. `objection` is asked, where it is given, what
         there is to say against a request that shows these credentials (`Proxy-Authorization`, or nothing).
-        `forwarded` is what `Forwarded` says of the program."""
+        `forwarded` is what `Forwarded` says of the program. `otherwise` is the service that all requests may mean but
+        those that name one in `micro-service`, and the likeliest."""
         settings = {
             MAX_CONCURRENT_STREAMS: max_streams,
             INITIAL_WINDOW_SIZE: frame.INITIAL_CREDIT,
@@ -79,6 +81,7 @@ class Http2ServingPort(Connection):
         self._service_of = service_of
         self._objection = objection
         self._forwarded = forwarded
+        self._otherwise = otherwise
         self._limit = max_streams
         self.refusing = False
         """It takes no more requests."""
@@ -263,7 +266,7 @@ class Http2ServingPort(Connection):
     def _read_request_untrusted(self, block: bytes) -> Request:
         decoder = self._decoder
         since = decoder.changes
-        request = read_request_untrusted(self._decode_untrusted(block), self._forwarded)
+        request = read_request_untrusted(self._decode_untrusted(block), self._forwarded, self._otherwise)
         decoder.remember(block, request, since)
         return request
 

@@ -204,3 +204,16 @@ def test_the_same_answer_to_head_is_another_one() -> None:
 def test_an_answer_that_agrees_to_an_upgrade_says_to_what() -> None:
     head = reply("HTTP/1.1 101 Switching", "Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Accept: x")
     assert head.metadata[:6] == (":status", "101", ":upgrade", "websocket", "sec-websocket-accept", "x")
+
+
+def test_a_request_may_mean_the_service_behind_a_port_unless_it_names_another_in_so_many_words() -> None:
+    def service_and_otherwise(host: bytes, named: bytes = b"") -> tuple[str, str]:
+        asked = read_request_untrusted(b"GET / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (host, named), FORWARDED, b"hello")
+        head = asked.otherwise and parse_call_head_untrusted(asked.otherwise + bytes(16))
+        return asked.service, head.service if head else ""
+
+    assert service_and_otherwise(b"localhost") == ("hello", "hello")
+    assert service_and_otherwise(b"shop:8081") == ("shop", "hello")
+    assert service_and_otherwise(b"localhost", b"Micro-Service: shop\r\n") == ("shop", "")
+    with pytest.raises(Malformed, match="names no service"):
+        read_request_untrusted(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", FORWARDED)

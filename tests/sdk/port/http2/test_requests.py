@@ -91,3 +91,10 @@ def test_a_head_that_no_http2_request_can_be_is_refused() -> None:
         write_request_untrusted(pack_call_head(CallHead("a", "", "tcp")), "x")
     with pytest.raises(RemoteProtocolError):
         write_request_untrusted(b"\xc1", "x")
+
+
+def test_a_request_may_also_mean_the_service_behind_a_port_unless_it_names_one_in_so_many_words() -> None:
+    headers = asked("1.2.3.4:8081", "/greeter.Greeter/Hello", "content-type", "application/grpc")
+    assert read_request_untrusted(headers, otherwise="hello").names == ("greeter", "hello")
+    assert read_request_untrusted(asked("localhost", "/", method="GET"), otherwise="hello").names == ("hello",)
+    assert read_request_untrusted((*headers, "micro-service", "shop"), otherwise="hello").names == ("shop",)
