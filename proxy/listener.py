@@ -93,6 +93,7 @@ class ProxyListener:
         self._warned: dict[str, None] = {}
         self._said = ""
         self._draining = False
+        self._refusing = False
         self.refused = 0
         """Connections that were closed without a call: from outside, of no known protocol, or one too many."""
         everywhere: dict[bytes, Serve] = {PREFACE[:6]: self._frames, METHOD: self._connect, VERSION: self._socks}
@@ -120,6 +121,7 @@ class ProxyListener:
 
     def refuse(self) -> None:
         """Refuses from now on what programs open all the same."""
+        self._refusing = True
         for port in self._ports:
             port.refuse()
 
@@ -230,7 +232,9 @@ class ProxyListener:
             otherwise=self._otherwise,
             known=self._switch.ingress.knows,
         )
-        if self._draining:
+        if self._refusing:
+            port.refuse()
+        elif self._draining:
             port.go_away()
         self._ports[port] = None
         self._timers.watch(port)

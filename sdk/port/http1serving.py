@@ -36,6 +36,9 @@ QUIET = 60.0
 MAX_WAITING = 64
 """Pieces of answers likewise."""
 
+STOPPING = "this node is stopping: another one of its environment takes the call"
+"""What a program is told that asks too late."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -87,6 +90,7 @@ class ServingHttp1Port(Http1Port):
         self._keep = True
         """Another request may follow."""
         self._draining = False
+        self._refusing = False
         self._parsing = False
         self._unread = 0
         """Bytes given to the driver, or waiting for it, since it last had written everything."""
@@ -121,20 +125,24 @@ class ServingHttp1Port(Http1Port):
         return False
 
     def go_away(self) -> None:
-        """Takes no more requests after the one that is being answered."""
+        """Takes no more requests after the next one whose answer can say so.
+
+        A connection is not ended before: a program that was told to keep it may be sending a request in this moment,
+        and where that meets the end nobody can tell whether it was read (RFC 9112, 9.3.1 and 9.6).
+        """
         self._draining = True
-        self._keep = False
-        if self._reading is Reading.HEAD and not self._buffer:
-            self.leave()
+        if self._answer is _Answer.AWAITED:
+            self._keep = False
 
     def refuse(self) -> None:
-        """The same: a request that comes while another one is answered waits, and is not read."""
+        """Refuses as not reached what is asked from now on."""
+        self._refusing = True
         self.go_away()
 
     @property
     def refusing(self) -> bool:
-        """Whether it takes no more requests."""
-        return self._draining
+        """Whether it takes no more requests, and the program knows or will be told in time."""
+        return self._refusing or self._last or (self._draining and not self._keep)
 
     # What the driver calls.
 
@@ -229,6 +237,11 @@ class ServingHttp1Port(Http1Port):
             raise Malformed(objection, 407)
         if max(len(asked.packed), len(asked.otherwise)) + 16 > MAX_OPEN:
             raise Malformed("the head of the request is too long for a call", 431)
+        if self._refusing:
+            stopping = Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, STOPPING)
+            self._out.append(refusal_bytes(refusal(stopping), close=True, body=asked.method != "HEAD"))
+            self.leave()
+            return False
         self._begin_body(asked.framing)
         self._buffer = b""
         body, ended = self._split_body(buffer[size:])

@@ -19,7 +19,7 @@ from sdk.head import (
     parse_trailers_untrusted,
 )
 from sdk.port.http1 import PIECE
-from sdk.port.http1serving import MAX_PIPELINED, QUIET, ServingHttp1Port
+from sdk.port.http1serving import MAX_PIPELINED, QUIET, STOPPING, ServingHttp1Port
 from sdk.wire.credit import CreditPool
 from sdk.wire.frame import INITIAL_CREDIT, Fate, Open
 from sdk.wire.http1fields import forwarded_by
@@ -682,10 +682,42 @@ def test_a_node_that_goes_away_finishes_what_it_has_begun() -> None:
     program.stream.send_head(reply(), b"x", end=True)
     assert answer_of(program.hears())[1]["connection"] == "close"
     assert program.port.finished_writing
-    idle = Program()
-    idle.port.refuse()
-    assert idle.port.refusing
-    assert idle.port.finished_writing
+
+
+def test_a_connection_is_kept_until_an_answer_has_said_that_it_ends() -> None:
+    # Idle, and with an answer under way that promised more: a request may be on its way.
+    for idle in (True, False):
+        program = Program()
+        if not idle:
+            program.says(GET)
+            program.stream.send_head(reply("content-length", "2"), b"x", end=False)
+            assert "connection" not in answer_of(program.hears())[1]
+        program.port.go_away()
+        assert not program.port.refusing
+        if not idle:
+            program.stream.write(b"x")
+            program.stream.end()
+            assert program.hears() == b"x"
+        assert not program.port.finished_writing
+        program.says(GET)
+        assert program.port.refusing
+        program.stream.send_head(reply(), b"x", end=True)
+        assert answer_of(program.hears())[1]["connection"] == "close"
+        assert program.port.finished_writing
+
+
+def test_a_request_after_the_time_for_that_is_refused_as_not_reached() -> None:
+    program = Program()
+    program.port.go_away()
+    program.port.refuse()
+    assert program.port.refusing
+    assert not program.port.finished_writing
+    program.says(GET)
+    assert not program.calls
+    status, fields, body, complete = answer_of(program.hears())
+    assert (status, fields["connection"], fields["micro-fate"]) == (503, "close", "not-reached")
+    assert (body, complete) == (f"{STOPPING}\n".encode(), True)
+    assert program.port.finished_writing
 
 
 def test_a_request_that_was_on_its_way_when_the_node_went_away_is_the_last() -> None:
