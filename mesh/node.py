@@ -324,12 +324,14 @@ class Node:
         routes = RouterService(table, network=config.network, router=self.id, writable=False)
         own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
         self._watching = (admin.watching, routes.watching)
-        nursery.start_soon(self._listener.serve, listeners)
         await joined(
             tunnel, gossip, table,
             asked=lambda: local.status.state is not RegistryState.STARTING
             and not any(lookup.status.state is LookupState.LOOKING for lookup in lookups),
         )  # fmt: skip
+        # Until then programs that know the address wait to be accepted: they may have another node, where they do not
+        # hear that nobody offers what this one has not heard of yet.
+        nursery.start_soon(self._listener.serve, listeners)
         self._presence = Presence(registry, self._record(admin.server, link, proxy))
         await nursery.start(self._presence.run)
         return Ready(id=self.id, link=bound, proxy=proxy)

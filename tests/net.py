@@ -52,6 +52,16 @@ class Hosts(trio.abc.HostnameResolver):
 
 
 @contextmanager
+def kept_address() -> Iterator[str]:
+    """An address of this machine for programs that come and go: nobody else gets its port in the meantime, not even a
+    connection of those who try whether somebody is back. Whoever listens there needs SO_REUSEADDR, as servers have."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+@contextmanager
 def deaf(host: str, port: int) -> Iterator[None]:
     """Somebody listens at this address and never accepts, and so many wait already that the next one gets no answer."""
     with ExitStack() as stack:
