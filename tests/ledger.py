@@ -2,7 +2,8 @@
 
 Each process has a file of its own in the folder `LEDGER`, with one id in a line. What was written outlives the process,
 however it ends. `LEDGER_WORK` is how many milliseconds a handler takes; with `LEDGER_FAILS` every call fails, in turn
-with an error that says nothing else and with one that looks like an error of the way.
+with an error that says nothing else and with one that looks like an error of the way. The same process offers as much
+to programs that speak gRPC and HTTP (`tests.ledgerpeers`).
 """
 
 import itertools
@@ -16,6 +17,7 @@ import trio
 from sdk import Service
 from sdk.answer import ServerStream
 from sdk.errors import InternalServerError, MicroError, Unavailable
+from tests.ledgerpeers import Book, Peers
 
 NAME = "ledger"
 
@@ -45,21 +47,22 @@ class _Book:
 
     async def work(self, request: dict[str, Any]) -> dict[str, Any]:
         """Answers with the id of the call."""
-        self._write(request["id"])
+        self.write(request["id"])
         await trio.sleep(self._work)
         self._fail()
         return request
 
     async def talk(self, request: dict[str, Any], stream: ServerStream) -> None:
         """Answers each message with itself."""
-        self._write(request["id"])
+        self.write(request["id"])
         self._fail()
         await stream.send(request)
         async for message in stream:
             await trio.sleep(self._work)
             await stream.send(message)
 
-    def _write(self, id: str) -> None:
+    def write(self, id: str) -> None:
+        """Notes that a call runs."""
         os.write(self._file, f"{id}\n".encode())
 
     def _fail(self) -> None:
@@ -71,13 +74,13 @@ class _Book:
 def main() -> None:
     """Runs the service."""
     environment = os.environ
-    book = _Book(
-        Path(environment["LEDGER"]), int(environment["LEDGER_WORK"]) / 1000, bool(environment.get("LEDGER_FAILS"))
-    )
+    work, fails = int(environment["LEDGER_WORK"]) / 1000, bool(environment.get("LEDGER_FAILS"))
+    book = _Book(Path(environment["LEDGER"]), work, fails)
     service = Service(NAME)
     service.handle("Ledger.Work")(book.work)
     service.handle("Ledger.Talk")(book.talk)
-    service.run()
+    with Peers(Book(book.write, work, REASON, fails=fails)):
+        service.run()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A constant load of unary and streaming calls on `tests.ledger`, and what became of each of them.
 
-    async with Load(clients, deadline=20) as load:
+    async with Load([Native(client, deadline=20), ...]) as load:      # programs of `tests.callers`
         await load.progress(100)            # a hundred calls that begin now are answered
         ...
     assert not broken_promises(load.calls, runs_in(folder), deadline=20)
@@ -16,23 +16,11 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import trio
 
-from sdk import Client
-from sdk.errors import MicroError, Timeout, Unavailable
-from tests.ledger import NAME, REASON
 from tests.processes import PATIENCE
-
-UNARY = 4
-"""Tasks for each client that make unary calls; half of those are marked idempotent."""
-
-STREAMING = 2
-"""Tasks for each client that make streaming calls."""
-
-MESSAGES = 5
-"""Messages each way of a streaming call, so that it lasts several times as long as a unary one."""
 
 PAUSE = 0.01
 """Seconds that a task waits after a call that was not answered, as programs do that do not want to make it worse."""
@@ -51,16 +39,35 @@ class Outcome(enum.Enum):
     LATE = "no answer before its deadline"
 
 
+class Kind(enum.Enum):
+    """What sort of call it is."""
+
+    UNARY = "one message each way"
+    IDEMPOTENT = "the same, and it may run more than once"
+    STREAMING = "several messages each way"
+
+
+class Caller(Protocol):
+    """A program that calls."""
+
+    @property
+    def tasks(self) -> Sequence[Kind]:
+        """What it does all the time, at once."""
+
+    async def call(self, id: str, kind: Kind) -> tuple[Outcome, str]:
+        """Makes one call; how it ended, and what its caller was told, where it was not answered."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """One call that is over."""
 
     id: str
     """Its own, as the ledger has it."""
-    idempotent: bool
-    """It may run more than once."""
-    streaming: bool
-    """It has several messages each way."""
+    program: str
+    """What sort of program made it."""
+    kind: Kind
+    """What sort of call it was."""
     outcome: Outcome
     """How it ended."""
     detail: str
@@ -70,18 +77,21 @@ class Call:
     ended: float
     """When it was over."""
 
+    @property
+    def idempotent(self) -> bool:
+        """It may run more than once."""
+        return self.kind is Kind.IDEMPOTENT
+
 
 class Load:
     """The load, inside `async with`: it begins with the block and ends with the call that each task is at."""
 
-    def __init__(self, clients: Iterable[Client], *, deadline: float) -> None:
-        """The clients' own default deadline must be the same, in seconds; streams are given it here."""
+    def __init__(self, callers: Iterable[Caller]) -> None:
         self.calls: list[Call] = []
         """All that are over."""
         self.in_flight = 0
         """Calls that are not over."""
-        self._clients = list(clients)
-        self._deadline = deadline
+        self._callers = list(callers)
         self._numbers = itertools.count()
         self._stopping = False
         self._changed = trio.lowlevel.ParkingLot()
@@ -89,11 +99,9 @@ class Load:
 
     async def __aenter__(self) -> Self:
         nursery = await self._manager.__aenter__()
-        for client in self._clients:
-            for number in range(UNARY):
-                nursery.start_soon(self._call_all_the_time, client, False, number % 2 == 0)
-            for _ in range(STREAMING):
-                nursery.start_soon(self._call_all_the_time, client, True, False)
+        for caller in self._callers:
+            for kind in caller.tasks:
+                nursery.start_soon(self._call_all_the_time, caller, kind)
         return self
 
     async def __aexit__(
@@ -114,17 +122,17 @@ class Load:
                 )
                 seen = len(self.calls)
 
-    async def _call_all_the_time(self, client: Client, streaming: bool, idempotent: bool) -> None:
+    async def _call_all_the_time(self, caller: Caller, kind: Kind) -> None:
         while not self._stopping:
             id, began = str(next(self._numbers)), trio.current_time()
             self.in_flight += 1
-            outcome, detail = await self._call(client, id, streaming, idempotent)
+            outcome, detail = await caller.call(id, kind)
             self.in_flight -= 1
             self.calls.append(
                 Call(
                     id=id,
-                    idempotent=idempotent,
-                    streaming=streaming,
+                    program=type(caller).__name__,
+                    kind=kind,
                     outcome=outcome,
                     detail=detail,
                     began=began,
@@ -134,39 +142,6 @@ class Load:
             self._changed.unpark_all()
             if outcome is not Outcome.ANSWERED:
                 await trio.sleep(PAUSE)
-
-    async def _call(self, client: Client, id: str, streaming: bool, idempotent: bool) -> tuple[Outcome, str]:
-        try:
-            if streaming:
-                with trio.fail_after(self._deadline):
-                    await talk(client, id)
-            else:
-                reply = await client.call(NAME, "Ledger.Work", {"id": id}, idempotent=idempotent)
-                assert reply == {"id": id}, reply
-        except (Timeout, trio.TooSlowError) as error:
-            return Outcome.LATE, str(error)
-        except MicroError as error:
-            if error.detail == REASON:
-                return Outcome.FAILED, str(error)
-            if isinstance(error, Unavailable):
-                return Outcome.MAY_HAVE_RUN if error.may_have_run else Outcome.NOT_RUN, str(error)
-            raise
-        return Outcome.ANSWERED, ""
-
-
-async def talk(client: Client, id: str) -> None:
-    """A streaming call: each message is sent when the one before was answered."""
-    async with client.stream(NAME, "Ledger.Talk", {"id": id}) as stream:
-        assert await stream.receive() == {"id": id}
-        for n in range(1, MESSAGES):
-            try:
-                await stream.send({"n": n})
-            except trio.BrokenResourceError:
-                pass  # whoever receives is told why
-            assert await stream.receive() == {"n": n}
-        await stream.send_eof()
-        async for message in stream:
-            raise AssertionError(f"more came than was asked for: {message}")
 
 
 def broken_promises(calls: Iterable[Call], runs: Counter[str], *, deadline: float) -> list[str]:
@@ -200,6 +175,8 @@ def those(calls: Sequence[Call], outcome: Outcome) -> list[Call]:
 
 
 def summary(calls: Sequence[Call]) -> str:
-    """How many ended how, for a person."""
-    counts = Counter(call.outcome for call in calls)
-    return ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
+    """How many ended how, for a person; and by which sort of program, where they were not answered."""
+    counts = Counter((call.outcome, "" if call.outcome is Outcome.ANSWERED else f" ({call.program})") for call in calls)
+    order = tuple(Outcome)
+    found = sorted(counts, key=lambda each: (order.index(each[0]), each[1]))
+    return ", ".join(f"{counts[outcome, whose]} {outcome.value}{whose}" for outcome, whose in found)

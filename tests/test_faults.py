@@ -3,10 +3,10 @@
     program ┬ a1 ┬ t1 ┬ c1 ┬ three instances
             └ a2 ┴ t2 ┴ c2 ┘
 
-Six real nodes in two environments: a program knows two nodes of its own one by name, and two nodes are there where the
-service is. Each `a` and each `c` is linked to each `t`. The handlers keep a ledger of what ran (`tests.ledger`), a load
-of unary and streaming calls goes on all the time (`tests.load`), and in the end each call must have done what its
-caller was told.
+Six real nodes in two environments: a program knows two nodes of its own one, and two nodes are there where the service
+is. Each `a` and each `c` is linked to each `t`. The handlers keep a ledger of what ran (`tests.ledger`). A load of
+unary and streaming calls goes on all the time (`tests.load`): of programs with the SDK, with grpcio and with httpx. In
+the end each call must have done what its caller was told.
 """
 
 import signal
@@ -15,17 +15,22 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
+import httpx
 import pytest
 import trio
 
 from sdk import Client
 from sdk.config import ClientConfig
 from sdk.errors import MicroError
+from tests.callers import Grpc, Native, Web
 from tests.ledger import NAME, runs_in, runs_of
-from tests.load import Call, Load, Outcome, broken_promises, summary, those
+from tests.ledgerpeers import GRPC, WEB
+from tests.load import Call, Caller, Load, Outcome, broken_promises, summary, those
+from tests.net import kept_address
 from tests.processes import PATIENCE, Running, start_only
 
-NODE = ("micro", "network", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
+NODE = ("micro", "network", "--resolver", "static")
 NODES = {"t1": "between 1", "t2": "between 2", "a1": "home", "a2": "home", "c1": "there", "c2": "there"}
 """The environment of each node."""
 LINKS = {"t1": 4, "t2": 4, "a1": 2, "a2": 2, "c1": 2, "c2": 2}
@@ -35,6 +40,10 @@ pytestmark = pytest.mark.timeout(300)  # ten processes are started for each test
 
 INSTANCES = 3
 PROGRAMS = 2
+"""Of each sort."""
+
+BALANCED = (("grpc.lb_policy_name", "round_robin"), ("grpc.max_reconnect_backoff_ms", 200))
+"""So grpcio uses every node that it knows, and soon comes back to one that was away."""
 
 LONG = 20.0
 """Seconds that calls have where none should need them."""
@@ -67,12 +76,9 @@ class World:
         self._folder = folder
         self._stack = stack
         self._nodes: dict[str, Running] = {}
-        self._links: dict[str, str] = {}
-        for name in ("t1", "t2"):
-            self.begin(name)
-        for name in ("t1", "t2"):
-            self.ready(name)
-        for name in ("a1", "a2", "c1", "c2"):
+        self._links = {name: stack.enter_context(kept_address()) for name in NODES}
+        self._proxies = {name: stack.enter_context(kept_address()) for name in NODES}
+        for name in NODES:
             self.begin(name)
         self.instances = [self.instance() for _ in range(INSTANCES)]
         for running in [*self._nodes.values(), *self.instances]:
@@ -82,15 +88,10 @@ class World:
         return self._nodes[name]
 
     def begin(self, name: str) -> None:
-        """Starts a node, at the address where others knew it before."""
+        """Starts a node, where others knew it before."""
         dialled = ",".join(self._links[each] for each in ("t1", "t2")) if name[0] != "t" else ""
-        flags = ("--name", name, "--address", self._links.get(name, "127.0.0.1:0"))
+        flags = ("--name", name, "--address", self._links[name], "--proxy-address", self._proxies[name])
         self._nodes[name] = self._start(NODES[name], *NODE, *flags, *(("--nodes", dialled) if dialled else ()))
-
-    def ready(self, name: str) -> None:
-        """Waits until it says so."""
-        self._nodes[name].wait_until_ready()
-        self._links[name] = self._nodes[name].address("link")
 
     def instance(self, **how: str) -> Running:
         """Starts an instance of the service."""
@@ -115,7 +116,7 @@ class World:
     async def restart(self, name: str) -> None:
         """Starts a node that has ended, and waits until all is as it was."""
         self.begin(name)
-        await trio.to_thread.run_sync(self.ready, name)
+        await trio.to_thread.run_sync(self._nodes[name].wait_until_ready)
         await self.settled()
 
     async def stop(self, name: str) -> None:
@@ -148,15 +149,29 @@ class World:
 
     @asynccontextmanager
     async def load(self, deadline: float) -> AsyncIterator[Load]:
-        """Programs of the first environment that know its nodes by name, and call all the time."""
+        """Programs of the first environment that know both of its nodes, and call all the time. Those with the SDK
+        find them by name."""
         config = ClientConfig(
             proxy="go.micro.network", registry_address=str(self._folder / "home.db"), request_timeout=deadline
         )
+        homes = [self._proxies[name] for name in ("a1", "a2")]
         async with AsyncExitStack() as stack:
-            clients = [await stack.enter_async_context(Client(config)) for _ in range(PROGRAMS)]
-            async with Load(clients, deadline=deadline) as load:
+            callers: list[Caller] = []
+            for _ in range(PROGRAMS):
+                client = await stack.enter_async_context(Client(config))
+                channel = stack.enter_context(grpc.insecure_channel(f"ipv4:{','.join(homes)}", options=BALANCED))
+                web = await stack.enter_async_context(httpx.AsyncClient(timeout=None))
+                callers += (
+                    Native(client, deadline=deadline),
+                    Grpc(channel, deadline=deadline),
+                    Web(web, homes, deadline=deadline),
+                )
+                homes.reverse()
+            async with Load(callers) as load:
                 await load.progress(100)
                 yield load
+        answered = {(call.program, call.kind) for call in those(load.calls, Outcome.ANSWERED)}
+        assert answered == {(type(caller).__name__, kind) for caller in callers for kind in caller.tasks}
 
     def _start(self, place: str, *command: str, **env: str) -> Running:
         env |= {"MICRO_REGISTRY_ADDRESS": str(self._folder / f"{place}.db"), "MICRO_NETWORK_TOKEN": "sesame"}
@@ -172,16 +187,16 @@ def world(tmp_path: Path) -> Iterator[World]:
 async def _is_settled(name: str, client: Client) -> bool:
     try:
         connections = (await client.call("go.micro.network", "Network.Connections"))["connections"]
-        routes = await _routes(client)
+        routes = [await _routes(client, service) for service in (NAME, GRPC, WEB)]
     except MicroError:
         return False
-    return len(connections) == LINKS[name] and len(routes) >= (INSTANCES if name[0] == "c" else 2)
+    places = INSTANCES if name[0] == "c" else 2
+    return len(connections) == LINKS[name] and all(len(each) >= places for each in routes)
 
 
-async def _routes(client: Client) -> list[dict[str, Any]]:
-    routes: list[dict[str, Any]] = (await client.call("go.micro.network", "Network.Routes", {"service": NAME}))[
-        "routes"
-    ]
+async def _routes(client: Client, service: str = NAME) -> list[dict[str, Any]]:
+    answer = await client.call("go.micro.network", "Network.Routes", {"service": service})
+    routes: list[dict[str, Any]] = answer["routes"]
     return routes
 
 
