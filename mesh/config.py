@@ -8,6 +8,7 @@ is where people look.
 from dataclasses import dataclass, field
 from typing import Final
 
+from proxy.termination import ProxyTlsConfig
 from router.policy import Policy, Strategy
 from sdk.errors import BadRequest, RemoteProtocolError
 from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN, NodeId, parse_id_untrusted
@@ -83,6 +84,9 @@ class NodeConfig:
     are not let in."""
     proxy_token_file: str = ""
     """The file that these were read from, to be read again; empty where they came from elsewhere."""
+    proxy_tls: ProxyTlsConfig = field(default_factory=ProxyTlsConfig)
+    """The certificate that programs are shown who speak TLS to the node itself: `--proxy-tls-cert`
+    (MICRO_PROXY_TLS_CERT) and `--proxy-tls-key` (MICRO_PROXY_TLS_KEY)."""
     name: str = ""
     """What people call this node, beside its id."""
     advertise_strategy: str = "all"

@@ -25,6 +25,7 @@ from proxy.jsonbridge import JsonBridge
 from proxy.listener import BackEnd, ProxyListener
 from proxy.mapped import MappedPort
 from proxy.switch import Switch
+from proxy.termination import read_termination
 from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest, Conflict
@@ -111,7 +112,8 @@ class Node:
     ) -> None:
         """`identity` is who the node is, a new one by default; `registry` takes the place of the one in the
         configuration, `memory` is where `mem://` addresses are, `random` decides jitter and balancing, and `instances`
-        makes what connects to instances."""
+        makes what connects to instances. Raises `BadRequest` naming the flag of a certificate or key for programs that
+        cannot be used."""
         self._config = config
         self._registry = registry or open_registry(config.registry, config.registry_address)
         self._memory = memory
@@ -130,6 +132,7 @@ class Node:
             self._switch,
             self._timers,
             to_bytes(config.proxy_tokens),
+            termination=read_termination(config.proxy_tls),
             back_end=BackEnd(self._back_end.service, self._back_end.protocol) if self._back_end else None,
         )
         self._mapped: list[MappedPort] = []

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import trio
 
 from proxy.listener import ProxyListener
+from proxy.termination import CERT as PROXY_CERT
+from proxy.termination import Termination, read_termination
 from sdk.errors import BadRequest, MicroError
 from sdk.netaddress import split_address
 from tunnel.identity import PUBLISHED
@@ -49,7 +51,8 @@ class Reload:
         self._tunnel = tunnel
         self._listener = listener
         self._turn = trio.Lock()
-        self._certificates = tuple(filter(None, (config.tls.ca, config.tls.cert, config.tls.key)))
+        self._of_links = tuple(filter(None, (config.tls.ca, config.tls.cert, config.tls.key)))
+        self._certificates = (*self._of_links, *filter(None, (config.proxy_tls.cert, config.proxy_tls.key)))
 
     async def __call__(self) -> Reloaded:
         """Takes what stands in the files now: all of them or, where one cannot be used, none.
@@ -70,9 +73,10 @@ class Reload:
         config = self._config
         _, flag = config.flags_of_tokens
         if not (config.token_file or config.proxy_token_file or self._certificates):
-            files = f"{flag}, {PROXY_FILE} and {CERT}" if config.alone is None else PROXY_FILE
+            links = f"{flag}, {CERT}, " if config.alone is None else ""
+            files = f"{links}{PROXY_FILE} and {PROXY_CERT}"
             raise BadRequest(f"there is nothing to reload: this node was started without {files}")
-        tokens, shown, tls = await trio.to_thread.run_sync(self._read, flag, abandon_on_cancel=True)
+        tokens, shown, tls, termination = await trio.to_thread.run_sync(self._read, flag, abandon_on_cancel=True)
         if tokens:
             refuse_public(tokens, self._tunnel.bound, config.command)
             warn_of_default(tokens, config.command)
@@ -80,16 +84,18 @@ class Reload:
         # From here on nothing fails and nobody comes between.
         if shown:
             self._listener.set_tokens(to_bytes(shown))
+        self._listener.set_termination(termination)
         if tls is not None:
             self._tunnel.set_tls(tls)
         return Reloaded(tokens=len(tokens), proxy_tokens=len(shown), tls=self._certificates)
 
-    def _read(self, flag: str) -> tuple[tuple[str, ...], tuple[str, ...], Tls | None]:
+    def _read(self, flag: str) -> tuple[tuple[str, ...], tuple[str, ...], Tls | None, Termination | None]:
         config = self._config
         return (
             read_tokens(config.token_file, flag) if config.token_file else (),
             proxy_tokens(None, config.proxy_token_file),
-            Tls(config.tls) if self._certificates else None,
+            Tls(config.tls) if self._of_links else None,
+            read_termination(config.proxy_tls),
         )
 
 

@@ -3,8 +3,9 @@
     curl --connect-to web:443:node:8081 https://web/
 
 Nothing is decrypted here. The name stands in the program's first message, the ClientHello (RFC 8446, 4.1.2), which is
-read and passed on as it came, with everything behind it; the certificate is the service's own. An error is a TLS alert,
-a number without words: those stand in the node's log.
+read and passed on as it came, with everything behind it; the certificate is the service's own. Only TLS that is meant
+for the node itself ends here (termination.py). An error is a TLS alert, a number without words: those stand in the
+node's log.
 """
 
 from collections.abc import Callable
@@ -58,18 +59,20 @@ class ServerNamePort(AnsweringPort):
 class ClientHello:
     """Reads the first message of a TLS connection."""
 
-    def __init__(self, knows: Callable[[str], bool]) -> None:
-        """`knows` says whether there is a service of a name."""
+    def __init__(self, knows: Callable[[str], bool], is_own: Callable[[str], bool] | None = None) -> None:
+        """`knows` says whether there is a service of a name, and `is_own` whether a name, or none, means this node."""
         self.token = b""
         """Nothing: TLS that is passed through has no place for it."""
         self._knows = knows
+        self._is_own = is_own
         self._read = bytearray()
         self._records = 0
         self._message = bytearray()
         self._alert = b""
 
     def receive_untrusted(self, data: bytes) -> tuple[bytes, bytes] | None:
-        """Takes bytes; once the message is complete, the packed head of the call and everything that came.
+        """Takes bytes; once the message is complete, the packed head of the call and everything that came. There is no
+        call, and its head empty, where the program means this node.
 
         Raises `RemoteProtocolError` for what is no ClientHello, is larger than 16 KiB or names no server;
         `data_to_send` then has the alert that says so.
@@ -82,6 +85,8 @@ class ClientHello:
         except RemoteProtocolError:
             self._alert = pack_alert(DECODE_ERROR)
             raise
+        if self._is_own is not None and self._is_own(name):
+            return b"", bytes(self._read)
         if not name:
             self._alert = pack_alert(HANDSHAKE_FAILURE)
             raise RemoteProtocolError(

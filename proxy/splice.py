@@ -11,7 +11,6 @@ from typing import Protocol
 import trio
 
 from sdk.port import Wake
-from sdk.rawsocket import RawSocket
 from sdk.wire.frame import Reset
 
 STOPPING = "this node is stopping"
@@ -19,6 +18,25 @@ STOPPING = "this node is stopping"
 
 LINGER = 2.0
 """Seconds that the other end has to close a connection on which both directions are over."""
+
+
+class Connected(Protocol):
+    """What such a port runs over: `RawSocket`, and TLS over one."""
+
+    async def receive_some(self, max_bytes: int | None = None, /) -> bytes:
+        """What has arrived; nothing at the end."""
+
+    async def send_all(self, data: bytes, /) -> None:
+        """Sends everything."""
+
+    async def send_eof(self) -> None:
+        """Sends nothing more; receiving goes on."""
+
+    def abort(self) -> None:
+        """Closes it so that the other end sees it broken and not ended."""
+
+    def close(self) -> None:
+        """Closes it at once."""
 
 
 class OneCallPort(Protocol):
@@ -51,7 +69,7 @@ class OneCallPort(Protocol):
         """The connection is gone; called again it does nothing."""
 
 
-async def splice(port: OneCallPort, transport: RawSocket, first: bytes = b"") -> None:
+async def splice(port: OneCallPort, transport: Connected, first: bytes = b"") -> None:
     """Carries bytes both ways until both are at their end, the connection breaks, or the call is reset; `first` was
     read from the connection already. It closes the socket."""
     splicing = _Splicing(port, transport)
@@ -67,7 +85,7 @@ async def splice(port: OneCallPort, transport: RawSocket, first: bytes = b"") ->
 
 
 class _Splicing:
-    def __init__(self, port: OneCallPort, transport: RawSocket) -> None:
+    def __init__(self, port: OneCallPort, transport: Connected) -> None:
         self._port = port
         self._transport = transport
         self._scope = trio.CancelScope()
@@ -131,7 +149,7 @@ class _Splicing:
                 if out:
                     await send_all(out[0] if len(out) == 1 else b"".join(out))
                 elif port.finished_writing:
-                    self._transport.send_eof()
+                    await self._transport.send_eof()
                     self._written = True
                     self._linger()
                     return

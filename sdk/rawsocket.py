@@ -45,7 +45,7 @@ ATTEMPTS = 5
 """Times that a port which is free for IPv4 and IPv6 both is looked for."""
 
 
-class RawSocket(trio.abc.Stream):
+class RawSocket(trio.abc.HalfCloseableStream):
     """A connected TCP socket. One task may read and one may write at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -100,8 +100,8 @@ class RawSocket(trio.abc.Stream):
         """Waits until the socket's buffer has room."""
         await self._wait(trio.lowlevel.wait_writable)
 
-    def send_eof(self) -> None:
-        """Sends nothing more; receiving goes on. On a connection that is gone it does nothing."""
+    async def send_eof(self) -> None:
+        """Sends nothing more; receiving goes on. On a connection that is gone it does nothing. It is no checkpoint."""
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:

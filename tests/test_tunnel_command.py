@@ -206,7 +206,7 @@ async def test_plain_tcp_goes_through_a_local_port_to_an_address_over_there(two:
             await program.send_all(b"hello")
             assert await program.receive_some() == b"hello"
             await program.send_all(b" again")
-            program.send_eof()
+            await program.send_eof()
             assert await read_to_end(program) == b" again"
 
         # 10 MiB in both directions at once, byte for byte.
@@ -215,7 +215,7 @@ async def test_plain_tcp_goes_through_a_local_port_to_an_address_over_there(two:
 
             async def sends() -> None:
                 await program.send_all(sent)
-                program.send_eof()
+                await program.send_eof()
 
             sending.start_soon(sends)
             received = await read_to_end(program)
@@ -352,7 +352,7 @@ async def test_a_tunnel_that_stops_lets_open_connections_end(two: tuple[Side, Si
                     pass
             await program.send_all(b"two")
             assert await program.receive_some() == b"two"
-            program.send_eof()
+            await program.send_eof()
             assert await read_to_end(program) == b""
         status, stderr = await trio.to_thread.run_sync(end.wait)
         assert status == 0

@@ -26,7 +26,7 @@ async def echoes(end: Running) -> bytes:
     """What comes back through the local port."""
     async with await open_tcp(forwarded(end, "echo")) as program:
         await program.send_all(b"hello")
-        program.send_eof()
+        await program.send_eof()
         return await read_to_end(program)
 
 

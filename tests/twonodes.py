@@ -24,11 +24,12 @@ UNBOUNDED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_le
 class World:
     """Two environments: the callers' node, and the other one with the instances."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *flags: str) -> None:
+        """`flags` are more of the near node's."""
         self._stack = stack
         self._folder = folder
         self.far = self.node("far")
-        self.near = self.node("near", "--nodes", self.far.address("link"))
+        self.near = self.node("near", "--nodes", self.far.address("link"), *flags)
         self.proxy = self.near.address("proxy")
         self.host, _, port = self.proxy.rpartition(":")
         self.port = int(port)

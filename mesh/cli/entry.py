@@ -101,8 +101,9 @@ _FILE = (
     "is the one to dial with."
 )
 _READ_AGAIN = {
-    NETWORK: "`micro network reload`, or SIGHUP, reads it again, and the files of --proxy-token-file and --tls-* too.",
-    TUNNEL: "SIGHUP reads it again, and the files of --proxy-token-file and --tls-* too.",
+    NETWORK: "`micro network reload`, or SIGHUP, reads it again, and those of --proxy-token-file, --tls-* and "
+    "--proxy-tls-* too.",
+    TUNNEL: "SIGHUP reads it again, and those of --proxy-token-file, --tls-* and --proxy-tls-* too.",
 }
 _ADMIT = (
     "Ids of the only nodes that may link with this one, besides having a token. Repeatable, or separated by commas."

@@ -12,6 +12,7 @@ from .ask import COMMANDS
 from .entry import NETWORK, entry_flags, entry_values, run_node
 from .links import link_flags, link_values
 from .options import Group, Several, settings
+from .proxy_tls import proxy_tls_options, proxy_tls_values
 from .proxy_token import proxy_token_options, proxy_token_values
 
 
@@ -46,6 +47,7 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
 )  # fmt: skip
 @link_flags
 @proxy_token_options
+@proxy_tls_options
 @_flag("--web-address", "MICRO_WEB_ADDRESS", "There is no console yet.", type=click.Choice(["off"]), default="off")
 @_flag(
     "--access-log", "MICRO_NETWORK_ACCESS_LOG", "A line in the log for every call of programs of this node, and not "
@@ -114,6 +116,7 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
         registry_address=settings().registry_address,
         **entry_values(NETWORK, flags),
         **proxy_token_values(flags),
+        **proxy_tls_values(flags),
         **link_values(flags),
         **{name: value for name, value in flags.items() if value is not None},
     )

@@ -8,6 +8,7 @@ from sdk.errors import BadRequest
 
 from .entry import run_node
 from .options import Command, settings
+from .proxy_tls import proxy_tls_options, proxy_tls_values
 from .proxy_token import proxy_token_options, proxy_token_values
 
 
@@ -26,6 +27,7 @@ from .proxy_token import proxy_token_options, proxy_token_values
     help="With --endpoint, the name of the service, under which the proxy registers.",
 )  # fmt: skip
 @proxy_token_options
+@proxy_tls_options
 def proxy(proxy_address: str, endpoint: str, server_name: str, **flags: Any) -> None:
     """Run the proxy alone: programs reach the services of this environment through it, and there are no links.
 
@@ -42,6 +44,7 @@ def proxy(proxy_address: str, endpoint: str, server_name: str, **flags: Any) -> 
         registry_address=settings().registry_address,
         proxy_address=proxy_address,
         **proxy_token_values(flags),
+        **proxy_tls_values(flags),
         **proxy_values(back_end=parse_back_end(server_name, endpoint) if endpoint else None),
     )
     run_node(config, "", _ready_line)

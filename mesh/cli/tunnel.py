@@ -11,6 +11,7 @@ from sdk.errors import BadRequest
 from .entry import TUNNEL, entry_flags, entry_values, run_node
 from .links import link_flags, link_values
 from .options import Command, Several, settings
+from .proxy_tls import proxy_tls_options, proxy_tls_values
 from .proxy_token import proxy_token_options, proxy_token_values
 
 
@@ -35,6 +36,7 @@ from .proxy_token import proxy_token_options, proxy_token_values
 )  # fmt: skip
 @link_flags
 @proxy_token_options
+@proxy_tls_options
 @click.option(
     "--forward", "forwards", envvar="MICRO_TUNNEL_FORWARD", show_envvar=True, type=Several(), multiple=True,
     metavar="[HOST:]PORT:SERVICE",
@@ -65,7 +67,12 @@ def tunnel(servers: tuple[tuple[str, ...], ...], address: str | None, id: str, d
         "forwards": tuple(parse_forward(each) for group in flags.pop("forwards") for each in group),
         "exposes": tuple(parse_expose(each) for group in flags.pop("exposes") for each in group),
     }
-    shared = {**entry_values(TUNNEL, flags), **proxy_token_values(flags), **link_values(flags)}
+    shared = {
+        **entry_values(TUNNEL, flags),
+        **proxy_token_values(flags),
+        **proxy_tls_values(flags),
+        **link_values(flags),
+    }
     values = {name: value for name, value in flags.items() if value is not None}
     config = NodeConfig(
         registry=settings().registry,

@@ -160,7 +160,10 @@ async def test_programs_find_it_in_the_registry_and_call_what_is_there(fast_cloc
             await until(known, within=5)
             with pytest.raises(NotFound, match="no service called 'nobody'"):
                 await hello(client, "nobody")
-            with pytest.raises(BadRequest, match=r"started without --proxy-token-file \(MICRO_PROXY_TOKEN_FILE\)$"):
+            with pytest.raises(
+                BadRequest,
+                match=r"started without --proxy-token-file .* and --proxy-tls-cert \(MICRO_PROXY_TLS_CERT\)$",
+            ):
                 await client.call("go.micro.proxy", "Network.Reload", {})
             with pytest.raises(BadRequest, match="links with nobody"):
                 await client.call("go.micro.proxy", "Network.Connect", {"address": "10.0.0.1:8085"})
@@ -205,7 +208,7 @@ async def test_plain_tcp_reaches_a_back_end_over_a_proxy_and_a_node(fast_clock: 
         for proxy in (front, await proxies.start()):
             async with await connected(proxy, "echo") as program:
                 await program.send_all(b"hello")
-                program.send_eof()
+                await program.send_eof()
                 assert await read_to_end(program) == b"hello"
         nursery.cancel_scope.cancel()
 
@@ -299,7 +302,7 @@ async def test_before_raw_tcp_every_connection_is_the_back_ends_own(first: bytes
         front = await Proxies(nursery, "anything").start(parse_back_end("db", f"tcp://{address}"))
         async with await open_tcp(front) as program:
             await program.send_all(first)
-            program.send_eof()
+            await program.send_eof()
             assert await read_to_end(program) == first
         nursery.cancel_scope.cancel()
 

@@ -67,7 +67,7 @@ async def test_a_node_leads_programs_from_its_local_ports_to_services_of_other_n
                     with trio.fail_after(PATIENCE):
                         async with await open_tcp(place) as program:
                             await program.send_all(b"hello")
-                            program.send_eof()
+                            await program.send_eof()
                             assert await read_to_end(program) == b"hello"
                 assert near.stop()[0] == 0
         nursery.cancel_scope.cancel()

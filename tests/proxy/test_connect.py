@@ -177,7 +177,7 @@ async def test_a_program_reaches_a_service_by_its_name_and_no_matter_which_port(
             async with program:
                 assert answer == ESTABLISHED
                 await program.send_all(b"hello")
-                program.send_eof()
+                await program.send_eof()
                 assert await read_to_end(program) == b"hello"
         await node.no_calls()
         assert node.proxy.refused == 0
@@ -186,7 +186,7 @@ async def test_a_program_reaches_a_service_by_its_name_and_no_matter_which_port(
 async def test_bytes_sent_with_the_request_are_not_lost() -> None:
     async with raw_node(echo) as node, await open_tcp(node.proxy_address) as program:
         await program.send_all(REQUEST + b"at once")
-        program.send_eof()
+        await program.send_eof()
         assert await read_to_end(program) == ESTABLISHED + b"at once"
 
 

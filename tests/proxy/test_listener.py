@@ -201,7 +201,7 @@ async def test_what_ends_within_its_request_is_over_at_once(begun: bytes, caplog
     async with door() as opened:
         stream = await open_tcp(opened.address)
         await stream.send_all(begun)
-        stream.send_eof()
+        await stream.send_eof()
         with trio.fail_after(module.FIRST_BYTES / 2):
             assert await is_closed(stream)
         assert opened.listener.refused == 1

@@ -20,7 +20,7 @@ async def test_a_connection_to_the_port_is_one_to_the_service() -> None:
 
         async def sends() -> None:
             await program.send_all(much)
-            program.send_eof()
+            await program.send_eof()
 
         nursery.start_soon(sends)
         assert await read_to_end(program) == much
@@ -33,7 +33,7 @@ async def test_many_connections_have_nothing_to_do_with_each_other() -> None:
         async def one(number: int) -> None:
             async with await open_tcp(node.mapped_address) as program:
                 await program.send_all(b"%d" % number)
-                program.send_eof()
+                await program.send_eof()
                 assert await read_to_end(program) == b"%d" % number
 
         for number in range(50):

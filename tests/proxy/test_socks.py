@@ -172,7 +172,7 @@ async def test_a_program_reaches_a_service_by_its_name() -> None:
         await program.send_all(REQUEST)
         assert await program.receive_some() == DONE
         await program.send_all(b"hello")
-        program.send_eof()
+        await program.send_eof()
         assert await read_to_end(program) == b"hello"
         await node.no_calls()
         assert node.proxy.refused == 0
@@ -181,7 +181,7 @@ async def test_a_program_reaches_a_service_by_its_name() -> None:
 async def test_bytes_sent_with_the_request_are_not_lost() -> None:
     async with raw_node(echo) as node, await open_tcp(node.proxy_address) as program:
         await program.send_all(HELLO + REQUEST + b"at once")
-        program.send_eof()
+        await program.send_eof()
         assert await read_to_end(program) == b"\x05\x00" + DONE + b"at once"
 
 
@@ -237,7 +237,7 @@ async def test_programs_of_other_hosts_show_the_token_as_password(
         for token, heard in ((b"secret", b"\x05\x02\x01\x00" + DONE), (b"guessed", b"\x05\x02\x01\x01")):
             async with await open_tcp(node.proxy_address) as program:
                 await program.send_all(WITH_PASSWORD + password(token) + REQUEST)
-                program.send_eof()
+                await program.send_eof()
                 assert await read_to_end(program) == heard
         async with await open_tcp(node.proxy_address) as program:
             await program.send_all(HELLO)

@@ -77,7 +77,7 @@ async def spliced(first: bytes = b"") -> AsyncIterator[Spliced]:
 async def test_bytes_go_both_ways_and_each_direction_ends_by_itself() -> None:
     async with spliced(b"read before: ") as joined:
         await joined.program.send_all(b"request")
-        joined.program.send_eof()
+        await joined.program.send_eof()
         assert await joined.received(1000) == b"read before: request"
         assert not joined.ended.is_set()
         await joined.send(b"the answer to all of it")
@@ -107,7 +107,7 @@ async def test_megabytes_pass_in_both_directions_at_once_and_are_the_same_bytes(
 
         async def sends() -> None:
             await joined.program.send_all(much)
-            joined.program.send_eof()
+            await joined.program.send_eof()
 
         async def reads() -> None:
             got.append(await read_to_end(joined.program))

@@ -74,22 +74,20 @@ class Tls:
         context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols([_PROTOCOL])
         if self._config.cert:
-            _load_own(context, self._config.cert, self._config.key)
+            load_own(context, self._config.cert, self._config.key)
 
 
-def _certificates(path: str, flag: str) -> None:
-    """Makes sure that there are certificates in a file."""
-    try:
-        x509.load_pem_x509_certificates(_read(path, flag))
-    except ValueError:
-        raise BadRequest(f"{flag}: there is no certificate in PEM in {path}") from None
+def load_own(context: ssl.SSLContext, cert: str, key: str, *, flags: tuple[str, str] = (CERT, KEY)) -> x509.Certificate:
+    """Has a context show the certificate in a file, with its key: in another file, or in the same where `key` is
+    empty. Returns the certificate.
 
-
-def _load_own(context: ssl.SSLContext, cert: str, key: str) -> None:
-    _certificates(cert, CERT)
+    Raises `BadRequest` naming that of the two `flags`, the certificate's and the key's, whose file cannot be used.
+    """
+    cert_flag, key_flag = flags
+    certificate = _certificates(cert, cert_flag)[0]
     if key:
-        _read(key, KEY)
-    flag, path = (KEY, key) if key else (CERT, cert)
+        _read(key, key_flag)
+    flag, path = (key_flag, key) if key else (cert_flag, cert)
     try:
         context.load_cert_chain(cert, key or None, _no_passphrase)
     except _Passphrase:
@@ -98,8 +96,17 @@ def _load_own(context: ssl.SSLContext, cert: str, key: str) -> None:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise BadRequest(f"{flag}: the key in {path} does not belong to the certificate in {cert}") from None
         # OpenSSL says no more than "PEM lib" of a file that is none of its own.
-        also = "" if key else f"; {KEY} may name another file"
+        also = "" if key else f"; {key_flag} may name another file"
         raise BadRequest(f"{flag}: there is no private key in PEM in {path} that fits the certificate{also}") from None
+    return certificate
+
+
+def _certificates(path: str, flag: str) -> list[x509.Certificate]:
+    """Those in a file, of which there is one at least."""
+    try:
+        return x509.load_pem_x509_certificates(_read(path, flag))
+    except ValueError:
+        raise BadRequest(f"{flag}: there is no certificate in PEM in {path}") from None
 
 
 def _read(path: str, flag: str) -> bytes:

@@ -40,7 +40,7 @@ _NO_CA: Final = (18, 19, 20, 21)
 """X509_V_ERR_ of x509_vfy.h in OpenSSL: self-signed, and certificates whose issuer is not found."""
 
 
-class TlsStream(trio.abc.Stream):
+class TlsStream(trio.abc.HalfCloseableStream):
     """A TLS connection. One task may read and one may write at a time."""
 
     def __init__(self, socket: RawSocket, context: ssl.SSLContext, *, host: str = "", first: bytes = b"") -> None:
@@ -54,6 +54,7 @@ class TlsStream(trio.abc.Stream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=not host, server_hostname=host or None)
         self._flushing = trio.Lock()
         self._ended = False
+        self._early = b""  # decrypted before anybody asked for it
 
     async def handshake(self) -> None:
         """The first thing to do. Raises `RemoteProtocolError` or `Unavailable` with the reason in words."""
@@ -77,6 +78,9 @@ class TlsStream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has arrived, at most 64 KiB; `b""` at the end. Raises `trio.BrokenResourceError` saying why."""
         most = max_bytes or READ_SIZE
+        if self._early:
+            data, self._early = self._early[:most], self._early[most:]
+            return data
         while not self._ended:
             try:
                 data = self._tls.read(most)
@@ -99,7 +103,7 @@ class TlsStream(trio.abc.Stream):
     def _read_more(self, most: int) -> bytes:
         """What can be read at once; what goes wrong here goes wrong again when it is read next."""
         try:
-            return self._tls.read(most)
+            return self._tls.read(most) if most else b""
         except ssl.SSLError:
             return b""
 
@@ -113,6 +117,23 @@ class TlsStream(trio.abc.Stream):
             except ssl.SSLError:  # it may be that the other end has closed, and only TLS knows so far
                 raise trio.BrokenResourceError("the other end has closed the TLS connection") from None
         await self._flush()
+
+    async def send_eof(self) -> None:
+        """Says in TLS that nothing more is sent; receiving goes on (RFC 8446, 6.1). On a connection that is gone it
+        does nothing."""
+        # OpenSSL goes on to look for the other end's own word, and loses what comes before it: so that is kept away.
+        self._early += self._read_more(self._tls.pending())
+        held = self._incoming.read()
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:
+            pass  # the other end has not said so, or TLS has come to an end already: then reading says why
+        if held:  # after the end of the connection there is nothing, and nothing may be written
+            self._incoming.write(held)
+        try:
+            await self._flush()
+        except trio.BrokenResourceError:
+            pass  # likewise
 
     async def wait_send_all_might_not_block(self) -> None:
         """Waits until the socket's buffer has room."""

@@ -56,9 +56,9 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
     for name in ("address", "advertise", "token_file", "network", "resolver", "name", "advertise_strategy", "gateway"):
         assert flags[name].default == config[name]
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
-    links = {"tls_ca", "tls_cert", "tls_key", "via"}
+    links = {"tls_ca", "tls_cert", "tls_key", "via", "proxy_tls_cert", "proxy_tls_key"}
     assert set(flags) - {"web_address", "data_dir", "proxy_token", "proxy_token_file"} - links == set(config) - {
-        "registry", "registry_address", "tls", "proxies", "point_to_point", "alone", "proxy_tokens",
+        "registry", "registry_address", "tls", "proxy_tls", "proxies", "point_to_point", "alone", "proxy_tokens",
         "proxy_token_file",
     }  # fmt: skip
 
@@ -78,6 +78,8 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "tls_cert": "MICRO_TLS_CERT",
         "tls_key": "MICRO_TLS_KEY",
         "via": "MICRO_VIA",
+        "proxy_tls_cert": "MICRO_PROXY_TLS_CERT",
+        "proxy_tls_key": "MICRO_PROXY_TLS_KEY",
         "proxy_token": "MICRO_PROXY_TOKEN",
         "proxy_token_file": "MICRO_PROXY_TOKEN_FILE",
         "web_address": "MICRO_WEB_ADDRESS",
@@ -453,7 +455,9 @@ def test_without_a_token_file_sighup_says_that_there_is_nothing_to_reload(env: d
     with start(*NODE, env=env) as node:
         node.send(signal.SIGHUP)
         said = node.wait_for("nothing to reload: this node was started without --token-file (MICRO_NETWORK_TOKEN_FILE)")
-        assert "--proxy-token-file (MICRO_PROXY_TOKEN_FILE) and --tls-cert (MICRO_TLS_CERT)" in said
+        assert (
+            ", --tls-cert (MICRO_TLS_CERT), --proxy-token-file (MICRO_PROXY_TOKEN_FILE) and --proxy-tls-cert " in said
+        )
         done = run("micro", "network", "reload", env=env)
         assert (done.status, done.stdout) == (1, "")
         assert "nothing to reload" in done.stderr

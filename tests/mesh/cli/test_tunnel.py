@@ -30,7 +30,16 @@ def test_it_is_a_command_of_micro() -> None:
 
 
 def test_every_flag_has_its_variable() -> None:
-    of_every_node = ("tls_ca", "tls_cert", "tls_key", "via", "proxy_token", "proxy_token_file")
+    of_every_node = (
+        "tls_ca",
+        "tls_cert",
+        "tls_key",
+        "via",
+        "proxy_token",
+        "proxy_token_file",
+        "proxy_tls_cert",
+        "proxy_tls_key",
+    )
     assert {option.name: option.envvar for option in tunnel.params if option.name not in of_every_node} == {
         "servers": "MICRO_TUNNEL_SERVER",
         "address": "MICRO_TUNNEL_ADDRESS",

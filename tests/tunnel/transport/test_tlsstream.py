@@ -104,6 +104,32 @@ async def test_the_socket_may_close_without_a_word_of_tls(tmp_path: Path) -> Non
             await dialler.receive_some()
 
 
+async def test_an_end_that_sends_nothing_more_still_gets_all_that_the_other_sends(tmp_path: Path) -> None:
+    sent = bytes(range(256)) * 400
+    async with pair(tmp_path) as (dialler, acceptor):
+        await dialler.send_all(sent)
+        received = await acceptor.receive_some(100)  # the rest of the record is read, and nobody has asked for it yet
+        await acceptor.send_eof()
+        assert await dialler.receive_some() == b""
+        await dialler.send_all(b"last")
+        await dialler.send_eof()
+        while data := await acceptor.receive_some(10_000):
+            received += data
+        assert received == sent + b"last"
+
+
+async def test_the_end_of_a_connection_that_is_gone_needs_no_saying(tmp_path: Path) -> None:
+    async with pair(tmp_path) as (dialler, acceptor):
+        await dialler.socket.send_eof()  # without a word in TLS
+        assert await acceptor.receive_some() == b""
+        await acceptor.send_eof()
+    async with pair(tmp_path) as (dialler, acceptor):
+        dialler.socket.abort()
+        with pytest.raises(trio.BrokenResourceError):
+            await acceptor.receive_some()
+        await acceptor.send_eof()
+
+
 async def test_a_record_that_was_changed_on_its_way_ends_it_and_says_why(tmp_path: Path) -> None:
     async with pair(tmp_path) as (dialler, acceptor):
         await dialler.socket.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
