@@ -8,7 +8,7 @@ from sdk.wire import frame
 from sdk.wire.frame import HEAD, TRAILERS
 
 _MOST_KNOWN: Final = 256
-_SHORT: Final = 64
+_SHORT: Final = 512
 _known: dict[bytes, int] = {}
 
 

@@ -1,5 +1,6 @@
 """Network addresses as text: taking `host:port` apart, and telling private addresses from public ones."""
 
+import functools
 import ipaddress
 
 from .errors import BadRequest
@@ -39,6 +40,7 @@ def is_private(host: str) -> bool:
     return _within(host, _PRIVATE)
 
 
+@functools.lru_cache(maxsize=1024)  # asked of the same few programs at every call
 def _within(host: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -12,7 +12,7 @@ there.
 """
 
 from collections import deque
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sdk.errors import RemoteProtocolError
 
@@ -20,6 +20,8 @@ from .huffman import decode_huffman_untrusted
 
 Headers = tuple[str, ...]
 """name, value, name, value …"""
+
+_Meaning = TypeVar("_Meaning")
 
 TABLE_SIZE: Final = 4096
 """Bytes of a dynamic table, ours and at most the peer's: the value every HTTP/2 implementation starts with."""
@@ -69,6 +71,13 @@ NOT_INDEXED: Final = frozenset(
 )
 """Fields that differ from call to call: in the table they would only push out those that repeat."""
 
+_RESIZED: Final = ("", "")
+"""Stands for a change of the table that is none of its fields."""
+
+_MAX_STRING: Final = 128
+"""Longest string that is remembered, in bytes as Huffman has it: most are shorter, and to decode one takes a step for
+each of its characters."""
+
 _MAX_INDEXED: Final = 1024
 _MAX_SEEN: Final = 256
 _MAX_SHIFT: Final = 21
@@ -80,24 +89,52 @@ class HeadersTooLong(RemoteProtocolError):
 
 
 class Decoder:
-    """Reads the header blocks of a connection, in the order in which they came."""
+    """Reads the header blocks of a connection, in the order in which they came.
+
+    A block that says nothing by entries of the dynamic table means the same whatever is in it. It is remembered apart,
+    with what it puts there: some programs (nginx) put the same fields into the table with every answer.
+    """
 
     def __init__(self) -> None:
-        self.memo: dict[bytes, Any] = {}
-        """What the user made of blocks; empty after a block that changed the table. Written by `remember`."""
         self.changes = 0
         """Grows whenever the table changes."""
+        self._memo: dict[bytes, Any] = {}  # empty after a block that changed the table
+        self._apart: dict[bytes, tuple[Any, tuple[tuple[str, str], ...]]] = {}  # what a block means, and puts there
+        self._strings: dict[bytes, str] = {}
+        self._put: list[tuple[str, str]] = []  # by the last block
+        self._leaned = False  # the last block names entries of the dynamic table, or resizes it
         self._fields: deque[tuple[str, str]] = deque()
         self._size = 0
         self._limit = TABLE_SIZE
 
-    def remember(self, block: bytes, meaning: object, since: int) -> None:
-        """Keeps what a block means, unless `changes` has grown `since` it was begun."""
-        memo = self.memo
-        if self.changes == since and len(block) <= MAX_MEMO_BLOCK:
-            if len(memo) >= MAX_MEMO:
-                memo.clear()
-            memo[block] = meaning
+    def recall(self, block: bytes, kind: type[_Meaning]) -> _Meaning | None:
+        """What the user made of this block when it came before, and `remember`ed, if that is of this kind. Then the
+        block is decoded with that; else nothing has happened."""
+        meaning = self._memo.get(block)
+        if meaning is not None:
+            return meaning if type(meaning) is kind else None
+        known = self._apart.get(block)
+        if known is None:
+            return None
+        meaning, put = known
+        if type(meaning) is not kind:
+            return None
+        for field in put:
+            self._insert(field)
+        return meaning
+
+    def remember(self, block: bytes, meaning: object) -> None:
+        """Keeps what a block means, which was decoded last."""
+        if len(block) > MAX_MEMO_BLOCK:
+            return
+        if not self._leaned:
+            if len(self._apart) >= MAX_MEMO:
+                self._apart.clear()
+            self._apart[block] = meaning, tuple(self._put)
+        elif not self._put:
+            if len(self._memo) >= MAX_MEMO:
+                self._memo.clear()
+            self._memo[block] = meaning
 
     def decode_untrusted(self, block: bytes) -> Headers:
         """The header list in a block.
@@ -113,6 +150,7 @@ class Decoder:
     def _decode(self, block: bytes) -> Headers:
         headers: list[str] = []
         at, end, room = 0, len(block), MAX_LIST
+        self._put, self._leaned = [], False
         while at < end:
             first = block[at]
             at += 1
@@ -124,6 +162,8 @@ class Decoder:
             elif first & 0x60 == 0x20:
                 if headers:
                     raise RemoteProtocolError("the size of the header table changes within a header block")
+                self._leaned = True
+                self._put.append(_RESIZED)
                 limit = first & 0x1F
                 if limit == 0x1F:
                     limit, at = _integer(block, at, 0x1F)
@@ -137,11 +177,12 @@ class Decoder:
                 if index:
                     name = self._field(index)[0]
                 else:
-                    name, at = _string(block, at)
-                value, at = _string(block, at)
+                    name, at = self._string(block, at)
+                value, at = self._string(block, at)
                 field = (name, value)
                 if first & 0x40:
                     self._insert(field)
+                    self._put.append(field)
             room -= len(field[0]) + len(field[1]) + _OVERHEAD
             if room >= 0:
                 headers += field
@@ -153,6 +194,7 @@ class Decoder:
         if index > _STATIC_SIZE:
             if index - _STATIC_SIZE > len(self._fields):
                 raise RemoteProtocolError(f"a header block names entry {index} of the table, which has no such entry")
+            self._leaned = True
             return self._fields[index - _STATIC_SIZE - 1]
         if not index:
             raise RemoteProtocolError("a header block names entry 0 of the table")
@@ -173,12 +215,35 @@ class Decoder:
 
     def _changed(self) -> None:
         self.changes += 1
-        self.memo.clear()
+        if self._memo:
+            self._memo = {}
 
     def _evict(self) -> None:
         while self._size > self._limit:
             name, value = self._fields.pop()
             self._size -= len(name) + len(value) + _OVERHEAD
+
+    def _string(self, block: bytes, at: int) -> tuple[str, int]:
+        """A string (5.2), and where it ends."""
+        first = block[at]
+        length = first & 0x7F
+        at += 1
+        if length == 0x7F:
+            length, at = _integer(block, at, 0x7F)
+        end = at + length
+        if end > len(block):
+            raise RemoteProtocolError("a header block ends within a string")
+        data = block[at:end]
+        if not first & 0x80:
+            return data.decode("latin-1"), end
+        text = self._strings.get(data)
+        if text is None:
+            text = decode_huffman_untrusted(data).decode("latin-1")
+            if length <= _MAX_STRING:
+                if len(self._strings) >= MAX_MEMO:
+                    self._strings.clear()
+                self._strings[data] = text
+        return text, end
 
 
 def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:
@@ -193,20 +258,6 @@ def _integer(block: bytes, at: int, value: int) -> tuple[int, int]:
         shift += 7
         if shift > _MAX_SHIFT:
             raise RemoteProtocolError("a header block holds an integer of more than four bytes")
-
-
-def _string(block: bytes, at: int) -> tuple[str, int]:
-    """A string (5.2), and where it ends."""
-    first = block[at]
-    length = first & 0x7F
-    at += 1
-    if length == 0x7F:
-        length, at = _integer(block, at, 0x7F)
-    end = at + length
-    if end > len(block):
-        raise RemoteProtocolError("a header block ends within a string")
-    data = block[at:end]
-    return (decode_huffman_untrusted(data) if first & 0x80 else data).decode("latin-1"), end
 
 
 class Encoder:

@@ -221,12 +221,14 @@ class Http2CallingPort(Connection):
         if exchange.got_end:
             self._decode_untrusted(block)
             raise StreamFault(ErrorCode.STREAM_CLOSED, f"{self.name} sent headers after the end of its answer")
-        known = self._decoder.memo.get(block) if exchange.grpc else None
+        decoder = self._decoder
         if not exchange.began:
-            begun = known if isinstance(known, Begun) else self._read_untrusted(block, exchange)
+            begun = (decoder.recall(block, Begun) if exchange.grpc else None) or self._read_untrusted(block, exchange)
             self._on_begun(stream, exchange, begun, end)
             return
-        ended = known if isinstance(known, bytes) else self._read_trailers_untrusted(block, exchange)
+        ended = (decoder.recall(block, bytes) if exchange.grpc else None) or self._read_trailers_untrusted(
+            block, exchange
+        )
         if not end:
             raise malformed(f"{self.name} sent trailers that end nothing")
         if exchange.expected > 0:
@@ -234,19 +236,15 @@ class Http2CallingPort(Connection):
         self._on_ended(stream, exchange, ended)
 
     def _read_untrusted(self, block: bytes, exchange: Exchange) -> Begun:
-        decoder = self._decoder
-        since = decoder.changes
         begun = read_answer_untrusted(self._decode_untrusted(block), grpc=exchange.grpc)
         if exchange.grpc:
-            decoder.remember(block, begun, since)
+            self._decoder.remember(block, begun)
         return begun
 
     def _read_trailers_untrusted(self, block: bytes, exchange: Exchange) -> bytes:
-        decoder = self._decoder
-        since = decoder.changes
         ended = read_trailers_untrusted(self._decode_untrusted(block), grpc=exchange.grpc)
         if exchange.grpc:
-            decoder.remember(block, ended, since)
+            self._decoder.remember(block, ended)
         return ended
 
     def _on_begun(self, stream: int, exchange: Exchange, begun: Begun, end: bool) -> None:

@@ -217,7 +217,7 @@ class Http2ServingPort(Connection):
             return
         self._last = stream
         try:
-            request = self._decoder.memo.get(block) or self._read_request_untrusted(block)
+            request = self._decoder.recall(block, Request) or self._read_request_untrusted(block)
         except TooLong as error:
             exchange = Exchange(self._first_window, grpc=False)
             self._turn_down(stream, exchange, end, Status.RESOURCE_EXHAUSTED, error.detail, 431)
@@ -264,10 +264,8 @@ class Http2ServingPort(Connection):
         self._send_reset(stream, exchange, Reset(status, Fate.NOT_REACHED, detail), number)
 
     def _read_request_untrusted(self, block: bytes) -> Request:
-        decoder = self._decoder
-        since = decoder.changes
         request = read_request_untrusted(self._decode_untrusted(block), self._forwarded, self._otherwise)
-        decoder.remember(block, request, since)
+        self._decoder.remember(block, request)
         return request
 
     def _on_body(self, stream: int, exchange: Exchange, body: bytes, end: bool) -> None:

@@ -191,29 +191,89 @@ def test_a_change_of_the_table_empties_the_encoders_memo() -> None:
     assert not encoder.memo
 
 
-def test_a_block_is_remembered_until_another_one_changes_the_table() -> None:
+def test_a_block_that_names_the_table_is_remembered_until_another_one_changes_that() -> None:
     decoder = Decoder()
-    steady, changing = b"\x82", b"\x40\x01a\x01b"
-    for block in (steady, changing):
-        since = decoder.changes
-        decoder.remember(block, decoder.decode_untrusted(block), since)
-    assert not decoder.memo
-    since = decoder.changes
-    decoder.remember(steady, decoder.decode_untrusted(steady), since)
-    assert decoder.memo == {steady: (":method", "GET")}
-    decoder.decode_untrusted(b"\x20")
-    assert not decoder.memo
+    decoder.decode_untrusted(b"\x40\x01a\x01b")
+    newest = b"\xbe"
+    decoder.remember(newest, decoder.decode_untrusted(newest))
+    assert decoder.recall(newest, tuple) == ("a", "b")
+    decoder.decode_untrusted(b"\x40\x01c\x01d")
+    assert decoder.recall(newest, tuple) is None
+    assert decoder.decode_untrusted(newest) == ("c", "d")
+
+
+def test_a_block_that_names_no_entry_of_the_table_is_remembered_with_what_it_puts_there() -> None:
+    decoder = Decoder()
+    putting, resizing = b"\x40\x01a\x01b\x82", b"\x3f\xe1\x1f\x82"
+    for block in (putting, resizing):
+        decoder.remember(block, decoder.decode_untrusted(block))
+    decoder.decode_untrusted(b"\x40\x01c\x01d")
+    assert decoder.recall(putting, tuple) == ("a", "b", ":method", "GET")
+    assert decoder.decode_untrusted(b"\xbe\xbf") == ("a", "b", "c", "d")
+    assert decoder.recall(resizing, tuple) is None
+
+
+def test_what_is_remembered_of_another_kind_is_as_if_it_were_not() -> None:
+    decoder = Decoder()
+    block = b"\x40\x01a\x01b"
+    decoder.remember(block, decoder.decode_untrusted(block))
+    changes = decoder.changes
+    assert decoder.recall(block, bytes) is None
+    assert decoder.changes == changes
+
+
+class _Unremembering(hpack.Encoder):
+    """Puts fields into the table again that are there already, now and then."""
+
+    def add(self, to_add: tuple[bytes, bytes], sensitive: bool, huffman: bool = False) -> bytes:
+        if sum(to_add[1]) % 3 == 0:
+            self.header_table.dynamic_entries.appendleft(to_add)
+            self.header_table._current_size += sum(map(len, to_add)) + 32
+            self.header_table._shrink()
+            parts = ((bytes([len(text)]) + text) for text in to_add)
+            return b"\x40" + b"".join(parts)
+        made: bytes = super().add(to_add, sensitive, huffman)
+        return made
+
+
+@given(st.lists(st.sampled_from((*REQUESTS, *RESPONSES)), max_size=40), st.sampled_from((100, 200, TABLE_SIZE)))
+def test_recalling_blocks_changes_nothing_in_what_they_say(lists: list[Headers], size: int) -> None:
+    encoder, decoder = _Unremembering(), Decoder()
+    encoder.header_table_size = size
+    for headers in lists:
+        block = encoder.encode(list(zip(headers[::2], headers[1::2], strict=True)))
+        said = decoder.recall(block, tuple)
+        if said is None:
+            said = decoder.decode_untrusted(block)
+            decoder.remember(block, said)
+        assert said == headers
 
 
 def test_memos_are_bounded() -> None:
     encoder, decoder = Encoder(), Decoder()
     for number in range(3 * MAX_MEMO):
         encoder.remember(number, b"", encoder.changes)
-        decoder.remember(b"%d" % number, None, decoder.changes)
-    decoder.remember(b"x" * 5000, None, decoder.changes)
+        block = b"\x00\x01a\x84" + number.to_bytes(4, "big")
+        decoder.decode_untrusted(b"\x00\x01a\x04" + number.to_bytes(4, "big"))
+        decoder.remember(block, "apart")
+        decoder.decode_untrusted(b"\x40\x01a\x01b")
+        decoder.decode_untrusted(b"\xbe")
+        decoder.remember(block, "leaned")
+    decoder.remember(b"x" * 5000, "long")
     assert 0 < len(encoder.memo) <= MAX_MEMO
-    assert 0 < len(decoder.memo) <= MAX_MEMO
-    assert b"x" * 5000 not in decoder.memo
+    assert 0 < len(decoder._memo) <= MAX_MEMO
+    assert 0 < len(decoder._apart) <= MAX_MEMO
+    assert decoder.recall(b"x" * 5000, str) is None
+
+
+def test_strings_that_are_remembered_are_bounded() -> None:
+    decoder, encoder = Decoder(), hpack.Encoder()
+    for number in range(3 * MAX_MEMO):
+        [name, value] = decoder.decode_untrusted(encoder.encode([("x-number", str(number))]))
+        assert (name, value) == ("x-number", str(number))
+    decoder.decode_untrusted(encoder.encode([("x-long", "x" * 1000)]))
+    assert 0 < len(decoder._strings) <= MAX_MEMO
+    assert max(map(len, decoder._strings)) < 20
 
 
 @pytest.mark.parametrize("name", ["authorization", "proxy-authorization", "cookie", "set-cookie"])
