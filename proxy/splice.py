@@ -12,6 +12,7 @@ import trio
 
 from sdk.port import Wake
 from sdk.wire.frame import Reset
+from sdk.writer import Writer
 
 STOPPING = "this node is stopping"
 """The reason where the connection was ended by whoever runs it."""
@@ -90,8 +91,8 @@ class _Splicing:
         self._transport = transport
         self._scope = trio.CancelScope()
         self._reader: trio.lowlevel.Task | None = None
-        self._writer: trio.lowlevel.Task | None = None
         self._written = False
+        self._writer = Writer(transport, self._take, lambda: port.finished_writing)
         self._reason = "the connection is at its end"
         port.wake = self._wake
 
@@ -109,13 +110,15 @@ class _Splicing:
         if self._port.reset is not None:
             self._scope.cancel()
             return
-        if self._writer is not None:
-            task, self._writer = self._writer, None
-            trio.lowlevel.reschedule(task)
+        self._writer.wake()
         if self._reader is not None and self._port.may_read > 0:
             task, self._reader = self._reader, None
             trio.lowlevel.reschedule(task)
         self._linger()
+
+    def _take(self) -> bytes:
+        out = self._port.data_to_send()
+        return out[0] if len(out) == 1 else b"".join(out)
 
     def _linger(self) -> None:
         """Where both directions are over and the other end has not closed, it has a moment to do so: on a connection
@@ -142,20 +145,11 @@ class _Splicing:
             self._broken(error)
 
     async def _write(self) -> None:
-        port, send_all = self._port, self._transport.send_all
         try:
-            while True:
-                out = port.data_to_send()
-                if out:
-                    await send_all(out[0] if len(out) == 1 else b"".join(out))
-                elif port.finished_writing:
-                    await self._transport.send_eof()
-                    self._written = True
-                    self._linger()
-                    return
-                else:
-                    self._writer = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._abort_writer)
+            await self._writer.run()
+            await self._transport.send_eof()
+            self._written = True
+            self._linger()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._broken(error)
 
@@ -168,8 +162,4 @@ class _Splicing:
 
     def _abort_reader(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._reader = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def _abort_writer(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self._writer = None
         return trio.lowlevel.Abort.SUCCEEDED

@@ -1,7 +1,7 @@
 """Runs a machine over a stream: one task reads, one writes, and neither knows the protocol.
 
-The writer sleeps until the machine has output and then takes all of it; what gathers while it writes is its next
-write. So batching is driven by back-pressure and never by a timer.
+The writer takes all the output there is at the end of a turn of the loop, and what gathers while it has to wait is its
+next write. So batching is driven by back-pressure and never by a timer.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ import trio
 
 from .errors import RemoteProtocolError
 from .timers import Timed, Timers
+from .writer import Writer
 
 READ_SIZE = 65536
 """Bytes read at a time: one hot connection must not hold up the others."""
@@ -45,7 +46,8 @@ class Machine(Timed, Protocol):
 
 
 class Transport(Protocol):
-    """What bytes travel over; any `trio.abc.Stream` is one."""
+    """What bytes travel over; any `trio.abc.Stream` is one. One that has `send_now`, as `RawSocket` does, is written to
+    at the end of the turn in which there is something to write."""
 
     async def receive_some(self, max_bytes: int | None = None, /) -> bytes | bytearray:
         """What has arrived; nothing at the end."""
@@ -98,7 +100,6 @@ class _Connection:
     def __init__(self, machine: Machine, transport: Transport) -> None:
         self._machine = machine
         self._transport = transport
-        self._sleeping: trio.lowlevel.Task | None = None
         self._reading = trio.CancelScope()
         self._writing = trio.CancelScope(shield=True)
         self._ending = False
@@ -107,13 +108,9 @@ class _Connection:
         self.fault: RemoteProtocolError | None = None
         """The rule that the peer broke."""
         self._broken = ""
-        machine.wake = self._wake
+        self._writer = Writer(transport, lambda: machine.data_to_send(trio.current_time()), lambda: self._ending)
+        machine.wake = self._writer.wake
         machine.close = self._close
-
-    def _wake(self) -> None:
-        task, self._sleeping = self._sleeping, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
 
     def _close(self, reason: str) -> None:
         """Ends the connection from this side, once what waits has gone out."""
@@ -132,7 +129,7 @@ class _Connection:
                 # The last words, a RESET or an alert, get a moment to go out, also when the caller cancels.
                 self._ending = True
                 self._writing.deadline = trio.current_time() + LAST_WORDS
-                self._wake()
+                self._writer.wake()
 
     async def _read(self, data: bytes | bytearray) -> str:
         receive_some, receive_data = self._transport.receive_some, self._machine.receive_data
@@ -153,23 +150,10 @@ class _Connection:
         return "the peer closed the connection"
 
     async def _write(self) -> None:
-        send_all, data_to_send = self._transport.send_all, self._machine.data_to_send
         try:
             with self._writing:
-                while True:
-                    data = data_to_send(trio.current_time())
-                    if data:
-                        await send_all(data)
-                    elif self._ending:
-                        return
-                    else:
-                        self._sleeping = trio.lowlevel.current_task()
-                        await trio.lowlevel.wait_task_rescheduled(self._abort)
+                await self._writer.run()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             # The reader goes on for a moment: it knows better why, or the peer said it before it left.
             self._broken = str(error) or BROKEN
             self._reading.deadline = trio.current_time() + LAST_WORDS
-
-    def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self._sleeping = None
-        return trio.lowlevel.Abort.SUCCEEDED

@@ -25,11 +25,13 @@ def join_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@functools.lru_cache(maxsize=1024)  # asked of the same few programs at every call
 def is_loopback(host: str) -> bool:
     """Whether a peer with this IP address is on this machine. An IPv4 address inside an IPv6 one counts as itself."""
     return _within(host, _LOOPBACK)
 
 
+@functools.lru_cache(maxsize=1024)
 def is_private(host: str) -> bool:
     """Whether a peer with this IP address is this machine or one of its private networks.
 
@@ -40,7 +42,6 @@ def is_private(host: str) -> bool:
     return _within(host, _PRIVATE)
 
 
-@functools.lru_cache(maxsize=1024)  # asked of the same few programs at every call
 def _within(host: str, networks: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]) -> bool:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

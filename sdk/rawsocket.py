@@ -96,6 +96,17 @@ class RawSocket(trio.abc.HalfCloseableStream):
             view = memoryview(view)[sent:]
             await self._wait(trio.lowlevel.wait_writable)
 
+    def send_now(self, data: bytes) -> bytes:
+        """Sends what can be sent without waiting, and returns the rest; also of a connection that is gone, which
+        `send_all` will tell."""
+        if len(data) > self._unasked:
+            return data
+        try:
+            sent = self._socket.send(data)
+        except OSError:
+            return data
+        return data[sent:]
+
     async def wait_send_all_might_not_block(self) -> None:
         """Waits until the socket's buffer has room."""
         await self._wait(trio.lowlevel.wait_writable)

@@ -80,6 +80,7 @@ class Http2ServingPort(Connection):
         self._ids = ids
         self._service_of = service_of
         self._objection = objection
+        self._accepted: str | None = None  # credentials that were good: who is in once stays in
         self._forwarded = forwarded
         self._otherwise = otherwise
         self._limit = max_streams
@@ -233,9 +234,11 @@ class Http2ServingPort(Connection):
         exchange.expected = request.length
         if end and request.length > 0:
             raise malformed(f"{self.name} sent no body, and said that it has {request.length} bytes")
-        if self._objection is not None and (objection := self._objection(request.credentials)):
-            self._turn_down(stream, exchange, end, Status.UNAUTHENTICATED, objection)
-            return
+        if self._objection is not None and request.credentials != self._accepted:
+            if objection := self._objection(request.credentials):
+                self._turn_down(stream, exchange, end, Status.UNAUTHENTICATED, objection)
+                return
+            self._accepted = request.credentials
         names = request.names
         if not names:
             self._turn_down(stream, exchange, end, Status.NOT_FOUND, NAMELESS)
