@@ -19,6 +19,7 @@ from sdk.connection import run_connection
 from sdk.errors import Status, Unavailable
 from sdk.head import CallHead, pack_call_head
 from sdk.port import Port
+from sdk.port.http1serving import STOPPING
 from sdk.port.native import NativePort
 from sdk.rawsocket import bound_address, listen_tcp, open_tcp
 from sdk.timers import Timers
@@ -308,6 +309,22 @@ async def test_a_draining_port_refuses_new_programs_and_at_last_old_ones_as_not_
         for stream in (refused, also):
             assert stream.reset_by_peer is not None
             assert stream.reset_by_peer.fate == Fate.NOT_REACHED
+
+
+async def test_a_program_over_http_that_comes_while_the_port_drains_is_answered_and_at_last_refused() -> None:
+    async with door() as opened:
+        opened.listener.go_away()
+        said = []
+        for _ in range(2):
+            async with await opened.connect() as stream:
+                await stream.send_all(b"GET http://nobody/ HTTP/1.1\r\nHost: nobody\r\n\r\n")
+                said.append(b"".join([bytes(data) async for data in stream]).decode())
+            opened.listener.refuse()
+        assert STOPPING not in said[0]
+        assert STOPPING in said[1]
+        for each in said:
+            assert "connection: close" in each
+            assert "micro-fate: not-reached" in each
 
 
 async def test_a_port_that_stops_closes_silent_and_talking_connections() -> None:
