@@ -5,12 +5,14 @@ come from (flags, environment) is the business of the command line; the messages
 is where people look.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Final
 
 from proxy.termination import ProxyTlsConfig
 from router.policy import Policy, Strategy
 from sdk.errors import BadRequest, RemoteProtocolError
+from sdk.port.limits import Limits
 from tunnel.identity import DEFAULT_TOKEN, PUBLISHED, TUNNEL_TOKEN, NodeId, parse_id_untrusted
 from tunnel.transport.proxies import Proxies
 from tunnel.transport.tls import TlsConfig
@@ -104,6 +106,8 @@ class NodeConfig:
     max_calls: int = 0
     """How many calls to one service may be open on its instances here; what comes then is refused at once, or goes to
     another node. 0 for any number."""
+    limits: Limits = field(default_factory=Limits)
+    """How long connections and calls of programs may take, and how long a body may be."""
     link_prices: tuple[tuple[str, int], ...] = ()
     """What a link costs beside its delay and loss, from 0 to 10,000, by the peer's id, its name, the address it was
     dialled at, or `*` for every other; the first of these that has a price counts. One is the price of a hop."""
@@ -178,6 +182,15 @@ class NodeConfig:
             raise BadRequest(
                 f"--max-calls (MICRO_NETWORK_MAX_CALLS) is {self.max_calls}; it is a number, 0 for no limit"
             )
+        for flag, value in (
+            ("idle-timeout", self.limits.idle),
+            ("stall-timeout", self.limits.stall),
+            ("call-timeout", self.limits.call),
+            ("max-body", self.limits.max_body),
+        ):
+            if not 0 <= value < math.inf:
+                variable = f"MICRO_{self.command}_{flag.replace('-', '_').upper()}"
+                raise BadRequest(f"--{flag} ({variable}) is {value}; it is a number from 0, which is no limit")
         if self.advertise_strategy not in list(Strategy):
             raise BadRequest(
                 f"--advertise-strategy (MICRO_NETWORK_ADVERTISE_STRATEGY) is {self.advertise_strategy!r}; "

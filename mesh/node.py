@@ -126,7 +126,9 @@ class Node:
         self._policy = config.policy
         self._point_to_point = config.point_to_point or PointToPoint()
         self._back_end = config.alone.back_end if config.alone else None
-        self._switch = Switch(me=self._key.id, name=self._name, transit=self._policy.transit)
+        self._switch = Switch(
+            me=self._key.id, name=self._name, transit=self._policy.transit, call_time=config.limits.call
+        )
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
         self._listener = ProxyListener(
             self._switch,
@@ -134,11 +136,12 @@ class Node:
             to_bytes(config.proxy_tokens),
             termination=read_termination(config.proxy_tls),
             back_end=BackEnd(self._back_end.service, self._back_end.protocol) if self._back_end else None,
+            limits=config.limits,
         )
         self._mapped: list[MappedPort] = []
         self._balancer = Balancer(self._random)
         self._lag = LoopLag()
-        self._instances = instances or partial(TcpDialer, timers=self._timers)
+        self._instances = instances or partial(TcpDialer, timers=self._timers, limits=config.limits)
         self._calls = Calls(log_all=config.access_log, name_of=self._name_of, clock=trio.current_time)
         self._switch.on_call = self._calls.take
         self._presence: Presence | None = None

@@ -15,6 +15,7 @@ from sdk.errors import MicroError
 from sdk.port import Port, Sink
 from sdk.port.http1calling import CallingHttp1Port
 from sdk.port.http2 import Http2CallingPort
+from sdk.port.limits import DEFAULT, Limits
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, open_tcp
 from sdk.timers import Timers
@@ -40,8 +41,12 @@ _log = logging.getLogger(__name__)
 class TcpDialer:
     """Dials in a nursery it is given."""
 
-    def __init__(self, sink: Sink, nursery: trio.Nursery, *, timers: Timers | None = None) -> None:
-        """`sink` takes the frames of all ports; `timers` ask those that can be asked whether they live."""
+    def __init__(
+        self, sink: Sink, nursery: trio.Nursery, *, timers: Timers | None = None, limits: Limits = DEFAULT
+    ) -> None:
+        """`sink` takes the frames of all ports; `timers` ask those that can be asked whether they live, and end what
+        stands still for longer than `limits` say."""
+        self._limits = limits
         self._sink = sink
         self._nursery = nursery
         self._timers = timers
@@ -64,7 +69,7 @@ class TcpDialer:
         if port is None or port.full:
             if port is not None:
                 port.go_away()
-            port = Http2CallingPort(self._sink, name=f"instance {address}", authority=address)
+            port = Http2CallingPort(self._sink, name=f"instance {address}", authority=address, limits=self._limits)
             self._begin(self._grpc, address, port)
         return port
 
@@ -93,7 +98,9 @@ class TcpDialer:
         self._nursery.start_soon(self._run, ports, address, port)
 
     def _dial_http(self, address: str, on_free: Callable[[KeptPort], None]) -> CallingHttp1Port:
-        port = CallingHttp1Port(self._sink, name=f"instance {address}", clock=trio.current_time, on_free=on_free)
+        port = CallingHttp1Port(
+            self._sink, name=f"instance {address}", clock=trio.current_time, on_free=on_free, limits=self._limits
+        )
         self._nursery.start_soon(self._run_http, address, port)
         return port
 
@@ -101,6 +108,7 @@ class TcpDialer:
         transport = await self._connect(address, port)
         if transport is None:
             return
+        port.progress = lambda: transport.pieces
         if self._timers is not None:
             self._timers.watch(port)
         try:
@@ -143,6 +151,8 @@ class TcpDialer:
                 transport.close()
                 port.connection_lost(GONE)
             else:
+                if isinstance(port, Http2CallingPort):
+                    port.progress = lambda: transport.pieces
                 try:
                     await run_connection(port, transport, timers=self._timers)
                 except Exception:  # a defect of ours must not take the node down

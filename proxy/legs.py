@@ -12,6 +12,7 @@ from sdk.wire import frame
 from sdk.wire.frame import ID_SIZE, INITIAL_CREDIT, MAX_PAYLOAD
 
 from .retry import Kept
+from .speaks import RAW
 
 SWEEP = 0.05
 """Seconds between looks for calls whose time is up. Callers keep their deadline exactly; this ends what they left."""
@@ -117,6 +118,16 @@ class Leg:
 def leads_over(path: bytes, edge: bytes) -> bool:
     """Whether a path leads over a link in this direction. Its first link is not looked at: that one is known here."""
     return any(path[at : at + len(edge)] == edge for at in range(0, len(path) - ID_SIZE, ID_SIZE))
+
+
+def ends(call: CallHead, target: Target) -> bool:
+    """Whether a call is one of those that a time can be set for. Raw connections and upgrades last as long as they do,
+    and what the node itself answers (it counts no load of its own) may be a watch."""
+    return (
+        call.protocol != RAW
+        and ":upgrade" not in call.metadata[::2]
+        and (target.load is not None or target.path != b"")
+    )
 
 
 def too_much_waits(port: Port) -> Unavailable:

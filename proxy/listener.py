@@ -20,6 +20,7 @@ from sdk.errors import MicroError, Status
 from sdk.head import CallHead, pack_call_head
 from sdk.port.http1serving import ServingHttp1Port
 from sdk.port.http2 import Http2ServingPort, first_known
+from sdk.port.limits import DEFAULT, Limits
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
@@ -29,6 +30,7 @@ from sdk.wire.http2 import PREFACE as HTTP2
 
 from .answering import AnsweringPort
 from .asking import FIRST_SIZE, Request, read_asked, turn_away
+from .bodylimit import BodyLimit
 from .connect import METHOD, ConnectPort, ConnectRequest, token_of
 from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
@@ -84,9 +86,12 @@ class ProxyListener:
         *,
         termination: Termination | None = None,
         back_end: BackEnd | None = None,
+        limits: Limits = DEFAULT,
     ) -> None:
         """`timers` close programs that say no HELLO; `tokens` are those that `Doorkeeper` asks for; `termination` is
-        with what TLS ends here, if it does; `back_end` is whom the port stands before, if before one."""
+        with what TLS ends here, if it does; `back_end` is whom the port stands before, if before one; `limits` are
+        those of programs that speak HTTP, and of the bodies of all requests."""
+        self._limits = limits
         self._otherwise = back_end.service if back_end else ""
         self._doorkeeper = Doorkeeper(tokens)
         self._switch = switch
@@ -193,7 +198,7 @@ class ProxyListener:
     async def _frames(self, visit: Visit, first: bytes) -> None:
         """A program that uses the SDK."""
         port = ProgramPort(
-            self._switch,
+            BodyLimit(self._switch, self._limits.max_body) if self._limits.max_body else self._switch,
             host=visit.host,
             name=visit.name,
             doorkeeper=self._doorkeeper,
@@ -221,7 +226,9 @@ class ProxyListener:
             objection=lambda shown: self._doorkeeper.objection(host, token_of(shown.encode())),
             forwarded=forwarded_by(host, visit.scheme).decode(),
             otherwise=self._otherwise,
+            limits=self._limits,
         )
+        port.progress = lambda: visit.socket.pieces
         if self._draining:
             port.go_away()
         self._ports[port] = None
@@ -242,7 +249,9 @@ class ProxyListener:
             objection=lambda shown: self._doorkeeper.objection(host, token_of(shown)),
             otherwise=self._otherwise,
             known=self._switch.ingress.knows,
+            limits=self._limits,
         )
+        port.progress = lambda: visit.socket.pieces
         if self._refusing:
             port.refuse()
         elif self._draining:

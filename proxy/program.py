@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable
 
 from sdk.errors import Status
+from sdk.port import Sink
 from sdk.port.native import NativePort
 from sdk.wire.frame import Hello
 
 from .doorkeeper import Doorkeeper
-from .switch import Switch
 
 
 class ProgramPort(NativePort):
@@ -20,7 +20,7 @@ class ProgramPort(NativePort):
 
     def __init__(
         self,
-        switch: Switch,
+        sink: Sink,
         *,
         host: str,
         name: str,
@@ -29,7 +29,7 @@ class ProgramPort(NativePort):
         refused: Callable[[str], None],
     ) -> None:
         """`host` is the address the program comes from; `refused` hears, once, that the HELLO did not let it in."""
-        super().__init__(switch, role="node", dialled=False, name=name)
+        super().__init__(sink, role="node", dialled=False, name=name)
         self.reason = ""
         """Why it is gone."""
         self._host = host

@@ -43,7 +43,18 @@ from sdk.wire.frame import (
 
 from .calls import CallRecord, status_of
 from .custody import Custody
-from .legs import MAX_QUEUED, SWEEP, Chooser, FirstChooser, Leg, Target, for_target, leads_over, too_much_waits
+from .legs import (
+    MAX_QUEUED,
+    SWEEP,
+    Chooser,
+    FirstChooser,
+    Leg,
+    Target,
+    ends,
+    for_target,
+    leads_over,
+    too_much_waits,
+)
 from .retry import MAX_KEPT_TOGETHER, Budget, Kept
 
 NO_TRANSIT = "this node carries no calls of others"
@@ -58,9 +69,10 @@ class Switch:
     egress: Chooser
     """For calls that have arrived."""
 
-    def __init__(self, *, me: bytes, name: str, transit: bool = True) -> None:
+    def __init__(self, *, me: bytes, name: str, transit: bool = True, call_time: float = 0.0) -> None:
         """`me` is the node's id, `name` what people call it in errors; without `transit` it passes no call from one
-        link to another."""
+        link to another. `call_time` is how many seconds a call of a program may take that says nothing of that itself,
+        0 for any number."""
         self.links: dict[bytes, Port] = {}
         """The ports of links by the node they lead to."""
         self.calls = 0
@@ -72,6 +84,7 @@ class Switch:
         self._me = me
         self._name = name
         self._transit = transit
+        self._call_ms = min(math.ceil(call_time * 1000), NO_DEADLINE - 1)
         self._callers: dict[Port, None] = {}
         self._budget = Budget()
         self._custody = Custody(self, self._budget, me=me, close=self._close)
@@ -239,6 +252,8 @@ class Switch:
             else:
                 call = parse_call_head_untrusted(head)
                 target, hops = self.ingress.choose(call, port.now, port.trusted), MAX_HOPS
+            if self._call_ms and ms == NO_DEADLINE and call is not None and ends(call, target):
+                ms = self._call_ms
             far = target.port
             sent = payload if target.head_flags is None else for_target(payload, target)
             if far.queued > MAX_QUEUED and far.ahead() > MAX_QUEUED:

@@ -56,6 +56,9 @@ class RawSocket(trio.abc.HalfCloseableStream):
         self._unasked = sys.maxsize
         self.set_depth(SHALLOW)
         self._keep_alive()
+        self.pieces = 0
+        """Pieces that writes were cut into, because the system could not take them whole: grows while the other end
+        takes something of a write that goes on."""
         self.peer_host = ""
         """The other end's address, without the port."""
         self.peer = "a connection that is gone"
@@ -94,6 +97,7 @@ class RawSocket(trio.abc.HalfCloseableStream):
             if sent == len(view):
                 return
             view = memoryview(view)[sent:]
+            self.pieces += sent > 0
             await self._wait(trio.lowlevel.wait_writable)
 
     def send_now(self, data: bytes) -> bytes:

@@ -10,6 +10,7 @@ from sdk.errors import BadRequest
 
 from .ask import COMMANDS
 from .entry import NETWORK, entry_flags, entry_values, run_node
+from .limits import limit_flags, limit_values
 from .links import link_flags, link_values
 from .options import Group, Several, settings
 from .proxy_tls import proxy_tls_options, proxy_tls_values
@@ -86,6 +87,7 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     "refused at once, or go to another node. 0 for any number.",
     metavar="COUNT", type=int, default=0,
 )  # fmt: skip
+@limit_flags(NETWORK)
 @_list_flag(
     "--link-price", "MICRO_NETWORK_LINK_PRICE", "What the link with a node costs beside its delay and loss; the node "
     "by id, name or the address dialled, or * for every other. Repeatable, or separated by commas.",
@@ -118,6 +120,7 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
         **proxy_token_values(flags),
         **proxy_tls_values(flags),
         **link_values(flags),
+        **limit_values(flags),
         **{name: value for name, value in flags.items() if value is not None},
     )
     run_node(config, data_dir, lambda ready: _ready_line(config.name, ready))

@@ -7,6 +7,7 @@ import click
 from sdk.errors import BadRequest
 
 from .entry import run_node
+from .limits import limit_flags, limit_values
 from .options import Command, settings
 from .proxy_tls import proxy_tls_options, proxy_tls_values
 from .proxy_token import proxy_token_options, proxy_token_values
@@ -28,6 +29,7 @@ from .proxy_token import proxy_token_options, proxy_token_values
 )  # fmt: skip
 @proxy_token_options
 @proxy_tls_options
+@limit_flags("PROXY")
 def proxy(proxy_address: str, endpoint: str, server_name: str, **flags: Any) -> None:
     """Run the proxy alone: programs reach the services of this environment through it, and there are no links.
 
@@ -45,6 +47,7 @@ def proxy(proxy_address: str, endpoint: str, server_name: str, **flags: Any) -> 
         proxy_address=proxy_address,
         **proxy_token_values(flags),
         **proxy_tls_values(flags),
+        **limit_values(flags),
         **proxy_values(back_end=parse_back_end(server_name, endpoint) if endpoint else None),
     )
     run_node(config, "", _ready_line)

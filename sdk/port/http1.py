@@ -6,6 +6,7 @@ for a program that does not read.
 """
 
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,8 @@ from sdk.wire.http1fields import trailers_of
 from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE, Malformed
 
 from . import Sink, Wake
+from .limits import DEFAULT, Limits
+from .standstill import Standstill
 
 PIECE = 61440
 """Most bytes of one read: with their header they fit one record of a link."""
@@ -38,6 +41,11 @@ class Reading(enum.Enum):
     """To nothing that anybody wants."""
 
 
+def _no_number() -> int:
+    """Stands in for `progress` where nobody has told."""
+    return 0
+
+
 def _nobody(*_: object) -> None:
     """Stands in for `wake` until a driver takes the port."""
 
@@ -45,7 +53,15 @@ def _nobody(*_: object) -> None:
 class Http1Port(ABC):
     """One connection. Implements `Port`, and what a driver of such ports calls."""
 
-    def __init__(self, sink: Sink, *, name: str, clock: Callable[[], float], pool: CreditPool = PROCESS) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        name: str,
+        clock: Callable[[], float],
+        limits: Limits = DEFAULT,
+        pool: CreditPool = PROCESS,
+    ) -> None:
         """`name` is what people call the other end; windows grow from `pool`, by what `clock` measures."""
         self.sink = sink
         self.name = name
@@ -61,7 +77,11 @@ class Http1Port(ABC):
         """Why the connection has to be broken off, if it has."""
         self.wake: Wake = _nobody
         """Set by the driver; called when there is something to write, to read again, or to end."""
+        self.progress: Callable[[], int] = _no_number
+        """Set by whoever has the socket: counts the pieces of writes that it could not take whole."""
         self._clock = clock
+        self._limits = limits
+        self._stall = limits.stall or math.inf
         self._pool = pool
         self._window: Window | None = None
         self._stream = 0
@@ -84,6 +104,12 @@ class Http1Port(ABC):
         """Nothing will be written after what is in `_out`."""
         self._since = self.now
         """When the connection began to wait for a message, as far as timeouts care."""
+        self._writes = 0
+        """How often the driver asked for output."""
+        self._writing = False
+        """It has got some, and not written all of it."""
+        self._untaken = Standstill()
+        self._missed = Standstill()
 
     @abstractmethod
     def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -126,6 +152,8 @@ class Http1Port(ABC):
             self._grant(leaving)
         out, self._out = self._out, []
         self._leaving, self._unwritten, self.queued = self._unwritten, 0, 0
+        self._writes += 1
+        self._writing = bool(out)
         return out
 
     def connection_lost(self, reason: str) -> None:
@@ -147,6 +175,18 @@ class Http1Port(ABC):
         self.wake()
 
     # For both ends.
+
+    def _standing_still(self, now: float) -> str:
+        """What of that which should move has not for as long as it may; empty where all is well."""
+        reading, missing = self._reading, self._missing
+        waits = (self._out or self._writing) and reading is not Reading.RAW
+        if self._untaken.lasts((self._writes, self.progress()) if waits else None, now) >= self._stall:
+            return f"{self.name} has taken nothing of what was sent to it for {self._stall:g} s"
+        announced = missing > 0 or (missing == CHUNKED and self._chunks.announced)
+        lacks = reading is Reading.BODY and announced and self.may_read > 0
+        if self._missed.lasts(self.now if lacks else None, now) >= self._stall:
+            return f"{self.name} has sent nothing of the rest of a body for {self._stall:g} s"
+        return ""
 
     def _split_body(self, data: bytes) -> tuple[bytes, bool]:
         """The body bytes in what came, and whether the body is at its end; what is behind it goes to the buffer."""

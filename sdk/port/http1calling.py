@@ -19,6 +19,7 @@ from sdk.wire.http1write import UNKNOWN, Asking, write_request_untrusted
 
 from . import Sink
 from .http1 import Http1Port, Reading
+from .limits import DEFAULT, Limits
 
 KEPT = 4.0
 """Seconds that a connection is kept without a call: less than the servers that close soonest (Node.js and uvicorn after
@@ -44,10 +45,11 @@ class CallingHttp1Port(Http1Port):
         name: str,
         clock: Callable[[], float],
         on_free: Callable[["CallingHttp1Port"], None] = _nobody_keeps,
+        limits: Limits = DEFAULT,
         pool: CreditPool = PROCESS,
     ) -> None:
         """`on_free` hears that a call is over and the connection can take another."""
-        super().__init__(sink, name=name, clock=clock, pool=pool)
+        super().__init__(sink, name=name, clock=clock, limits=limits, pool=pool)
         self._on_free = on_free
         self._reading = Reading.NEXT
         self._asking: Asking
@@ -134,9 +136,11 @@ class CallingHttp1Port(Http1Port):
         return self._since + KEPT
 
     def handle_timeout(self, now: float) -> None:
-        """Ends a connection that nobody has used for a while."""
+        """Ends a connection that nobody has used for a while, and a call that stands still."""
         if self._reading is not Reading.NEXT:
             self._since = now
+            if detail := self._standing_still(now):
+                self._fail(Status.UNAVAILABLE, detail)
         elif now >= self._since + KEPT:
             self.leave()
 

@@ -8,6 +8,7 @@ that do so are gone, and a call that nobody waits for should not run on (nginx, 
 """
 
 import enum
+import math
 from collections.abc import Callable
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
@@ -22,6 +23,7 @@ from sdk.wire.http1write import UNKNOWN, Answering, write_answer_untrusted
 
 from . import Sink
 from .http1 import Http1Port, Reading
+from .limits import DEFAULT, HEAD_WITHIN, LOOK, Limits
 from .refusal import complaint, refusal, refusal_bytes
 
 MAX_PIPELINED = 16384
@@ -29,9 +31,6 @@ MAX_PIPELINED = 16384
 
 MAX_UNREAD = 65536
 """Bytes of answers that may wait to be written before the next request is looked at."""
-
-QUIET = 60.0
-"""Seconds that a connection may be without a call, and that the head of a request may take (nginx: 75 and 60)."""
 
 MAX_WAITING = 64
 """Pieces of answers likewise."""
@@ -72,13 +71,21 @@ class ServingHttp1Port(Http1Port):
         objection: Callable[[bytes], str] = _nobody_objects,
         otherwise: str = "",
         known: Callable[[str], bool] = bool,
+        limits: Limits = DEFAULT,
         pool: CreditPool = PROCESS,
     ) -> None:
         """`forwarded` is what `sdk.wire.http1fields.forwarded_by` says of the program; `call_ids` are eight bytes that
         the ids of its calls begin with, and of no other connection's; `objection` says why a request that shows this
         token is not let in, or nothing. `otherwise` is the service that requests mean which name none in
         `Micro-Service`, nor one by their host that is `known`."""
-        super().__init__(sink, name=name, clock=clock, pool=pool)
+        super().__init__(sink, name=name, clock=clock, limits=limits, pool=pool)
+        self._look_at = self.now
+        self._begun = self.now
+        """When the first byte came of the head at hand."""
+        self._idle = limits.idle or math.inf
+        self._max_body = limits.max_body or math.inf
+        self._taken = 0
+        """Bytes of the body at hand that have come."""
         self._forwarded = forwarded
         self._call_ids = call_ids
         self._objection = objection
@@ -162,7 +169,10 @@ class ServingHttp1Port(Http1Port):
         if not data:
             self._ended()
         elif reading is Reading.HEAD:
-            self._buffer = self._buffer + data if self._buffer else data
+            if self._buffer:
+                self._buffer += data
+            else:
+                self._buffer, self._begun = data, self.now
             self._read_requests()
         elif reading is Reading.BODY:
             self._read_body(data)
@@ -178,6 +188,7 @@ class ServingHttp1Port(Http1Port):
             self._unread = 0
             if self._reading is Reading.HEAD:
                 if self._buffer:
+                    self._begun = self._clock()
                     self._read_requests()
                 self.wake()
         out = super().data_to_send()
@@ -186,20 +197,25 @@ class ServingHttp1Port(Http1Port):
         return out
 
     def next_timeout(self) -> float:
-        """When to look whether the connection has been quiet for too long."""
-        return self._since + QUIET
+        """When to look at the clocks that `limits` tells of."""
+        return self._look_at
 
     def handle_timeout(self, now: float) -> None:
-        """Ends a connection without a call; one whose request did not come whole is told so."""
-        if now < self._since + QUIET:
-            return
-        if self._reading is not Reading.HEAD:
-            self._since = now
-        elif self._unread or self._out:
-            self.close(f"{self.name} does not read its answers")
+        """Ends a connection without a call, or with one that stands still; a request that did not come whole is told
+        so."""
+        self._look_at = now + LOOK
+        if detail := self._standing_still(now):
+            self._give_up(detail)
+            if self._reading is Reading.BODY and self._answer is _Answer.AWAITED:
+                self._complain(Malformed(detail, 408))
+            else:
+                self.close(detail)
+        elif self._reading is not Reading.HEAD or self._unread or self._out:
+            pass
         elif self._buffer:
-            self._complain(Malformed(f"the request did not come within {QUIET:g} s", 408))
-        else:
+            if now - self._begun >= HEAD_WITHIN:
+                self._complain(Malformed(f"the head of the request did not come within {HEAD_WITHIN:g} s", 408))
+        elif now - self._since >= self._idle:
             self.leave()
 
     # Requests.
@@ -245,6 +261,9 @@ class ServingHttp1Port(Http1Port):
         self._begin_body(asked.framing)
         self._buffer = b""
         body, ended = self._split_body(buffer[size:])
+        self._taken = max(len(body), asked.framing)
+        if self._taken > self._max_body:
+            raise self._too_long()
         self._open(asked, body, self._trailers() if ended else b"", ended=ended)
         return True
 
@@ -276,9 +295,13 @@ class ServingHttp1Port(Http1Port):
     def _read_body(self, data: bytes) -> None:
         try:
             body, ended = self._split_body(data)
+            if self._missing == CHUNKED:
+                self._taken += len(body)
+                if self._taken > self._max_body:
+                    raise self._too_long()
             trailers = self._trailers() if ended else b""
         except RemoteProtocolError as error:
-            self._give_up(f"{self.name} sent a body that cannot be read: {error}")
+            self._give_up(f"{self.name} sent a body that cannot be taken: {error}")
             self._complain(error)
             return
         if body:
@@ -289,6 +312,9 @@ class ServingHttp1Port(Http1Port):
             self._pass_end(trailers)
             if self._answer is _Answer.OVER:
                 self._next()
+
+    def _too_long(self) -> Malformed:
+        return Malformed(f"the body of a request may have {self._max_body} bytes here and no more", 413)
 
     def _ended(self) -> None:
         """The program sends nothing more."""
@@ -389,7 +415,7 @@ class ServingHttp1Port(Http1Port):
             self.leave()
             return
         self._reading, self._answer = Reading.HEAD, _Answer.NONE
-        self._since = self.now = self._clock()
+        self._since = self._begun = self.now = self._clock()
         self._close_window()
         if self._buffer:
             self._read_requests()

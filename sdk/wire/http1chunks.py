@@ -57,6 +57,11 @@ class ChunkReader:
         """Whether the body is at its end."""
         return self._at is _At.BEHIND
 
+    @property
+    def announced(self) -> bool:
+        """Whether bytes have to come: a chunk, a line or the trailers have begun."""
+        return self._at is not _At.SIZE or bool(self._buffer)
+
     def receive_untrusted(self, data: bytes) -> bytes:
         """Takes bytes of the connection, returns those of the body among them; raises `Malformed`."""
         if self._at is _At.DATA and len(data) < self._missing:  # the middle of a long chunk

@@ -1,6 +1,8 @@
 """A proxy alone: what it is told, and its calls, with real services and servers in one process."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -20,10 +22,12 @@ from mesh.alone import (
 from mesh.config import NodeConfig
 from mesh.node import Node, Ready
 from sdk import Client
-from sdk.errors import BadRequest, MicroError, NotFound, Unavailable
+from sdk.errors import BadRequest, MicroError, NotFound, TooManyRequests, Unavailable
+from sdk.port.limits import DEFAULT, Limits
 from sdk.rawsocket import RawSocket, bound_address, listen_tcp, open_tcp
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
+from sdk.wire.http2 import PREFACE, SETTINGS, pack_frame
 from tests.mesh.network import greeter, until, world
 from tests.proxy.raw import echo, read_to_end, serve
 from tests.proxy.test_dialer import nobody
@@ -117,9 +121,9 @@ class Proxies:
         self._nursery = nursery
         self._name = registry
 
-    async def start(self, back_end: BackEnd | None = None) -> str:
+    async def start(self, back_end: BackEnd | None = None, limits: Limits = DEFAULT) -> str:
         """Starts one; its address."""
-        config = NodeConfig(**proxy_values(back_end=back_end, proxy_address="127.0.0.1:0"))
+        config = NodeConfig(**proxy_values(back_end=back_end, proxy_address="127.0.0.1:0", limits=limits))
         ready: Ready = await self._nursery.start(Node(config, registry=MemoryRegistry(self._name)).run)
         assert ready.link == ()
         return ready.proxy[0]
@@ -318,3 +322,53 @@ async def test_before_raw_tcp_a_program_may_wait_for_the_back_end_to_speak_first
         async with await open_tcp(front) as program:
             assert await program.receive_some() == b"220 welcome\r\n"
         nursery.cancel_scope.cancel()
+
+
+# Limits, as they are told to the proxy.
+
+
+@asynccontextmanager
+async def web_server(limits: Limits) -> AsyncIterator[tuple[WebServer, str]]:
+    """A web server, and the address of a proxy before it."""
+    async with trio.open_nursery() as nursery:
+        server = WebServer()
+        listeners = await listen_tcp("127.0.0.1:0")
+        nursery.start_soon(trio.serve_listeners, server.serve, listeners)
+        back_end = parse_back_end("helloworld", f"http://{bound_address(listeners[0])}")
+        yield server, await Proxies(nursery, "with limits").start(back_end, limits)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", PREFACE + pack_frame(SETTINGS, 0, 0, b"")])
+async def test_a_connection_that_is_used_no_more_is_closed(first: bytes, fast_clock: MockClock) -> None:
+    async with web_server(Limits(idle=30.0)) as (_, front), await open_tcp(front) as program:
+        await program.send_all(first)
+        began = trio.current_time()
+        while await program.receive_some():
+            pass
+        assert 30.0 <= trio.current_time() - began < 40.0
+
+
+async def test_a_program_that_reads_nothing_gives_its_instance_free(fast_clock: MockClock) -> None:
+    async with web_server(Limits(stall=30.0)) as (server, front), await open_tcp(front) as program:
+        await program.send_all(b"GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        began = trio.current_time()
+        await server.broken.wait()
+        assert 30.0 <= trio.current_time() - began < 60.0
+
+
+async def test_a_call_that_brings_no_deadline_gets_the_one_that_was_set(fast_clock: MockClock) -> None:
+    async with web_server(Limits(call=5.0)) as (server, front):
+        began = trio.current_time()
+        assert "deadline has passed" in (await asked(front, "a", path="/never"))["refused"]
+        assert 5.0 <= trio.current_time() - began < 6.0
+        await server.broken.wait()
+
+
+async def test_bodies_are_as_long_as_they_may_be_whatever_protocol_they_come_by() -> None:
+    async with web_server(Limits(max_body=10)) as (_, front), Client(proxy=front) as client:
+        async with await open_tcp(front) as program:
+            await program.send_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n12345678901")
+            assert (await read_to_end(program)).startswith(b"HTTP/1.1 413 ")
+        with pytest.raises(TooManyRequests, match="may have 10 bytes"):
+            await client.call("helloworld", "Any.Thing", {"text": "a longer message"})

@@ -10,6 +10,7 @@ from mesh.config import NodeConfig, PublicAddress
 from router.policy import Policy, Strategy
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private
+from sdk.port.limits import Limits
 from tunnel.identity import DEFAULT_TOKEN, format_id
 
 
@@ -42,6 +43,10 @@ def test_the_defaults_are_a_configuration_that_runs() -> None:
         ("gateway", "x" * 256, "--gateway", "MICRO_NETWORK_GATEWAY"),
         ("gateway", "a\nb", "--gateway", "MICRO_NETWORK_GATEWAY"),
         ("max_calls", -1, "--max-calls", "MICRO_NETWORK_MAX_CALLS"),
+        ("limits", Limits(idle=-1), "--idle-timeout", "MICRO_NETWORK_IDLE_TIMEOUT"),
+        ("limits", Limits(stall=float("nan")), "--stall-timeout", "MICRO_NETWORK_STALL_TIMEOUT"),
+        ("limits", Limits(call=float("inf")), "--call-timeout", "MICRO_NETWORK_CALL_TIMEOUT"),
+        ("limits", Limits(max_body=-1), "--max-body", "MICRO_NETWORK_MAX_BODY"),
         ("link_prices", (("far", 10_001),), "--link-price", "MICRO_NETWORK_LINK_PRICE"),
         ("link_prices", (("*", 1), ("far", -1)), "--link-price", "MICRO_NETWORK_LINK_PRICE"),
         ("link_prices", (("", 1),), "--link-price", "MICRO_NETWORK_LINK_PRICE"),

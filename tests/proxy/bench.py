@@ -106,13 +106,13 @@ class FakeChooser:
 class Bench:
     """A switch with a program, two links, and an instance, which answers what arrives."""
 
-    def __init__(self, *, transit: bool = True) -> None:
+    def __init__(self, *, transit: bool = True, call_time: float = 0.0) -> None:
         self.program = FakePort("program")
         self.previous = FakePort("previous", PREVIOUS)
         self.next = FakePort("next", NEXT)
         self.instance = FakePort("instance")
         self.load = Load()
-        self.switch = Switch(me=ME, name="me", transit=transit)
+        self.switch = Switch(me=ME, name="me", transit=transit, call_time=call_time)
         self.switch.link_up(PREVIOUS, self.previous)
         self.switch.link_up(NEXT, self.next)
         self.ingress = FakeChooser(Target(self.next, NEXT, self.load))

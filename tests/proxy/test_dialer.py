@@ -13,7 +13,9 @@ from proxy.dialer import TcpDialer
 from proxy.tcp import STREAM, TcpPort
 from sdk.connection import run_connection
 from sdk.errors import Unavailable
+from sdk.head import CallHead, pack_call_head
 from sdk.port import Port
+from sdk.port.http1calling import CallingHttp1Port
 from sdk.port.http2 import Http2CallingPort
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, bound_address, listen_tcp, take_over
@@ -401,3 +403,29 @@ async def test_an_instance_of_grpc_that_is_full_gets_another_connection() -> Non
             second = dialer.grpc_to(address)
             assert second is not first
             assert dialer.grpc_to(address) is second
+
+
+async def test_what_an_instance_takes_of_a_long_write_is_seen_at_its_port() -> None:
+    taken = trio.Event()
+
+    async def takes_some(stream: trio.SocketStream) -> None:
+        await taken.wait()
+        for _ in range(1000):
+            await stream.receive_some()
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        address = await serve(nursery, takes_some)
+        port = TcpDialer(Caller(), nursery).http_to(address)
+        assert isinstance(port, CallingHttp1Port)
+        metadata = (":method", "POST", ":scheme", "http", ":authority", "a")
+        head = pack_call_head(CallHead("a", "/", "http", metadata=metadata, call_id=bytes(16)))
+        port.send(OPEN, 0, 1, frame.pack_open(3, b"", NO_DEADLINE, head, b""))
+        port.send(frame.DATA, 0, 1, bytes(50_000_000))
+        await trio.testing.wait_all_tasks_blocked()
+        before = port.progress()
+        taken.set()
+        with trio.fail_after(10):
+            while port.progress() <= before:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()

@@ -19,12 +19,14 @@ from sdk.connection import run_connection
 from sdk.errors import Status, Unavailable
 from sdk.head import CallHead, pack_call_head
 from sdk.port import Port
-from sdk.port.http1serving import STOPPING
+from sdk.port.http1serving import STOPPING, ServingHttp1Port
+from sdk.port.http2 import Http2ServingPort
 from sdk.port.native import NativePort
 from sdk.rawsocket import bound_address, listen_tcp, open_tcp
 from sdk.timers import Timers
 from sdk.wire import frame
 from sdk.wire.frame import END, HELLO, PREFACE, Fate, Hello, Open
+from sdk.wire.http2 import PREFACE as HTTP2
 from sdk.wire.mux import Mux, MuxStream
 
 from .chain import Node
@@ -446,3 +448,19 @@ async def test_a_program_that_speaks_http_shows_the_token_as_http_has_it(
         assert answer.startswith(b"HTTP/1.1 " + status)
         assert (b"\r\nproxy-authenticate: basic realm=" in answer.lower()) == (status == b"407 ")
         assert b"secret of that node" in answer or status == b"404 "
+
+
+@pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\n", HTTP2])
+async def test_what_a_program_takes_of_a_long_write_is_seen_at_its_port(first: bytes) -> None:
+    async with door() as opened, await opened.connect() as stream:
+        await stream.send_all(first)
+        await trio.testing.wait_all_tasks_blocked()
+        [port] = opened.listener._ports
+        assert isinstance(port, ServingHttp1Port | Http2ServingPort)
+        port._out.append(bytes(50_000_000))
+        port.wake()
+        await trio.testing.wait_all_tasks_blocked()
+        before = port.progress()
+        with trio.fail_after(10):
+            while port.progress() <= before:
+                await stream.receive_some()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.legs import MAX_QUEUED, SWEEP, Target
 from sdk.errors import NotFound, RemoteProtocolError, Status, Unavailable
-from sdk.head import DEFAULT
+from sdk.head import DEFAULT, CallHead, pack_call_head
 from sdk.selector import Load
 from sdk.wire import frame
 from sdk.wire.frame import CREDIT, DATA, END, HEAD, NO_DEADLINE, OPEN, RESET, STOP, TRAILERS, Fate, Reset
@@ -531,6 +531,36 @@ def test_a_call_whose_time_is_up_is_ended_both_ways(bench: Bench) -> None:
         assert list(port.streams) == [3, 5]
     assert bench.load.pending == 2
     assert bench.switch.statistics()["open"] == 2
+
+
+def test_a_call_that_brings_no_deadline_gets_one_where_that_is_wanted() -> None:
+    bench = Bench(call_time=2.5)
+    bench.open(bench.program)
+    bench.open(bench.program, ms=100, stream=3)
+    times = [frame.split_open_untrusted(payload).ms for kind, _, _, payload in bench.next.sent if kind == OPEN]
+    assert times == [2500, 100]
+    bench.switch.handle_timeout(102.5 + SWEEP)
+    assert [reset.status for reset in bench.program.resets] == [Status.DEADLINE_EXCEEDED] * 2
+
+
+@pytest.mark.parametrize(
+    "call", [CallHead("db", "", "tcp"), CallHead("chat", "/", "http", metadata=(":upgrade", "websocket"))]
+)
+def test_what_lasts_as_long_as_it_does_gets_no_deadline(call: CallHead) -> None:
+    bench = Bench(call_time=2.5)
+    bench.open(bench.program, head=pack_call_head(call))
+    bench.switch.handle_timeout(10_000.0)
+    assert not bench.program.resets
+
+
+def test_what_the_node_itself_answers_and_what_other_nodes_send_gets_no_deadline_here() -> None:
+    bench = Bench(call_time=2.5)
+    bench.ingress.answer = Target(bench.instance, b"", None)
+    bench.open(bench.program)
+    bench.open(bench.previous, path=ME)
+    bench.switch.handle_timeout(10_000.0)
+    assert not bench.program.resets
+    assert not bench.previous.resets
 
 
 def test_the_switch_looks_again_and_again(bench: Bench) -> None:

@@ -305,3 +305,16 @@ async def test_what_lies_unsent_in_a_socket_that_was_made_shallow_is_no_more_tha
         await wait_all_tasks_blocked(0.05)
         assert 0 < unsent(near) <= 2 * 8192
         nursery.cancel_scope.cancel()
+
+
+async def test_a_write_that_does_not_fit_shows_how_it_goes_on(ends: tuple[RawSocket, RawSocket]) -> None:
+    one, other = ends
+    await one.send_all(b"small")
+    assert one.pieces == 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.send_all, bytes(50_000_000))
+        await trio.testing.wait_all_tasks_blocked()
+        before, taken = one.pieces, 0
+        while taken < 50_000_000:
+            taken += len(await other.receive_some())
+    assert one.pieces > before > 0

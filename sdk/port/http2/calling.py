@@ -10,6 +10,7 @@ from typing import Final
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
 from sdk.port import Sink
+from sdk.port.limits import DEFAULT, Limits
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
 from sdk.wire.frame import CREDIT, DATA, END, HEAD, NO_DEADLINE, OPEN, RESET, STOP, TRAILERS, Fate, Reset
@@ -73,7 +74,14 @@ class Http2CallingPort(Connection):
     """HTTP/2 to an instance. Implements `Port`."""
 
     def __init__(
-        self, sink: Sink, *, name: str, authority: str, max_streams: int = MAX_STREAMS, pool: CreditPool = PROCESS
+        self,
+        sink: Sink,
+        *,
+        name: str,
+        authority: str,
+        limits: Limits = DEFAULT,
+        max_streams: int = MAX_STREAMS,
+        pool: CreditPool = PROCESS,
     ) -> None:
         """`authority` is what calls give as such where they bring none of their own: the address that is dialled."""
         settings = {
@@ -81,14 +89,13 @@ class Http2CallingPort(Connection):
             INITIAL_WINDOW_SIZE: frame.INITIAL_CREDIT,
             MAX_HEADER_LIST_SIZE: MAX_LIST,
         }
-        super().__init__(sink, name=name, pool=pool, settings=settings, serving=False)
+        super().__init__(sink, name=name, pool=pool, settings=settings, limits=limits, serving=False)
         self._out.insert(0, PREFACE)
         self._authority = authority
         self._limit = max_streams
         self._next = 1
         self._unsent: set[int] = set()
         self._holding: dict[int, Exchange] = {}  # answers that are held back until the end of the read
-        self._look_at = -math.inf
         self._heard_at = -math.inf
         self._asked_at = -math.inf
         self._told_since = True  # something came on a stream since it was asked
@@ -155,13 +162,10 @@ class Http2CallingPort(Connection):
             self._unsent = set()
         return super().data_to_send(now)
 
-    def next_timeout(self) -> float:
-        """When to look whether the instance is still there."""
-        return self._look_at
-
     def handle_timeout(self, now: float) -> None:
-        """Asks an instance that has calls open and says nothing; gives one up that does not answer."""
-        self._look_at = now + SILENCE / 2
+        """Asks an instance that has calls open and says nothing; gives one up that does not answer, and calls that
+        stand still."""
+        super().handle_timeout(now)
         if self._asking and now - self._asked_at >= ANSWER_WITHIN:
             self.close(f"it has not answered a PING for {ANSWER_WITHIN:g} s")
         elif self._exchanges and not self._asking and self._settled and now - self._heard_at >= SILENCE:
@@ -347,6 +351,13 @@ class Http2CallingPort(Connection):
         detail = f"{self.name} broke the call off: {ErrorCode(error).name if known else error}"
         fate = Fate.NOT_REACHED if error == ErrorCode.REFUSED_STREAM else Fate.MAY_HAVE_RUN
         self._pass_reset(stream, _STATUS.get(error, Status.INTERNAL), fate, detail)
+
+    def _on_standstill(self, stream: int, exchange: Exchange, detail: str) -> None:
+        self._cancel(stream, exchange)
+        if exchange.got_end:
+            self._pass_on(STOP, 0, stream, b"")
+        else:
+            self._pass_reset(stream, Status.UNAVAILABLE, Fate.MAY_HAVE_RUN, detail)
 
     def _on_fault(self, stream: int, exchange: Exchange, fault: RemoteProtocolError) -> None:
         self._holding.pop(stream, None)

@@ -11,6 +11,8 @@ from typing import Final
 
 from sdk.errors import RemoteProtocolError
 from sdk.port import Sink
+from sdk.port.limits import LOOK, Limits
+from sdk.port.standstill import Standstill
 from sdk.wire import frame
 from sdk.wire.credit import CreditPool
 from sdk.wire.hpack import Decoder, Headers, HeadersTooLong
@@ -63,7 +65,9 @@ class TooLong(StreamFault):
 class Connection(Sending):
     """One end of an HTTP/2 connection, seen as a port. Implements the machine's verbs."""
 
-    def __init__(self, sink: Sink, *, name: str, pool: CreditPool, settings: dict[int, int], serving: bool) -> None:
+    def __init__(
+        self, sink: Sink, *, name: str, pool: CreditPool, settings: dict[int, int], limits: Limits, serving: bool
+    ) -> None:
         """With `serving` the peer begins, with the preface."""
         super().__init__(sink, name=name, pool=pool, settings=settings)
         self._decoder = Decoder()
@@ -72,6 +76,9 @@ class Connection(Sending):
         """Streams that the peer lets us open."""
         self._last = 0
         """The highest stream that was opened, by whichever side opens them."""
+        self._look_at = -math.inf
+        self._stall = limits.stall or math.inf
+        self._untaken = Standstill()
         self._serving = serving
         self._preface = PREFACE if serving else b""
         self._settled = False  # the peer's first SETTINGS came
@@ -113,6 +120,10 @@ class Connection(Sending):
     def _end_of_read(self) -> None:
         """All that came has been handled."""
 
+    @abstractmethod
+    def _on_standstill(self, stream: int, exchange: Exchange, detail: str) -> None:
+        """Nothing of a stream has moved for too long. It is not forgotten yet."""
+
     # The machine's verbs.
 
     def receive_data(self, data: bytes, now: float) -> bool:
@@ -149,11 +160,26 @@ class Connection(Sending):
                     exchange.unread.close()
 
     def next_timeout(self) -> float:
-        """Never: a program's connection to its node has no clock."""
-        return math.inf
+        """When to look at the clocks that `Limits` tells of."""
+        return self._look_at
 
     def handle_timeout(self, now: float) -> None:
-        """Nothing to do."""
+        """Ends the connection, or those of its streams, that have stood still for too long."""
+        self._look_at = now + LOOK
+        waits = (self._writes, self.progress()) if self._out or self._writing else None
+        if self._untaken.lasts(waits, now) >= self._stall:
+            self.close(f"{self.name} has taken nothing of what was sent to it for {self._stall:g} s")
+            return
+        for stream, exchange in list(self._exchanges.items()):
+            lacks = exchange.expected > 0 and exchange.room > 0
+            if not lacks and exchange.pending is None:
+                exchange.still = None
+                continue
+            if exchange.still is None:
+                exchange.still = Standstill()
+            if exchange.still.lasts((exchange.moved, exchange.expected), now) >= self._stall:
+                what = "taken nothing of what waits for it" if exchange.pending else "sent nothing of the rest"
+                self._on_standstill(stream, exchange, f"{self.name} has {what} for {self._stall:g} s")
 
     # Frames.
 

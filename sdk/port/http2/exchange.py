@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from sdk.port.standstill import Standstill
 from sdk.wire.credit import Window
 from sdk.wire.frame import INITIAL_CREDIT
 from sdk.wire.hpack import Headers
@@ -11,8 +12,8 @@ class Exchange:
     """A request and its answer on one stream of a connection, which are a call and its answer at the switch."""
 
     __slots__ = (
-        "began", "body", "call", "expected", "got_end", "grpc", "last", "pending", "room", "sent_end", "unread",
-        "waiting", "wanted", "window", "written",
+        "began", "body", "call", "expected", "got_end", "grpc", "last", "moved", "pending", "room", "sent_end", "still",
+        "taken", "unread", "waiting", "wanted", "window", "written",
     )  # fmt: skip
 
     def __init__(self, window: int, *, grpc: bool) -> None:
@@ -26,6 +27,12 @@ class Exchange:
         """Body bytes that wait for the peer's window; None where nothing does."""
         self.waiting = 0
         """How many they are."""
+        self.moved = 0
+        """How many have ever waited and gone."""
+        self.still: Standstill | None = None
+        """How long nothing has moved, while something should."""
+        self.taken = 0
+        """Bytes of the peer's body so far, where they are counted."""
         self.last: Headers = ()
         """Trailers that wait behind them."""
         self.written = 0

@@ -45,6 +45,11 @@ _DUE: Final = int(USED * INITIAL_CREDIT)
 """Body bytes of a stream before which no credit is due, so that nobody need count: most calls have fewer."""
 
 
+def _no_number() -> int:
+    """Stands in for `progress` where nobody has told."""
+    return 0
+
+
 def _nobody(*_: object) -> None:
     """Stands in for `wake` and `close` until a driver takes the port."""
 
@@ -70,6 +75,10 @@ class Sending(ABC):
         """When the frames at hand came."""
         self.held = 0
         """Body bytes that wait for the peer's windows."""
+        self.progress: Callable[[], int] = _no_number
+        """Set by whoever has the socket: counts the pieces of writes that it could not take whole."""
+        self._writes = 0  # how often the driver asked for output
+        self._writing = False  # it has got some, and not written all of it
         self._pool = pool
         self._encoder = Encoder()
         self._exchanges: dict[int, Exchange] = {}
@@ -115,6 +124,8 @@ class Sending(ABC):
         out, self._out = self._out, []
         self.queued = 0
         self._answers = 0
+        self._writes += 1
+        self._writing = bool(out)
         return b"".join(out)
 
     def _grant_all(self, now: float) -> None:
@@ -252,6 +263,7 @@ class Sending(ABC):
         exchange.window -= size
         self._window -= size
         exchange.waiting -= size
+        exchange.moved += size
         self.held -= size
         over = not pending and exchange.sent_end
         self._write(DATA, END_STREAM if over and not exchange.last else 0, stream, b"".join(pieces))

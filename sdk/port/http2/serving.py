@@ -4,11 +4,14 @@ A request whose body ends in the same read becomes one frame. Once an answer to 
 over, whatever of the request is still to come; the body of an HTTP request is read on, unless nobody wants it.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
 from sdk.port import Sink
+from sdk.port.limits import DEFAULT, HEAD_WITHIN, LOOK, Limits
+from sdk.port.standstill import Standstill
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
 from sdk.wire.frame import CREDIT, DATA, END, HEAD, OPEN, RESET, STOP, TRAILERS, Fate, Reset
@@ -41,6 +44,9 @@ _LAST_WORD: Final = b"drained."
 _HELD: Final = 16384
 """Most body bytes that are held back for their OPEN: with more of them, a frame of their own costs nothing."""
 
+_HEADERS: Final = b"\x01"
+"""The type of such a frame, its fourth byte."""
+
 _CONTINUE: Final = (":status", "100")
 _BARE: Final = ((":status", "200"), (":status", "200", "content-type", GRPC))
 _NO_STATUS: Final = ("grpc-status", str(int(Status.UNKNOWN)), "grpc-message", "the answer ended without a status")
@@ -63,6 +69,7 @@ class Http2ServingPort(Connection):
         objection: Callable[[str], str] | None = None,
         forwarded: str = "",
         otherwise: str = "",
+        limits: Limits = DEFAULT,
         max_streams: int = MAX_STREAMS,
         pool: CreditPool = PROCESS,
     ) -> None:
@@ -76,7 +83,11 @@ class Http2ServingPort(Connection):
             INITIAL_WINDOW_SIZE: frame.INITIAL_CREDIT,
             MAX_HEADER_LIST_SIZE: MAX_LIST,
         }
-        super().__init__(sink, name=name, pool=pool, settings=settings, serving=True)
+        super().__init__(sink, name=name, pool=pool, settings=settings, limits=limits, serving=True)
+        self._idle = limits.idle or math.inf
+        self._max_body = limits.max_body
+        self._unused = Standstill()
+        self._unfinished = Standstill()
         self._ids = ids
         self._service_of = service_of
         self._objection = objection
@@ -133,6 +144,32 @@ class Http2ServingPort(Connection):
         if not self.refusing and not self.dead:
             self.draining = self.refusing = True
             self._write_go_away(self._last, ErrorCode.NO_ERROR)
+
+    # The machine's verbs.
+
+    def handle_timeout(self, now: float) -> None:
+        """Ends a connection without a call, one whose preface or request does not come to its end, and what stands
+        still."""
+        super().handle_timeout(now)
+        if self._unfinished.lasts(self._unfinished_head(), now) >= HEAD_WITHIN:
+            detail = f"{self.name} did not send a head within {HEAD_WITHIN:g} s"
+            self._write_go_away(self._last, ErrorCode.ENHANCE_YOUR_CALM, detail)
+            self.close(detail)
+            return
+        unused = self._unused.lasts(None if self._exchanges else (self._last, self.draining), now)
+        if self.draining and unused >= LOOK:  # it has had the time to read so
+            self.refuse()
+            self.close(f"{self.name} has no call open")
+        elif unused >= self._idle:
+            self.go_away()
+
+    def _unfinished_head(self) -> object:
+        """What has begun and has to come to its end: preface and settings, a header block, or one of its frames."""
+        if not self._settled:
+            return self._settled
+        if self._special:
+            return self._block_stream
+        return self._buffer[:9] if self._buffer[3:4] == _HEADERS else None
 
     # Answers.
 
@@ -239,6 +276,9 @@ class Http2ServingPort(Connection):
                 self._turn_down(stream, exchange, end, Status.UNAUTHENTICATED, objection)
                 return
             self._accepted = request.credentials
+        if 0 < self._max_body < request.length:
+            self._turn_down(stream, exchange, end, Status.RESOURCE_EXHAUSTED, self._too_long(), 413)
+            return
         names = request.names
         if not names:
             self._turn_down(stream, exchange, end, Status.NOT_FOUND, NAMELESS)
@@ -274,6 +314,11 @@ class Http2ServingPort(Connection):
     def _on_body(self, stream: int, exchange: Exchange, body: bytes, end: bool) -> None:
         if end:
             exchange.got_end = True
+        if self._max_body:
+            exchange.taken += len(body)
+            if exchange.taken > self._max_body:
+                self._give_up(stream, exchange, Status.RESOURCE_EXHAUSTED, self._too_long(), 413)
+                return
         held = exchange.call
         if held is not None:
             exchange.body = body = exchange.body + body if exchange.body else body
@@ -289,6 +334,26 @@ class Http2ServingPort(Connection):
             self._open_room(stream, exchange, len(body))
         if end and exchange.sent_end and exchange.pending is None and stream in self._exchanges:
             self._forget(stream, exchange)
+
+    def _too_long(self) -> str:
+        return f"the body of a request may have {self._max_body} bytes here and no more"
+
+    def _give_up(self, stream: int, exchange: Exchange, status: Status, detail: str, number: int) -> None:
+        """Ends a call because of what the program does, or does not; `number` is the status that says so in HTTP."""
+        if self._opening.pop(stream, None) is None:
+            cancelled = Reset(Status.CANCELLED, Fate.MAY_HAVE_RUN, detail)
+            self._pass_on(RESET, 0, stream, frame.pack_reset(cancelled))
+            fate = Fate.MAY_HAVE_RUN
+        else:
+            fate = Fate.NOT_REACHED
+        if exchange.sent_end:
+            self._forget(stream, exchange)
+            self._write_reset(stream, ErrorCode.CANCEL)
+        else:
+            self._send_reset(stream, exchange, Reset(status, fate, detail), number)
+
+    def _on_standstill(self, stream: int, exchange: Exchange, detail: str) -> None:
+        self._give_up(stream, exchange, Status.DEADLINE_EXCEEDED, detail, 408)
 
     def _open(self, stream: int, exchange: Exchange) -> None:
         """Opens the call of a request that was held back, and passes on what came of its body."""

@@ -57,9 +57,13 @@ def test_the_defaults_in_the_help_are_those_of_the_node() -> None:
         assert flags[name].default == config[name]
     assert flags["proxy_address"].show_default == config["proxy_address"]  # type: ignore[attr-defined]
     links = {"tls_ca", "tls_cert", "tls_key", "via", "proxy_tls_cert", "proxy_tls_key"}
-    assert set(flags) - {"web_address", "data_dir", "proxy_token", "proxy_token_file"} - links == set(config) - {
+    limits = {"idle_timeout": "idle", "stall_timeout": "stall", "call_timeout": "call", "max_body": "max_body"}
+    for name, limit in limits.items():
+        assert flags[name].default == getattr(config["limits"], limit)
+    apart = {"web_address", "data_dir", "proxy_token", "proxy_token_file", *links, *limits}
+    assert set(flags) - apart == set(config) - {
         "registry", "registry_address", "tls", "proxy_tls", "proxies", "point_to_point", "alone", "proxy_tokens",
-        "proxy_token_file",
+        "proxy_token_file", "limits",
     }  # fmt: skip
 
 
@@ -91,6 +95,10 @@ def test_every_flag_of_the_node_has_its_variable() -> None:
         "imports": "MICRO_NETWORK_IMPORT",
         "gateway": "MICRO_NETWORK_GATEWAY",
         "max_calls": "MICRO_NETWORK_MAX_CALLS",
+        "idle_timeout": "MICRO_NETWORK_IDLE_TIMEOUT",
+        "stall_timeout": "MICRO_NETWORK_STALL_TIMEOUT",
+        "call_timeout": "MICRO_NETWORK_CALL_TIMEOUT",
+        "max_body": "MICRO_NETWORK_MAX_BODY",
         "link_prices": "MICRO_NETWORK_LINK_PRICE",
         "listens": "MICRO_NETWORK_LISTEN",
     }

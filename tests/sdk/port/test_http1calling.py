@@ -16,6 +16,7 @@ from sdk.head import (
 )
 from sdk.port.http1 import PIECE
 from sdk.port.http1calling import KEPT, MAX_INTERIM, CallingHttp1Port
+from sdk.port.limits import DEFAULT, Limits
 from sdk.wire.credit import CreditPool
 from sdk.wire.frame import INITIAL_CREDIT, Fate
 from sdk.wire.mux import Mux, MuxStream
@@ -32,7 +33,7 @@ def head(method: str = "GET", *fields: str, upgrade: str = "") -> bytes:
 class Instance:
     """An instance's connection, as its bytes and as the calls that become them."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = DEFAULT) -> None:
         self.free: list[CallingHttp1Port] = []
         self.dead: list[str] = []
         self.now = 1000.0
@@ -40,7 +41,12 @@ class Instance:
         self.pool = CreditPool()
         self.mux = Mux(on_dead=self.dead.append)
         self.port = CallingHttp1Port(
-            self.mux, name="instance", clock=lambda: self.now, on_free=self.free.append, pool=self.pool
+            self.mux,
+            name="instance",
+            clock=lambda: self.now,
+            on_free=self.free.append,
+            limits=limits,
+            pool=self.pool,
         )
         self.mux.attach(self.port)
         self.port.wake = self._wake
@@ -388,6 +394,50 @@ def test_a_connection_is_kept_for_a_while() -> None:
     assert not instance.port.free
     instance.port.handle_timeout(instance.now)
     assert instance.port.finished_writing
+
+
+def stand_still(instance: Instance, seconds: float) -> None:
+    """Time passes, and the driver looks as often as the port wants."""
+    until = instance.now + seconds
+    while instance.port.next_timeout() <= until:
+        instance.now = max(instance.now, instance.port.next_timeout())
+        instance.port.handle_timeout(instance.now)
+    instance.now = until
+
+
+def test_an_instance_may_think_about_an_answer_but_not_keep_back_the_rest_of_one() -> None:
+    instance = Instance(Limits(stall=30.0))
+    stream = instance.call()
+    instance.hears()
+    stand_still(instance, 10_000.0)
+    instance.says(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+    stand_still(instance, 29.0)
+    instance.says(b"l")
+    stand_still(instance, 29.0)
+    assert stream.reset_by_peer is None
+    stand_still(instance, 1.0 + 3 * KEPT)
+    assert stream.reset_by_peer is not None
+    assert (stream.reset_by_peer.status, stream.reset_by_peer.fate) == (Status.UNAVAILABLE, Fate.MAY_HAVE_RUN)
+    assert "instance has sent nothing of the rest of a body for 30 s" in stream.reset_by_peer.detail
+    assert instance.port.reset is not None
+
+
+def test_an_answer_without_a_length_may_be_as_silent_as_it_is() -> None:
+    instance = Instance(Limits(stall=30.0))
+    stream = instance.call()
+    instance.hears()
+    instance.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n")
+    stand_still(instance, 10_000.0)
+    assert stream.reset_by_peer is None
+
+
+def test_an_instance_that_takes_nothing_of_a_request_is_given_up() -> None:
+    instance = Instance(Limits(stall=30.0))
+    stream = instance.call("POST", b"x" * 1000, end=False)
+    assert instance.port.data_to_send()  # and the driver does not come back
+    stand_still(instance, 30.0 + 3 * KEPT)
+    assert stream.reset_by_peer is not None
+    assert "taken nothing of what was sent to it" in stream.reset_by_peer.detail
 
 
 def test_an_instance_that_closes_a_kept_connection_is_not_called_on_it() -> None:

@@ -19,7 +19,8 @@ from sdk.head import (
     parse_trailers_untrusted,
 )
 from sdk.port.http1 import PIECE
-from sdk.port.http1serving import MAX_PIPELINED, QUIET, STOPPING, ServingHttp1Port
+from sdk.port.http1serving import MAX_PIPELINED, STOPPING, ServingHttp1Port
+from sdk.port.limits import DEFAULT, HEAD_WITHIN, LOOK, Limits
 from sdk.wire.credit import CreditPool
 from sdk.wire.frame import INITIAL_CREDIT, Fate, Open
 from sdk.wire.http1fields import forwarded_by
@@ -35,7 +36,9 @@ def reply(*fields: str, status: int = 200, content_type: str = "") -> bytes:
 class Program:
     """A program's connection, as its bytes and as the calls that they become."""
 
-    def __init__(self, *, objection: Callable[[bytes], str] = lambda _: "", refuse: bool = False) -> None:
+    def __init__(
+        self, *, objection: Callable[[bytes], str] = lambda _: "", refuse: bool = False, limits: Limits = DEFAULT
+    ) -> None:
         self.calls: list[tuple[CallHead, Open, MuxStream]] = []
         self.dead: list[str] = []
         self.depths: list[int] = []
@@ -53,6 +56,7 @@ class Program:
             forwarded=forwarded_by("10.0.0.1"),
             call_ids=b"c" * 8,
             objection=objection,
+            limits=limits,
             pool=self.pool,
         )
         mux.attach(self.port)
@@ -729,42 +733,160 @@ def test_a_request_that_was_on_its_way_when_the_node_went_away_is_the_last() -> 
     assert answer_of(program.hears())[1]["connection"] == "close"
 
 
-def test_a_quiet_connection_is_ended() -> None:
-    program = Program()
-    program.port.handle_timeout(1000.0 + QUIET - 1)
+LIMITS = Limits(idle=60.0, stall=30.0, max_body=100)
+
+
+def after(program: Program, seconds: float) -> None:
+    """Time passes, and the driver looks as often as the port wants."""
+    until = program.now + seconds
+    while program.port.next_timeout() <= until:
+        program.now = max(program.now, program.port.next_timeout())
+        program.port.handle_timeout(program.now)
+    program.now = until
+
+
+def test_a_connection_without_a_call_is_ended_when_its_time_is_up() -> None:
+    program = Program(limits=LIMITS)
+    after(program, 59.0)
+    program.says(GET)
+    after(program, 1000.0)  # a call may be as silent as it is
+    program.stream.send_head(reply(), b"x", end=True)
+    assert answer_of(program.hears())[0] == 200
+    after(program, 59.0)
     assert not program.port.finished_writing
-    assert program.port.next_timeout() == 1000.0 + QUIET
-    program.port.handle_timeout(1000.0 + QUIET)
+    after(program, 1.0 + LOOK)
     assert program.hears() == b""
     assert program.port.finished_writing
 
 
-def test_a_request_that_does_not_come_to_its_end_is_told_so() -> None:
-    program = Program()
-    program.says(GET[:20])
-    program.now += QUIET / 2
-    program.says(GET[20:25])
-    program.port.handle_timeout(1000.0 + QUIET)
+def test_without_limits_connections_and_calls_last_for_ever() -> None:
+    program = Program(limits=Limits(idle=0.0, stall=0.0))
+    after(program, 10_000.0)
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
+    program.port.data_to_send()
+    after(program, 10_000.0)
+    assert not program.port.finished_writing
+    assert program.port.reset is None
+
+
+@pytest.mark.parametrize("begun", [b"", GET])
+def test_the_head_of_a_request_has_ten_seconds_from_its_first_byte(begun: bytes) -> None:
+    program = Program(limits=LIMITS)
+    if begun:
+        program.says(begun + GET[:3])
+        program.stream.send_head(reply(), b"x", end=True)
+        program.hears()
+    else:
+        after(program, 50.0)
+        program.says(GET[:3])
+    for at in range(3, 11):
+        after(program, HEAD_WITHIN / 8 - 0.01)
+        program.says(GET[at : at + 1])  # a byte now and then helps nobody
+    assert not program.port.finished_writing
+    after(program, LOOK + 0.1)
     assert answer_of(program.hears())[0] == 408
     assert program.port.finished_writing
 
 
-def test_a_call_may_take_as_long_as_it_does() -> None:
-    program = Program()
+@pytest.mark.parametrize("framing", [b"Content-Length: 10\r\n\r\nhe", b"Transfer-Encoding: chunked\r\n\r\na\r\nhe"])
+def test_a_body_that_was_announced_and_stands_still_ends_its_call(framing: bytes) -> None:
+    program = Program(limits=LIMITS)
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing)
+    after(program, 29.0)
+    program.says(b"l")
+    after(program, 29.0)
+    assert program.stream.reset_by_peer is None
+    after(program, 1.0 + 2 * LOOK)
+    assert program.stream.reset_by_peer is not None
+    assert program.stream.reset_by_peer.status == Status.CANCELLED
+    assert "sent nothing of the rest of a body for 30 s" in program.stream.reset_by_peer.detail
+    assert answer_of(program.hears())[0] == 408
+    assert program.port.finished_writing
+
+
+def test_a_body_in_chunks_may_be_silent_between_them() -> None:
+    program = Program(limits=LIMITS)
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n")
+    after(program, 10_000.0)
+    program.says(b"0\r\n\r\n")
+    assert program.stream.ended
+
+
+def test_a_program_that_may_send_nothing_does_not_stand_still() -> None:
+    program = Program(limits=Limits(stall=30.0))
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n" + bytes(INITIAL_CREDIT))
+    assert program.port.may_read == 0
+    after(program, 10_000.0)
+    program.stream.take()  # now it may
+    assert program.port.may_read > 0
+    after(program, 29.0)
+    assert program.stream.reset_by_peer is None
+    after(program, 1.0 + 2 * LOOK)
+    assert program.stream.reset_by_peer is not None
+
+
+def test_a_program_that_takes_nothing_of_its_answer_is_broken_off_and_one_that_is_slow_is_not() -> None:
+    program = Program(limits=LIMITS)
     program.says(GET)
-    program.now += 10 * QUIET
-    program.port.handle_timeout(program.now)
-    assert program.port.next_timeout() == program.now + QUIET
+    program.stream.send_head(reply(), b"x", end=False)
+    taken = 0
+    program.port.progress = lambda: taken
+    assert program.port.data_to_send()  # and the driver does not come back
+    for _ in range(100):
+        after(program, 29.0)
+        taken += 1
+    assert program.port.reset is None
+    after(program, 31.0 + 2 * LOOK)
+    assert program.port.reset is not None
+    assert "taken nothing of what was sent to it for 30 s" in program.port.reset.detail
+    assert program.stream.reset_by_peer is not None
+
+
+def test_what_a_connection_was_upgraded_to_has_no_clock() -> None:
+    program = Program(limits=LIMITS)
+    program.says(UPGRADE)
+    program.stream.send_head(reply(":upgrade", "websocket", status=101), b"welcome")
+    program.port.data_to_send()
+    after(program, 10_000.0)
+    assert program.port.reset is None
+    program.says(b"still here")
+    assert program.stream.take() == b"still here"
+
+
+def test_a_request_may_be_as_long_as_the_limit() -> None:
+    program = Program(limits=LIMITS)
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n" + bytes(100))
+    assert program.stream.take() == bytes(100)
     program.stream.send_head(reply(), b"x", end=True)
     assert answer_of(program.hears())[0] == 200
+    chunked = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    program.says(chunked + b"32\r\n" + bytes(50))
+    program.says(b"\r\n32\r\n" + bytes(50) + b"\r\n0\r\n\r\n")
+    assert program.stream.take() == bytes(100)
+    assert program.stream.ended
 
 
-def test_a_program_that_never_reads_is_broken_off() -> None:
-    program = Program()
-    program.says(GET)
-    program.stream.send_head(reply(), b"x", end=True)
-    program.port.handle_timeout(program.now + QUIET)
-    assert program.port.reset is not None
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 101\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n65\r\n%b" % bytes(101)]
+)
+def test_a_request_that_is_known_to_be_longer_is_refused_before_anybody_sees_it(framing: bytes) -> None:
+    program = Program(limits=LIMITS)
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing)
+    assert not program.calls
+    status, fields, text, _ = answer_of(program.hears())
+    assert (status, text) == (413, b"the body of a request may have 100 bytes here and no more\n")
+    assert "http_request_error" in fields["proxy-status"]
+    assert program.port.finished_writing
+
+
+def test_a_request_that_turns_out_to_be_longer_is_ended_and_its_call_cancelled() -> None:
+    program = Program(limits=LIMITS)
+    program.says(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n64\r\n" + bytes(100))
+    assert program.stream.reset_by_peer is None
+    program.says(b"\r\n1\r\n\0")
+    assert program.stream.reset_by_peer is not None
+    assert program.stream.reset_by_peer.status == Status.CANCELLED
+    assert answer_of(program.hears())[0] == 413
 
 
 def test_a_program_takes_no_calls() -> None:

@@ -9,6 +9,7 @@ import pytest
 from sdk.errors import Unavailable
 from sdk.head import CallHead, ReplyHead, Trailers, parse_reply_head_untrusted
 from sdk.port.http2.calling import ANSWER_WITHIN, ASK_AGAIN, DRAINED, SILENCE
+from sdk.port.limits import LOOK, Limits
 from sdk.wire import frame, http2
 from sdk.wire.frame import CREDIT, DATA, END, OPEN, RESET, STOP, TRAILERS, split_headed_untrusted
 from tests.sdk.port.http2.ends import (
@@ -411,3 +412,50 @@ def test_an_instance_that_answers_is_not_asked_so_often_that_it_takes_offence() 
     raw.now += SILENCE
     assert silent(raw, raw.now)
     assert not closed
+
+
+def looks(raw: Raw, seconds: float) -> list[str]:
+    """Time passes, and the driver looks and writes; what the instance hears."""
+    heard: list[str] = []
+    until = raw.now + seconds
+    while raw.now < until:
+        raw.now += LOOK
+        raw.port.handle_timeout(raw.now)
+        raw.say_unread(http2.pack_frame(http2.PING, http2.ACK, 0, b"there?  "))  # the instance itself is well
+        while lines := raw.heard():
+            heard += lines
+    return heard
+
+
+def test_an_instance_may_think_about_an_answer_but_not_keep_back_the_rest_of_one() -> None:
+    raw = raw_instance(limits=Limits(stall=30.0))
+    call(raw)
+    looks(raw, 1000.0)
+    assert not raw.notes.frames
+    raw.say(raw.headers(1, (*ANSWER, "content-length", "10")), data(1, b"he"))
+    raw.notes.take()
+    looks(raw, 27.0)
+    assert not raw.notes.frames
+    assert looks(raw, 3.0 + 2 * LOOK) == ["RST_STREAM 1 CANCEL"]
+    assert raw.notes.lines == ["RESET 1 14 MAY_HAVE_RUN"]
+
+
+def test_an_instance_that_takes_nothing_of_a_request_is_given_up() -> None:
+    raw = raw_instance(limits=Limits(stall=30.0))
+    call(raw, flags=0)
+    raw.port.send(DATA, 0, 1, bytes(60_000))
+    raw.port.send(DATA, 0, 1, bytes(20_000))
+    raw.heard()
+    looks(raw, 30.0 + 2 * LOOK)
+    assert raw.notes.lines[-1] == "RESET 1 14 MAY_HAVE_RUN"
+
+
+def test_an_instance_that_has_answered_and_takes_nothing_more_is_left_alone() -> None:
+    raw = raw_instance(limits=Limits(stall=30.0))
+    call(raw, open_payload(HTTP_CALL), flags=0)
+    raw.port.send(DATA, 0, 1, bytes(60_000))
+    raw.port.send(DATA, 0, 1, bytes(20_000))
+    raw.say(raw.headers(1, (":status", "200"), end=True))
+    raw.notes.take()
+    looks(raw, 30.0 + 2 * LOOK)
+    assert raw.notes.lines == ["CREDIT 1 60000", "STOP 1"]

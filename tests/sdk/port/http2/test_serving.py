@@ -6,6 +6,7 @@ import pytest
 from sdk.errors import Status, Unavailable
 from sdk.head import IDEMPOTENT, ReplyHead, Trailers
 from sdk.port import Port
+from sdk.port.limits import HEAD_WITHIN, LOOK, Limits
 from sdk.wire import frame, http2
 from sdk.wire.frame import CREDIT, DATA, END, HEAD, INITIAL_CREDIT, RESET, STOP, TRAILERS, Fate
 from tests.sdk.port.http2.ends import (
@@ -13,6 +14,7 @@ from tests.sdk.port.http2.ends import (
     HTTP_REQUEST,
     MESSAGE,
     Conversation,
+    Raw,
     data,
     head_payload,
     opened,
@@ -20,6 +22,7 @@ from tests.sdk.port.http2.ends import (
     program,
     raw_program,
     reset_payload,
+    serving,
     trailers_payload,
 )
 
@@ -367,3 +370,180 @@ def test_a_program_that_does_not_listen_is_refused_at_last() -> None:
     raw.port.refuse()
     assert raw.heard() == ["GOAWAY 0 NO_ERROR"]
     assert raw.say(raw.headers(1, HTTP_REQUEST, end=True)) == ["RST_STREAM 1 REFUSED_STREAM"]
+
+
+# Clocks, and the length of bodies.
+
+LIMITS = Limits(idle=60.0, stall=30.0, max_body=100)
+UPLOAD = (":method", "POST", ":scheme", "http", ":path", "/", ":authority", "greeter")
+
+
+def after(raw: Raw, seconds: float) -> list[str]:
+    """Time passes, and the driver looks as often as the port wants; what the program hears, and that it is closed."""
+    closed: list[str] = []
+    raw.port.close = closed.append
+    assert raw.port.data_to_send(raw.now) == b"", "what went before was written"
+    until = raw.now + seconds
+    while not closed and (due := max(raw.port.next_timeout(), raw.now)) <= until:
+        raw.now = due
+        raw.port.handle_timeout(raw.now)
+    raw.now = until
+    return [*raw.heard(), *closed]
+
+
+def test_a_connection_without_a_call_is_told_so_and_then_closed_rfc9113_6_8() -> None:
+    raw = raw_program(limits=LIMITS)
+    assert after(raw, 55.0) == []
+    raw.say(raw.headers(1, HTTP_REQUEST, end=True))
+    assert after(raw, 10_000.0) == []  # a call may be as silent as it is
+    raw.port.send(HEAD, END, 1, head_payload(ReplyHead(), b"x"))
+    raw.heard()
+    assert after(raw, 57.0) == []
+    assert after(raw, 3 * LOOK) == [f"GOAWAY {http2.MAX_STREAM} NO_ERROR", "PING 0 8 bytes"]
+    assert raw.port.draining
+    assert not raw.port.refusing
+    assert after(raw, 2 * LOOK) == ["GOAWAY 1 NO_ERROR", "program has no call open"]
+
+
+def test_a_call_that_crosses_the_word_that_the_connection_ends_is_answered() -> None:
+    raw = raw_program(limits=LIMITS)
+    after(raw, 60.0 + LOOK)
+    raw.say(raw.headers(1, HTTP_REQUEST, end=True))
+    assert raw.notes.lines == ["OPEN 1 END http greeter /hello?a=1"]
+    assert after(raw, 10_000.0) == []
+    raw.port.send(HEAD, END, 1, head_payload(ReplyHead(), b"x"))
+    assert "HEADERS" in raw.heard()[0]
+    assert after(raw, 3 * LOOK)[-1] == "program has no call open"
+
+
+@pytest.mark.parametrize("begun", ["preface", "settings", "block", "frame"])
+def test_what_a_program_begins_it_has_to_end_within_ten_seconds(begun: str) -> None:
+    raw = raw_program(limits=LIMITS)
+    if begun in ("preface", "settings"):
+        raw = Raw(*serving(limits=LIMITS))
+        raw.say(http2.PREFACE[:20] if begun == "preface" else http2.PREFACE)
+    elif begun == "block":
+        raw.say(http2.pack_frame(http2.HEADERS, 0, 1, raw.block(HTTP_REQUEST)))
+    else:
+        raw.say(raw.headers(1, HTTP_REQUEST)[:20])
+    assert after(raw, HEAD_WITHIN - 0.1) == []
+    assert after(raw, 2 * LOOK) == ["GOAWAY 0 ENHANCE_YOUR_CALM", "program did not send a head within 10 s"]
+
+
+def test_a_slow_body_may_cut_its_frames_anywhere() -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, UPLOAD))
+    raw.say(data(1, b"hello")[:11])
+    assert after(raw, 10_000.0) == []
+
+
+def test_a_body_that_was_announced_and_stands_still_ends_its_call() -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, (*UPLOAD, "content-length", "10")), data(1, b"he"))
+    after(raw, 29.0)
+    raw.say(data(1, b"l"))
+    assert after(raw, 29.0) == []
+    raw.notes.take()
+    heard = after(raw, 1.0 + 2 * LOOK)
+    assert "':status': '408'" in heard[0]
+    assert heard[-1] == "RST_STREAM 1 NO_ERROR"
+    assert raw.notes.lines[0] == "RESET 1 1 MAY_HAVE_RUN"
+
+
+def test_a_program_that_may_send_nothing_does_not_stand_still() -> None:
+    raw = raw_program(limits=Limits(stall=30.0))
+    raw.say(raw.headers(1, (*UPLOAD, "content-length", "100000")), *[data(1, bytes(16384))] * 4)
+    raw.notes.take()
+    assert after(raw, 10_000.0) == []
+    raw.port.send(CREDIT, 0, 1, frame.pack_u32(1000))
+    raw.heard()
+    assert "408" in after(raw, 30.0 + 2 * LOOK)[0]
+
+
+def test_streams_are_silent_for_as_long_as_they_like() -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, GRPC_REQUEST), data(1, MESSAGE))
+    raw.port.send(HEAD, 0, 1, head_payload(REPLY, MESSAGE))
+    raw.heard()
+    assert after(raw, 10_000.0) == []
+
+
+@pytest.mark.parametrize("kind", [GRPC_REQUEST, HTTP_REQUEST])
+def test_an_answer_of_which_the_program_takes_nothing_is_ended(kind: tuple[str, ...]) -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, kind, end=True))
+    raw.port.send(HEAD, 0, 1, head_payload(REPLY, bytes(60_000)))
+    raw.port.send(DATA, 0, 1, bytes(20_000))  # the window has 65,535
+    for _ in range(10):
+        raw.heard()
+        assert after(raw, 29.0) == []
+        raw.say_unread(
+            http2.pack_frame(http2.WINDOW_UPDATE, 0, 0, frame.pack_u32(100)),
+            http2.pack_frame(http2.WINDOW_UPDATE, 0, 1, frame.pack_u32(100)),
+        )
+    raw.heard()
+    raw.notes.take()
+    [last] = after(raw, 30.0 + 2 * LOOK)
+    assert "'grpc-status': '4'" in last if kind is GRPC_REQUEST else last == "RST_STREAM 1 INTERNAL_ERROR"
+    assert raw.notes.lines == ["RESET 1 1 MAY_HAVE_RUN"]
+
+
+def test_an_answer_that_is_complete_but_for_its_delivery_is_ended_too() -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, HTTP_REQUEST, end=True))
+    raw.port.send(HEAD, 0, 1, head_payload(REPLY, bytes(60_000)))
+    raw.port.send(DATA, END, 1, bytes(20_000))
+    raw.heard()
+    assert after(raw, 30.0 + 2 * LOOK) == ["RST_STREAM 1 CANCEL"]
+    assert raw.port.held == 0
+
+
+def test_a_program_that_takes_nothing_at_all_is_gone_and_one_that_is_slow_is_not() -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, GRPC_REQUEST, end=True))
+    raw.port.send(HEAD, 0, 1, head_payload(REPLY, MESSAGE))
+    closed: list[str] = []
+    raw.port.close = closed.append
+    assert raw.port.data_to_send(raw.now)  # and the driver does not come back
+    taken = 0
+    raw.port.progress = lambda: taken
+    for _ in range(100):
+        raw.now += 29.0
+        raw.port.handle_timeout(raw.now)
+        taken += 1
+    assert not closed
+    for _ in range(20):
+        raw.now += LOOK
+        raw.port.handle_timeout(raw.now)
+    assert "taken nothing of what was sent to it for 30 s" in closed[0]
+
+
+def test_a_request_may_be_as_long_as_the_limit() -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, (*UPLOAD, "content-length", "100")), data(1, bytes(100), end=True))
+    raw.say(raw.headers(3, UPLOAD), data(3, bytes(50)))
+    raw.say(data(3, bytes(50), end=True))
+    assert raw.notes.lines == [
+        "OPEN 1 END http greeter / 100 bytes",
+        "OPEN 3 http greeter / 50 bytes",
+        "DATA 3 END 50 bytes",
+    ]
+
+
+@pytest.mark.parametrize("frames", [("content-length", "101"), ()])
+def test_a_request_that_is_known_to_be_longer_is_refused_before_anybody_sees_it(frames: tuple[str, ...]) -> None:
+    raw = raw_program(limits=LIMITS)
+    heard = raw.say(raw.headers(1, (*UPLOAD, *frames)), data(1, bytes(101)))
+    assert "':status': '413'" in heard[0]
+    assert heard[-1] == "RST_STREAM 1 NO_ERROR"
+    assert not raw.notes.frames
+
+
+def test_a_request_that_turns_out_to_be_longer_is_ended_and_its_call_cancelled() -> None:
+    raw = raw_program(limits=LIMITS)
+    raw.say(raw.headers(1, GRPC_REQUEST), data(1, bytes(100)))
+    heard = raw.say(data(1, b"x"))
+    assert "'grpc-status': '8'" in heard[0]
+    assert "'micro-fate': 'may-have-run'" in heard[0]
+    assert heard[1] == "RST_STREAM 1 NO_ERROR"
+    assert raw.notes.lines[:2] == ["OPEN 1 grpc greeter /greeter.Greeter/Hello 100 bytes", "RESET 1 1 MAY_HAVE_RUN"]
