@@ -63,8 +63,16 @@ _STATIC_SIZE: Final = len(_STATIC)
 _STATIC_INDEX: Final = {field: index for index, field in reversed(list(enumerate(_STATIC, 1)))}
 _STATIC_NAME: Final = {name: index for index, (name, _) in reversed(list(enumerate(_STATIC, 1)))}
 
-NEVER_INDEXED: Final = frozenset(("authorization", "proxy-authorization", "cookie", "set-cookie"))
-"""Fields that no table along the way may hold, because what is in a table can be guessed at by its size (7.1.3)."""
+NEVER_INDEXED: Final = frozenset(
+    ("authorization", "proxy-authorization", "cookie", "set-cookie", "x-api-key", "x-auth-token")
+)
+"""Fields that no table along the way may hold, because what is in a table can be guessed at by its size (7.1.3).
+
+They are written so whichever way they came: as literals that are never indexed, from an index, or by HTTP/1.1. That is
+all that is known of secrets here. The mark by which a program may say so of any other field is read and not kept: the
+head of a call, which may go on in frames and end in HTTP/1.1, has no place for it, and a name that a program has marked
+once says nothing of others. Whatever else has a secret to hide is put into a table, at most, once it has been repeated
+on one connection."""
 
 NOT_INDEXED: Final = frozenset(
     ("content-length", "date", "grpc-message", "grpc-timeout", "traceparent", "tracestate", "x-request-id")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
@@ -101,6 +102,24 @@ async def send_much(program: RawSocket) -> None:
             await program.send_all(bytes(100_000))
     except trio.BrokenResourceError:
         pass
+
+
+async def test_ten_thousand_requests_at_once_are_answered_as_far_as_their_answers_are_read() -> None:
+    async def ask(program: RawSocket) -> None:
+        await program.send_all(b"GET /bytes/50000 HTTP/1.1\r\nHost: web\r\n\r\n" * 10_000)
+
+    async with web_node() as node, await open_tcp(node.address) as program:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, program)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            before = node.server.answered
+            assert 0 < before < 1000  # the rest of them is in the sockets
+            assert node.open_calls <= 1
+            while node.server.answered == before:
+                await program.receive_some()
+            nursery.cancel_scope.cancel()
+        program.close()
+        await node.until_idle()
 
 
 async def test_an_unknown_service_and_a_request_that_is_none_are_told_so() -> None:

@@ -408,7 +408,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
         assert a.tunnel.bound[0].rpartition(":")[2] in str(caught.value.exceptions[0])
 
 
-@pytest.mark.parametrize("header", ["Forwarded: for=8.8.8.8", "x-forwarded-for: 10.0.0.1"])
+@pytest.mark.parametrize("header", ["Forwarded: for=8.8.8.8", "x-forwarded-for: 10.0.0.1", "Via: 1.1 front"])
 @pytest.mark.parametrize("default_token", [True, False])
 async def test_with_the_default_token_nobody_comes_through_a_proxy_that_forwards_for_others(
     header: str, default_token: bool, log: Log

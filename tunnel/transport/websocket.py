@@ -30,8 +30,9 @@ CLOSING: Final = 0.5
 
 _END_OF_HEAD: Final = b"\r\n\r\n"
 _UPGRADED: Final = b"HTTP/1.1 101 "
-_FORWARDED: Final = (b"forwarded", b"x-forwarded-for")
-"""Headers of proxies that say for whom they ask (RFC 7239, and the custom before it)."""
+_FORWARDED: Final = (b"forwarded", b"x-forwarded-for", b"via")
+"""Headers of proxies that say for whom they ask (RFC 7239, and the custom before it), or only that they do (RFC 9110,
+7.6.3)."""
 
 Below = RawSocket | TlsStream
 """What a WebSocket runs over."""
