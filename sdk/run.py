@@ -4,6 +4,7 @@ Exit status: 0 after SIGTERM, 130 after Ctrl-C, 1 when the service could not sta
 sense. A second signal ends the process at once.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -94,6 +95,8 @@ class _Ready:
 
     def started(self, value: str = "") -> None:
         """Called once, with the address."""
+        gc.collect()
+        gc.freeze()  # what stands now stands to the end: the collector need not hold calls up to look through it
         click.echo(f"ready {self._service.name} {value}", err=True)
 
 
