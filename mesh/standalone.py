@@ -175,6 +175,10 @@ class _Only:
         """Only itself."""
         return service == ROUTER_SERVICE
 
+    def spoken_by(self, service: str) -> frozenset[str]:
+        """There are no instances."""
+        return frozenset()
+
     def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
         """There is no other."""
         return self.choose(head, now, trusted)

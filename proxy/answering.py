@@ -41,6 +41,10 @@ class AnsweringPort(TcpPort, ABC):
             return
         super().send(kind, flags, stream, payload)
 
+    def welcomed(self) -> None:
+        """The program has been told that it is connected: how the call goes it learns as on any raw connection."""
+        self._begun = True
+
     def turn_away(self, words: bytes) -> None:
         """Says these words to the program, and ends the connection."""
         self._begun = True

@@ -68,7 +68,7 @@ class ConnectRequest:
         pins = metadata_to_pairs(
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in event.headers
-            if name.startswith(b"micro-")
+            if name.startswith(b"micro-") and name != b"micro-service"
         )
         head = CallHead(service=service, endpoint="", protocol="tcp", metadata=pins)
         return pack_call_head(head), self._http.trailing_data[0]

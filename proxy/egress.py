@@ -81,6 +81,10 @@ class Egress:
         """Whether a service of that name is here."""
         return bool(self._instances.local_instances(service))
 
+    def spoken_by(self, service: str) -> frozenset[str]:
+        """What the instances of a service here speak."""
+        return frozenset(instance.protocol for instance in self._instances.local_instances(service))
+
     def find(self, head: CallHead, pins: Pins | None = None) -> Group[Callee] | None:
         """The instances that can answer a call by its protocol and its pins, or None when none is here."""
         narrowed = pins is not None and bool(pins.version or pins.labels)

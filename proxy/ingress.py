@@ -10,6 +10,7 @@ has just failed somewhere else: for its spare, or else for another origin.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Protocol
 
 from router.table import NODE_SERVICES
@@ -115,6 +116,13 @@ class Ingress:
         routes = self._routes
         here = service in self.own or (not self._elsewhere and self._egress.knows(service))
         return here or bool(routes.origins_of(service) or routes.unreachable_origins(service))
+
+    def spoken_by(self, service: str) -> frozenset[str]:
+        """What the instances of a service speak that can be called from here: none for services of the node itself."""
+        if service in self.own:
+            return frozenset()
+        there = frozenset(chain.from_iterable(origin.protocols for origin in self._routes.origins_of(service)))
+        return there if self._elsewhere else there | self._egress.spoken_by(service)
 
     def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
         """Where a call goes on that has failed: to an instance or origin that is not among those that failed, over

@@ -59,6 +59,9 @@ class FirstChooser(Protocol):
     def knows(self, service: str) -> bool:
         """Whether there is a service of that name, even where it cannot be reached at the moment."""
 
+    def spoken_by(self, service: str) -> Collection[str]:
+        """What the instances of a service speak that can be called from here; none where it is not known."""
+
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         """Where a call goes on that was sent to this node as a default gateway, over so many more links at most.
 

@@ -4,10 +4,8 @@ Until a connection has said what it speaks, and then its HELLO, it may send 16 K
 nothing and closed after that. What is said inside TLS that ends here is found out in the same way.
 """
 
-import itertools
 import logging
 import math
-import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,30 +13,24 @@ from typing import Final, NamedTuple, TypeVar
 
 import trio
 
-from sdk.connection import run_connection
 from sdk.errors import MicroError, Status
-from sdk.head import CallHead, pack_call_head
-from sdk.port.http1serving import ServingHttp1Port
-from sdk.port.http2 import Http2ServingPort, first_known
+from sdk.head import CallHead, pack_call_head, parse_call_head_untrusted
 from sdk.port.limits import DEFAULT, Limits
-from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, take_over
 from sdk.timers import Timers
 from sdk.wire.frame import PREFACE
-from sdk.wire.http1fields import forwarded_by
 from sdk.wire.http2 import PREFACE as HTTP2
 
 from .answering import AnsweringPort
 from .asking import FIRST_SIZE, Request, read_asked, turn_away
-from .bodylimit import BodyLimit
-from .connect import METHOD, ConnectPort, ConnectRequest, token_of
+from .callers import Callers
+from .connect import METHOD, ConnectPort, ConnectRequest
 from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
-from .program import ProgramPort
 from .sni import HANDSHAKE, ClientHello, ServerNamePort
 from .sniff import is_undecided, spoken
 from .socks import VERSION, SocksPort, SocksRequest
-from .speaks import RAW
+from .speaks import RAW, is_looked_into
 from .splice import splice
 from .switch import Switch
 from .tcp import TcpPort
@@ -91,26 +83,35 @@ class ProxyListener:
         """`timers` close programs that say no HELLO; `tokens` are those that `Doorkeeper` asks for; `termination` is
         with what TLS ends here, if it does; `back_end` is whom the port stands before, if before one; `limits` are
         those of programs that speak HTTP, and of the bodies of all requests."""
-        self._limits = limits
-        self._otherwise = back_end.service if back_end else ""
         self._doorkeeper = Doorkeeper(tokens)
         self._switch = switch
-        self._timers = timers
         self._termination = termination
         self._crowd = Crowd()
-        self._ports: dict[NativePort | Http2ServingPort | ServingHttp1Port, None] = {}
-        self._mine = secrets.token_bytes(8)
-        self._count = itertools.count()
+        self._callers = callers = Callers(
+            switch,
+            timers,
+            self._doorkeeper,
+            refused=self._refused,
+            otherwise=back_end.service if back_end else "",
+            limits=limits,
+        )
         self._warned: dict[str, None] = {}
         self._said = ""
         self._draining = False
-        self._refusing = False
         self.refused = 0
         """Connections that were closed without a call: from outside, of no known protocol, or one too many."""
-        everywhere: dict[bytes, Serve] = {PREFACE[:6]: self._frames, METHOD: self._connect, VERSION: self._socks}
-        looked_into: dict[bytes, Serve] = {HTTP2[:16]: self._http2, **dict.fromkeys(METHODS, self._http1)}
+        everywhere: dict[bytes, Serve] = {
+            PREFACE[:6]: callers.frames,
+            METHOD: self._connect,
+            VERSION: self._socks,
+        }
+        looked_into: dict[bytes, Serve] = {
+            HTTP2[:16]: callers.http2,
+            **dict.fromkeys(METHODS, callers.http1),
+        }
         self._raw_back_end = back_end.service if back_end and back_end.protocol == RAW else ""
         self._inside_tls: Final = everywhere if self._raw_back_end else everywhere | looked_into
+        self._inside_calls: Final = {PREFACE[:6]: callers.frames, **looked_into}
         self._protocols: Final = {**self._inside_tls, HANDSHAKE: self._tls}
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
@@ -128,23 +129,20 @@ class ProxyListener:
     def go_away(self) -> None:
         """Tells every program to open nothing new here. What they open before they hear of it is taken."""
         self._draining = True
-        for port in self._ports:
-            port.go_away()
+        self._callers.go_away()
 
     def refuse(self) -> None:
         """Refuses from now on what programs open all the same."""
-        self._refusing = True
-        for port in self._ports:
-            port.refuse()
+        self._callers.refuse()
 
     @property
     def heard(self) -> bool:
         """Whether every program has heard that it should open nothing new here."""
-        return all(port.refusing for port in self._ports)
+        return self._callers.heard
 
     def statistics(self) -> dict[str, int]:
         """Counts for people."""
-        return {"open": len(self._ports), "refused": self.refused}
+        return {"open": len(self._callers), "refused": self.refused}
 
     async def _serve_one(self, stream: trio.SocketStream) -> None:
         transport = take_over(stream)
@@ -179,9 +177,8 @@ class ProxyListener:
         else:
             self._refuse(visit, "it speaks nothing that this port knows" if first else "it said nothing")
 
-    async def _first_bytes(self, visit: Visit, protocols: Mapping[bytes, Serve]) -> bytes:
-        """What tells the protocol, or what came of it in time."""
-        first = b""
+    async def _first_bytes(self, visit: Visit, protocols: Mapping[bytes, Serve], first: bytes = b"") -> bytes:
+        """What tells the protocol, or what came of it in time; `first` was read already."""
         patience = SILENT if self._raw_back_end else math.inf
         with trio.move_on_at(min(visit.due, trio.current_time() + patience)) as scope:
             try:
@@ -195,75 +192,6 @@ class ProxyListener:
                 return b""
         return first
 
-    async def _frames(self, visit: Visit, first: bytes) -> None:
-        """A program that uses the SDK."""
-        port = ProgramPort(
-            BodyLimit(self._switch, self._limits.max_body) if self._limits.max_body else self._switch,
-            host=visit.host,
-            name=visit.name,
-            doorkeeper=self._doorkeeper,
-            hello_due=visit.due,
-            refused=partial(self._refused, visit),
-        )
-        if self._draining:
-            port.refuse()
-        self._ports[port] = None
-        try:
-            await run_connection(port, visit.transport, timers=self._timers, first=first)
-        finally:
-            del self._ports[port]
-        if port.hello is None:
-            self._refused(visit, port.reason)
-
-    async def _http2(self, visit: Visit, first: bytes) -> None:
-        """A program that speaks gRPC, or HTTP/2."""
-        host = visit.host
-        port = Http2ServingPort(
-            self._switch,
-            name=visit.name,
-            ids=self._ids,
-            service_of=first_known(self._switch.ingress.knows),
-            objection=lambda shown: self._doorkeeper.objection(host, token_of(shown.encode())),
-            forwarded=forwarded_by(host, visit.scheme).decode(),
-            otherwise=self._otherwise,
-            limits=self._limits,
-        )
-        port.progress = lambda: visit.socket.pieces
-        if self._draining:
-            port.go_away()
-        self._ports[port] = None
-        try:
-            await run_connection(port, visit.transport, timers=self._timers, first=first)
-        finally:
-            del self._ports[port]
-
-    async def _http1(self, visit: Visit, first: bytes) -> None:
-        """A program that speaks HTTP/1.1."""
-        host = visit.host
-        port = ServingHttp1Port(
-            self._switch,
-            name=visit.name,
-            clock=trio.current_time,
-            forwarded=forwarded_by(host, visit.scheme),
-            call_ids=secrets.token_bytes(8),
-            objection=lambda shown: self._doorkeeper.objection(host, token_of(shown)),
-            otherwise=self._otherwise,
-            known=self._switch.ingress.knows,
-            limits=self._limits,
-        )
-        port.progress = lambda: visit.socket.pieces
-        if self._refusing:
-            port.refuse()
-        elif self._draining:
-            port.go_away()
-        self._ports[port] = None
-        self._timers.watch(port)
-        try:
-            await splice(port, visit.transport, first)
-        finally:
-            self._timers.unwatch(port)
-            del self._ports[port]
-
     async def _pass_through(self, visit: Visit, first: bytes) -> None:
         """A program that speaks with the back end, and not with this port."""
         objection = self._doorkeeper.objection(visit.host, b"")
@@ -275,10 +203,6 @@ class ProxyListener:
         await splice(port, visit.transport, first)
         if port.reset is not None:
             self._say(f"a connection of {port.name} was broken off: {port.reset.detail}")
-
-    def _ids(self) -> bytes:
-        """What no other call has: 64 bits that no other process has, and a number."""
-        return self._mine + next(self._count).to_bytes(8, "big")
 
     async def _connect(self, visit: Visit, first: bytes) -> None:
         """A program that asks for a service in HTTP."""
@@ -329,7 +253,7 @@ class ProxyListener:
         return asked
 
     async def _carry(self, port: AnsweringPort, visit: Visit, head: bytes, behind: bytes, token: bytes) -> None:
-        """Makes of the connection a raw call with this head."""
+        """Makes of the connection a raw call with this head, or of what it carries calls to the same service."""
         objection = self._doorkeeper.objection(visit.host, token)
         if objection:
             self._refused(visit, objection)
@@ -337,10 +261,33 @@ class ProxyListener:
         elif self._draining:
             turn_away(port, Status.UNAVAILABLE, "this node is stopping")
         else:
+            call = parse_call_head_untrusted(head)
+            if port.established and is_looked_into(self._switch.ingress.spoken_by(call.service)):
+                await self._look_inside(port, replace(visit, inside=call, token=token), head, behind)
+                return
             port.open(head)
         await splice(port, visit.transport, behind)
         if port.refused and not objection:
             self._say(f"a connection of {port.name} was refused: {port.refused}")
+
+    async def _look_inside(self, port: AnsweringPort, visit: Visit, head: bytes, behind: bytes) -> None:
+        """Serves what a program has to say to a service whose calls can be told apart. What is none of them, such as
+        TLS or a program that waits for the service to speak first, is carried raw."""
+        try:
+            await visit.transport.send_all(port.established)
+        except trio.BrokenResourceError:
+            return  # it has left
+        port.welcomed()
+        visit = replace(visit, due=trio.current_time() + FIRST_BYTES)
+        first = await self._first_bytes(visit, self._inside_calls, behind)
+        serve = spoken(self._inside_calls, first)
+        if serve is not None:
+            await serve(visit, first)
+            return
+        port.open(head)
+        await splice(port, visit.transport, first)
+        if port.reset is not None:
+            self._say(f"a connection of {port.name} was broken off: {port.reset.detail}")
 
     async def _terminate(self, visit: Visit, termination: Termination, first: bytes) -> None:
         """Ends TLS here, and serves what is inside."""

@@ -34,6 +34,10 @@ class Origin(Protocol):
         """The same, joined."""
 
     @property
+    def protocols(self) -> tuple[str, ...]:
+        """What its instances speak."""
+
+    @property
     def cost(self) -> int:
         """What the path costs."""
 

@@ -27,12 +27,15 @@ class ProgramPort(NativePort):
         doorkeeper: Doorkeeper,
         hello_due: float,
         refused: Callable[[str], None],
+        shown: bytes = b"",
     ) -> None:
-        """`host` is the address the program comes from; `refused` hears, once, that the HELLO did not let it in."""
+        """`host` is the address the program comes from; `refused` hears, once, that the HELLO did not let it in;
+        `shown` is the token that it showed before, in place of the one in its HELLO."""
         super().__init__(sink, role="node", dialled=False, name=name)
         self.reason = ""
         """Why it is gone."""
         self._host = host
+        self._shown = shown
         self._doorkeeper = doorkeeper
         self._refused = refused
         self._hello_due = hello_due
@@ -40,8 +43,9 @@ class ProgramPort(NativePort):
 
     def on_hello(self, hello: Hello) -> None:
         """Decides whether the program is let in."""
-        self._objection = self._doorkeeper.objection(self._host, hello.token)
-        self.trusted = self._doorkeeper.trusts(self._host, hello.token)
+        token = self._shown or hello.token
+        self._objection = self._doorkeeper.objection(self._host, token)
+        self.trusted = self._doorkeeper.trusts(self._host, token)
         if self._objection:
             self._refused(self._objection)
 

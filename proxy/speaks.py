@@ -1,7 +1,7 @@
 """What an instance speaks, and so how a call of a protocol reaches it."""
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 from sdk.types import Instance
@@ -16,6 +16,9 @@ PROTOCOLS: Final = frozenset({"rpc", "grpc", "http", RAW})
 
 RPC: Final = ("rpc", "grpc")
 """Those that gRPC carries."""
+
+
+_OF_CALLS: Final = frozenset({"grpc", "http"})
 
 
 class Way(enum.Enum):
@@ -55,6 +58,13 @@ def way_to(instance: Instance, protocol: str) -> Way | None:
     if protocol == "http":
         return Way.HTTP if spoken == "http" else Way.JSON if spoken == "grpc" else None
     return None
+
+
+def is_looked_into(protocols: Collection[str]) -> bool:
+    """Whether a raw connection to a service whose instances speak these is worth looking into: what it carries are
+    calls then, which can go to an instance each. Where anybody speaks something else nobody can tell whose bytes they
+    are."""
+    return bool(protocols) and _OF_CALLS.issuperset(protocols)
 
 
 def speaks_known(instance: Instance) -> bool:

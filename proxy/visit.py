@@ -24,7 +24,7 @@ class Visit:
     token: bytes = field(default=b"", repr=False)
     """What it has shown already, on the way to where it is now."""
     inside: CallHead | None = None
-    """The call that it made before, inside which it speaks: by CONNECT or SOCKS5."""
+    """The call that it asked for before, by CONNECT or SOCKS5, where it is looked for calls inside of it."""
 
     @property
     def transport(self) -> Transport:

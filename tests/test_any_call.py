@@ -6,9 +6,10 @@ Everything is real: two node processes, grpcio's client and server, and the HTTP
 import http.client
 import http.server
 import json
+import subprocess
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -271,3 +272,58 @@ def test_the_last_calls_are_shown_with_their_way(world: World) -> None:
     )
     last = json.loads(asked.stdout)["calls"][0]
     assert (last["protocol"], last["endpoint"], last["status"], last["path"]) == ("http", "/seen", "OK", ["far"])
+
+
+def test_requests_inside_a_connection_are_calls_of_their_own(world: World) -> None:
+    """CONNECT, as programs use it that have to go through a proxy, to services at another node."""
+    connection = http.client.HTTPConnection(world.host, world.port, timeout=PATIENCE)
+    connection.set_tunnel("web", 80)
+    for path in ("/one", "/two"):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        seen = json.loads(answer.read())
+        assert seen["path"] == path
+        assert seen["headers"]["via"].endswith("micro"), "the connection was passed on as it is"
+    connection.request("POST", "/", b"x" * 1000)
+    assert connection.getresponse().read() == b"1000"
+    connection.close()
+
+
+def test_grpcio_goes_through_connect_by_itself_and_its_calls_are_calls(world: World) -> None:
+    options = (*UNBOUNDED, ("grpc.http_proxy", f"http://{world.proxy}"))
+    with grpc.insecure_channel("greeter:80", options=options) as opened:
+        channel: Any = opened
+        assert channel.unary_unary(method("Hello"))(b"John", timeout=PATIENCE) == b"hello John"
+        assert list(channel.stream_stream(method("Echo"))(iter([b"a", b"b"]), timeout=PATIENCE)) == [b"a", b"b"]
+        # No raw connection to the instance would lead to another service.
+        assert channel.unary_unary("/Shouter/Shout")(b"hi", timeout=PATIENCE, metadata=SHOUTER) == b"HI"
+
+
+@pytest.mark.parametrize(
+    ("flags", "version"),
+    [
+        (("-x", "socks5h://{}"), "1.1"),
+        (("-x", "socks5h://{}"), "2"),
+        (("--proxytunnel", "-x", "http://{}"), "1.1"),
+        (("--proxytunnel", "-x", "http://{}"), "2"),
+        (("-x", "http://{}"), "1.1"),
+    ],
+)
+@pytest.mark.peers
+def test_curl_calls_through_any_kind_of_proxy(
+    world: World, require: Callable[[str], str], flags: tuple[str, ...], version: str
+) -> None:
+    http2 = version == "2"
+    # Of several requests in HTTP/2 without TLS, curl 7.88 fails at the second, before it has sent it.
+    paths = ["/hello"] if http2 else ["/hello", "/again"]
+    command = [
+        require("curl"), "-sS", "--http2-prior-knowledge" if http2 else "--http1.1", "--max-time", str(PATIENCE),
+        "-w", "%{http_version}", *(flag.format(world.proxy) for flag in flags),
+        *(f"http://web{path}" for path in paths),
+    ]  # fmt: skip
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=2 * PATIENCE)
+    assert done.returncode == 0, done.stderr
+    for path in paths:
+        assert f'"path": "{path}"' in done.stdout
+    assert done.stdout.endswith(version)
+    assert done.stdout.count(f'"via": "{version} micro') == len(paths), "it was passed on as it is"

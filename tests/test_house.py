@@ -62,6 +62,7 @@ def test_the_purity_contract_covers_all_of_the_proxy_but_its_edges() -> None:
         "proxy.mapped",
         "proxy.splice",
         "proxy.asking",
+        "proxy.callers",
         "proxy.visit",
         "proxy.termination",
     } == {name for name in pure if name.startswith("proxy.")}

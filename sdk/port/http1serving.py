@@ -72,12 +72,13 @@ class ServingHttp1Port(Http1Port):
         otherwise: str = "",
         known: Callable[[str], bool] = bool,
         limits: Limits = DEFAULT,
+        pins: Metadata = (),
         pool: CreditPool = PROCESS,
     ) -> None:
         """`forwarded` is what `sdk.wire.http1fields.forwarded_by` says of the program; `call_ids` are eight bytes that
         the ids of its calls begin with, and of no other connection's; `objection` says why a request that shows this
         token is not let in, or nothing. `otherwise` is the service that requests mean which name none in
-        `Micro-Service`, nor one by their host that is `known`."""
+        `Micro-Service`, nor one by their host that is `known`. `pins` is metadata that every call has besides."""
         super().__init__(sink, name=name, clock=clock, limits=limits, pool=pool)
         self._look_at = self.now
         self._begun = self.now
@@ -91,6 +92,7 @@ class ServingHttp1Port(Http1Port):
         self._objection = objection
         self._otherwise = otherwise.encode()
         self._known = known
+        self._pins = pins
         self._asked: Asked
         """The request that is being answered, or was last."""
         self._answer = _Answer.NONE
@@ -247,7 +249,7 @@ class ServingHttp1Port(Http1Port):
         size = head_size_untrusted(buffer) if buffer else 0
         if not size:
             return False
-        asked = read_request_untrusted(buffer[:size], self._forwarded, self._otherwise)
+        asked = read_request_untrusted(buffer[:size], self._forwarded, self._otherwise, self._pins)
         objection = self._objection(asked.token)
         if objection:
             raise Malformed(objection, 407)

@@ -10,7 +10,7 @@ Programs send the same few heads again and again, so what was read is remembered
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
-from sdk.head import IDEMPOTENT, CallHead, ReplyHead, pack_call_head, pack_reply_head
+from sdk.head import IDEMPOTENT, CallHead, Metadata, ReplyHead, pack_call_head, pack_reply_head
 
 from .http1fields import HOP_BY_HOP, VIA, connection_options, remember, service_of_host
 from .http1head import (
@@ -74,13 +74,15 @@ _asked: dict[bytes, Asked] = {}
 _answered: dict[bytes, Answered] = {}
 
 
-def read_request_untrusted(head: bytes, forwarded: bytes, otherwise: bytes = b"") -> Asked:
+def read_request_untrusted(head: bytes, forwarded: bytes, otherwise: bytes = b"", pins: Metadata = ()) -> Asked:
     """Reads a request's head, empty line included. `forwarded` is what `Forwarded` says of its sender, and comes from
     `forwarded_by`. `otherwise` is the name of the service that is meant where none is named, or one by its host only
-    that there is not. Raises `Malformed`."""
+    that there is not. `pins` is metadata that the call has besides, behind that of the request. Raises `Malformed`."""
     key = b"%b\n%b\n%b" % (forwarded, otherwise, head) if otherwise else forwarded + head
+    if pins:
+        key = b"%b\n%b" % (repr(pins).encode(), key)
     known = _asked.get(key)
-    return known or remember(_asked, key, _read_request(head, forwarded.decode(), otherwise.decode()))
+    return known or remember(_asked, key, _read_request(head, forwarded.decode(), otherwise.decode(), pins))
 
 
 def read_answer_untrusted(head: bytes, method: str) -> Answered:
@@ -90,7 +92,7 @@ def read_answer_untrusted(head: bytes, method: str) -> Answered:
     return known or remember(_answered, key, _read_answer(head, method))
 
 
-def _read_request(data: bytes, forwarded: str, otherwise: str) -> Asked:
+def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -> Asked:
     head = request_head_untrusted(data)
     framing = request_framing_untrusted(head)
     host, endpoint = _where_to(head)
@@ -123,7 +125,7 @@ def _read_request(data: bytes, forwarded: str, otherwise: str) -> Asked:
         )
     flags = IDEMPOTENT if head.method in _IDEMPOTENT and not upgrade else 0
     first = (":method", head.method, ":scheme", forwarded.rpartition("=")[2], ":authority", host or service)
-    last = ("forwarded", forwarded, "via", f"1.{head.minor} {VIA}")
+    last = (*pins, "forwarded", forwarded, "via", f"1.{head.minor} {VIA}")
     call = CallHead(service, endpoint, PROTOCOL, flags, content_type, (*first, *metadata, *last), bytes(16))
     return Asked(
         packed=pack_call_head(call)[:-16],

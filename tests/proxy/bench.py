@@ -92,6 +92,9 @@ class FakeChooser:
     def knows(self, service: str) -> bool:
         return True
 
+    def spoken_by(self, service: str) -> frozenset[str]:
+        return frozenset()
+
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         self.extended.append(hops)
         target = self.choose(head, now)

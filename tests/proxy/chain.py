@@ -103,6 +103,7 @@ class FarOrigin(NamedTuple):
     cost: int = 1
     spare_bytes: bytes = b""
     weight: int = 1
+    protocols: tuple[str, ...] = ("grpc",)
 
 
 def far_origin(*path: bytes, cost: int = 1, spare: tuple[bytes, ...] = ()) -> FarOrigin:

@@ -34,6 +34,9 @@ class OneInstance:
     def knows(self, service: str) -> bool:
         return True
 
+    def spoken_by(self, service: str) -> frozenset[str]:
+        return frozenset()
+
     def extend(self, head: CallHead, hops: int, now: float) -> Target:
         raise NotImplementedError
 

@@ -10,6 +10,7 @@ import trio
 from proxy.dialer import TcpDialer
 from proxy.listener import ProxyListener
 from proxy.mapped import MappedPort
+from proxy.speaks import Way
 from sdk.head import CallHead, pack_call_head
 from sdk.port import Port
 from sdk.rawsocket import RawSocket, bound_address, listen_tcp, open_tcp, take_over
@@ -34,15 +35,16 @@ class RawNode:
         self.node = Node(b"n" * 16, "here", dial)
         self.switch = self.node.switch
         self.dialer = TcpDialer(self.switch, nursery)
+        self.node.egress._connect.update({Way.HTTP: self.dialer.http_to, Way.GRPC: self.dialer.grpc_to})
         self.mapped = MappedPort(self.switch, "db")
         self.proxy = ProxyListener(self.switch, Timers())
         self.mapped_address = ""
         self.proxy_address = ""
 
-    def offer(self, *addresses: str) -> None:
+    def offer(self, *addresses: str, protocol: str = "tcp") -> None:
         """The service `db` is at these addresses."""
         self.node.routes.instances["db"] = tuple(
-            Instance(id=f"db-{address}", address=address, metadata={"protocol": "tcp"}) for address in addresses
+            Instance(id=f"db-{address}", address=address, metadata={"protocol": protocol}) for address in addresses
         )
 
     async def no_calls(self) -> None:

@@ -77,3 +77,15 @@ def test_a_program_that_is_turned_away_hears_why_without_a_call() -> None:
     assert said(port) == b"go away"
     assert port.finished_writing
     assert port.wants_nothing
+
+
+def test_who_was_told_that_it_is_connected_is_told_nothing_more_in_words() -> None:
+    port, stream = opened(Polite)
+    port.welcomed()
+    stream.send_head(pack_reply_head(ReplyHead()), b"hello")
+    assert said(port) == b"hello"
+    port, stream = opened(Polite)
+    port.welcomed()
+    stream.reset(Status.UNAVAILABLE, "gone")
+    assert said(port) == b""
+    assert port.reset is not None

@@ -159,3 +159,11 @@ def test_services_of_the_node_itself_answer_other_nodes_but_take_no_changes_of_t
         egress.choose(CallHead("node", "Node.Connect"), 0.0)
     with pytest.raises(NotFound, match="no raw connections"):
         egress.choose(CallHead("node", "", "tcp"), 0.0)
+
+
+def test_what_the_instances_here_speak_is_known() -> None:
+    routes = StaticRoutes()
+    routes.instances["greeter"] = (instance("a"), instance("b", protocol="http"), instance("c"))
+    egress = Egress(name="here", instances=routes, dialer=PortsByAddress(), balancer=Balancer(Random(1)))
+    assert egress.spoken_by("greeter") == {"grpc", "http"}
+    assert egress.spoken_by("nobody") == set()

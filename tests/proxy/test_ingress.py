@@ -651,3 +651,15 @@ def test_through_a_tunnel_what_is_here_is_not_known() -> None:
     node = node_a(elsewhere=True)
     node.routes.instances["here"] = local(native="1")
     assert not node.ingress.knows("here")
+
+
+def test_what_is_spoken_by_a_service_is_that_of_its_instances_here_and_elsewhere() -> None:
+    for elsewhere, spoken in ((False, {"http", "grpc", "tcp"}), (True, {"grpc", "tcp"})):
+        node = node_a(elsewhere=elsewhere)
+        assert node.ingress.spoken_by("greeter") == set()
+        node.routes.instances["greeter"] = local(protocol="http")
+        node.routes.origins["greeter"] = (far_origin(B), far_origin(C)._replace(protocols=("grpc", "tcp")))
+        assert node.ingress.spoken_by("greeter") == spoken
+        near, _ = inner_pair(node.switch, Mux(), name="own", clock=Clock())
+        node.ingress.own["greeter"] = near
+        assert node.ingress.spoken_by("greeter") == set(), "the node itself takes no raw connections"

@@ -455,7 +455,7 @@ async def test_what_a_program_takes_of_a_long_write_is_seen_at_its_port(first: b
     async with door() as opened, await opened.connect() as stream:
         await stream.send_all(first)
         await trio.testing.wait_all_tasks_blocked()
-        [port] = opened.listener._ports
+        [port] = opened.listener._callers._ports
         assert isinstance(port, ServingHttp1Port | Http2ServingPort)
         port._out.append(bytes(50_000_000))
         port.wake()

@@ -17,7 +17,7 @@ DUE = 5.0
 class Program:
     """What a program sends to such a port."""
 
-    def __init__(self, *tokens: bytes, host: str = "10.0.0.1") -> None:
+    def __init__(self, *tokens: bytes, host: str = "10.0.0.1", shown: bytes = b"") -> None:
         self.refused: list[str] = []
         self.closed: list[str] = []
         self.port = ProgramPort(
@@ -27,6 +27,7 @@ class Program:
             doorkeeper=Doorkeeper(tokens),
             hello_due=DUE,
             refused=self.refused.append,
+            shown=shown,
         )
         self.port.close = self.closed.append
 
@@ -76,3 +77,11 @@ def test_why_it_is_gone_is_what_was_said_first() -> None:
     port.connection_lost("the peer closed the connection")
     port.connection_lost("again")
     assert port.reason == "the peer closed the connection"
+
+
+def test_a_token_that_was_shown_before_counts_in_place_of_the_one_in_the_hello() -> None:
+    for token in (b"", b"guess"):
+        program = Program(b"secret", shown=b"secret")
+        program.say_hello(token)
+        assert program.refused == []
+        assert program.port.trusted

@@ -1,8 +1,10 @@
 """What an instance speaks, and how it is called."""
 
+from collections.abc import Collection
+
 import pytest
 
-from proxy.speaks import Callee, Way, among, speaks_known, way_to
+from proxy.speaks import Callee, Way, among, is_looked_into, speaks_known, way_to
 from sdk.types import Instance
 
 
@@ -46,6 +48,17 @@ def test_json_is_made_into_grpc_only_where_nobody_speaks_http() -> None:
 @pytest.mark.parametrize(("protocol", "known"), [("grpc", True), ("http", True), ("tcp", True), ("smtp", False)])
 def test_what_an_instance_speaks_is_known_or_not(protocol: str, known: bool) -> None:
     assert speaks_known(instance(protocol=protocol)) is known
+
+
+@pytest.mark.parametrize(
+    ("protocols", "looked_into"),
+    [({"http"}, True), ({"grpc", "http"}, True), ((), False), ({"tcp"}, False), ({"http", "tcp"}, False),
+     ({"grpc", "smtp"}, False)],
+)  # fmt: skip
+def test_a_raw_connection_is_looked_into_where_all_who_may_take_it_speak_in_calls(
+    protocols: Collection[str], looked_into: bool
+) -> None:
+    assert is_looked_into(protocols) is looked_into
 
 
 def test_who_cannot_be_called_is_left_out() -> None:

@@ -94,9 +94,10 @@ def first_known(known: Callable[[str], bool]) -> Callable[[tuple[str, ...]], str
     return service_of
 
 
-def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str = "") -> Request:
+def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str = "", pins: Metadata = ()) -> Request:
     """What a header list asks for; `forwarded` is what `Forwarded` is to say of its sender, and `otherwise` the service
-    that is meant where the list does not name one in so many words. Raises `StreamFault` for what is no request."""
+    that is meant where the list does not name one in so many words. `pins` is metadata that the call has besides,
+    behind that of the list. Raises `StreamFault` for what is no request."""
     pseudo, fields = split_untrusted(headers, _PSEUDO)
     method, path, scheme = pseudo.get(":method", ""), pseudo.get(":path", ""), pseudo.get(":scheme", "")
     first = dict(reversed(fields))
@@ -107,13 +108,14 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
     grpc = method == "POST" and is_grpc(content_type)
     ms = parse_timeout_untrusted(first["grpc-timeout"]) if grpc and "grpc-timeout" in first else NO_DEADLINE
     if grpc:
-        protocol, flags, metadata = "grpc", 0, without(fields, _OF_GRPC)
+        protocol, flags, metadata = "grpc", 0, without(fields, _OF_GRPC) + pins
     else:
         protocol, flags = "http", IDEMPOTENT if method in _IDEMPOTENT else 0
         metadata = (":method", method, ":scheme", scheme, ":authority", authority, *without(fields, _OF_HTTP))
         cookies = [value for name, value in fields if name == "cookie"]
         if cookies:  # 8.2.3: apart they are HTTP/2's only
             metadata += ("cookie", "; ".join(cookies))
+        metadata += pins
         metadata += ("forwarded", forwarded, "via", VIA) if forwarded else ("via", VIA)
     if "micro-service" in first:
         names: tuple[str, ...] = (first["micro-service"],)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
+from sdk.head import Metadata
 from sdk.port import Sink
 from sdk.port.limits import DEFAULT, HEAD_WITHIN, LOOK, Limits
 from sdk.port.standstill import Standstill
@@ -70,6 +71,7 @@ class Http2ServingPort(Connection):
         forwarded: str = "",
         otherwise: str = "",
         limits: Limits = DEFAULT,
+        pins: Metadata = (),
         max_streams: int = MAX_STREAMS,
         pool: CreditPool = PROCESS,
     ) -> None:
@@ -77,7 +79,7 @@ class Http2ServingPort(Connection):
         request may mean it does, the likeliest of them being the last. `objection` is asked, where it is given, what
         there is to say against a request that shows these credentials (`Proxy-Authorization`, or nothing).
         `forwarded` is what `Forwarded` says of the program. `otherwise` is the service that all requests may mean but
-        those that name one in `micro-service`, and the likeliest."""
+        those that name one in `micro-service`, and the likeliest. `pins` is metadata that every call has besides."""
         settings = {
             MAX_CONCURRENT_STREAMS: max_streams,
             INITIAL_WINDOW_SIZE: frame.INITIAL_CREDIT,
@@ -94,6 +96,7 @@ class Http2ServingPort(Connection):
         self._accepted: str | None = None  # credentials that were good: who is in once stays in
         self._forwarded = forwarded
         self._otherwise = otherwise
+        self._pins = pins
         self._limit = max_streams
         self.refusing = False
         """It takes no more requests."""
@@ -307,7 +310,7 @@ class Http2ServingPort(Connection):
         self._send_reset(stream, exchange, Reset(status, Fate.NOT_REACHED, detail), number)
 
     def _read_request_untrusted(self, block: bytes) -> Request:
-        request = read_request_untrusted(self._decode_untrusted(block), self._forwarded, self._otherwise)
+        request = read_request_untrusted(self._decode_untrusted(block), self._forwarded, self._otherwise, self._pins)
         self._decoder.remember(block, request)
         return request
 

@@ -217,3 +217,13 @@ def test_a_request_may_mean_the_service_behind_a_port_unless_it_names_another_in
     assert service_and_otherwise(b"localhost", b"Micro-Service: shop\r\n") == ("shop", "")
     with pytest.raises(Malformed, match="names no service"):
         read_request_untrusted(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", FORWARDED)
+
+
+def test_pins_of_the_connection_stand_behind_those_of_the_request_and_make_it_another_call() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nMicro-Version: 2\r\n\r\n"
+    metadata = []
+    for pins in ((), ("micro-version", "1"), ("micro-router", "x")):
+        packed = read_request_untrusted(head, FORWARDED, b"a", pins).packed
+        metadata.append(parse_call_head_untrusted(packed + b"i" * 16).metadata)
+    first = (":method", "GET", ":scheme", "http", ":authority", "a", "micro-version", "2")
+    assert metadata == [(*first, *ADDED), (*first, "micro-version", "1", *ADDED), (*first, "micro-router", "x", *ADDED)]

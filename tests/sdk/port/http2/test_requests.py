@@ -98,3 +98,15 @@ def test_a_request_may_also_mean_the_service_behind_a_port_unless_it_names_one_i
     assert read_request_untrusted(headers, otherwise="hello").names == ("greeter", "hello")
     assert read_request_untrusted(asked("localhost", "/", method="GET"), otherwise="hello").names == ("hello",)
     assert read_request_untrusted((*headers, "micro-service", "shop"), otherwise="hello").names == ("shop",)
+
+
+def test_pins_of_the_connection_stand_behind_those_of_the_request() -> None:
+    for content_type, last in (("application/grpc", ()), ("text/plain", ("forwarded", "for=a", "via", "2 micro"))):
+        headers = (
+            ":method", "POST", ":scheme", "http", ":path", "/a.A/B", ":authority", "a", "content-type", content_type,
+            "micro-version", "2",
+        )  # fmt: skip
+        request = read_request_untrusted(headers, "for=a", "b", ("micro-router", "x"))
+        opened = frame.split_open_untrusted(request.opened("a") + b"i" * 16)
+        metadata = parse_call_head_untrusted(opened.head).metadata
+        assert metadata[-4 - len(last) :] == ("micro-version", "2", "micro-router", "x", *last)
