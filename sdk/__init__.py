@@ -3,8 +3,8 @@
 This package imports none of the others, so a program that offers or calls a service loads it alone.
 """
 
-from . import errors
+from . import errors, metadata, strategy
 from .client import Client
 from .service import Service
 
-__all__ = ["Client", "Service", "errors"]
+__all__ = ["Client", "Service", "errors", "metadata", "strategy"]

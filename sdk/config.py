@@ -23,6 +23,13 @@ def parse_seconds(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def parse_count(text: str) -> int:
+    """A whole number, 0 or more. Raises `BadRequest`."""
+    if re.fullmatch(r"[0-9]{1,9}", text.strip()) is None:
+        raise BadRequest(f"{text!r} is no number: expected 0, 1, 2 …")
+    return int(text)
+
+
 def _parse_address(text: str) -> str:
     split_address(text)
     return text
@@ -33,7 +40,8 @@ class ClientConfig:
     """What a client is told."""
 
     proxy: str = ""
-    """The node that all calls go through: `host:port`, or a name in the registry. Empty: none."""
+    """The node that all calls go through: `host:port`, several of them with commas between, or a name in the registry.
+    Empty: none."""
     registry: str = ""
     """Kind of the registry; empty for the default."""
     registry_address: str = ""
@@ -42,6 +50,8 @@ class ClientConfig:
     """What is shown to that node, where its proxy port asks for it. It is never shown to instances called directly."""
     request_timeout: float = 5.0
     """Seconds a unary call may take when its caller set no deadline."""
+    retries: int = 1
+    """How often a unary call is tried again, where that is safe and no node does it; go-micro's default."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -109,9 +119,10 @@ _REGISTRY = (
 
 CLIENT_SETTINGS = (
     *_REGISTRY,
-    Setting("proxy", "MICRO_PROXY", (), str, "The node to call through."),
+    Setting("proxy", "MICRO_PROXY", (), str, "The node, or nodes, to call through."),
     Setting("proxy_token", "MICRO_PROXY_TOKEN", (), str, "The token that node asks for."),
     Setting("request_timeout", "MICRO_CLIENT_REQUEST_TIMEOUT", (), parse_seconds, "Default deadline of unary calls."),
+    Setting("retries", "MICRO_CLIENT_RETRIES", (), parse_count, "How often a call is tried again, called directly."),
 )
 
 SERVICE_SETTINGS = (

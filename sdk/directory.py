@@ -6,53 +6,115 @@ several versions, and changes that overtake one another, need no thought here.
 
 import logging
 from random import Random
+from typing import NamedTuple, Self
 
 import trio
 
 from .errors import MicroError, NotFound, Unavailable
 from .registry import Registry
 from .selector import Load, choose
+from .strategy import Strategy, sticky
 from .types import Instance, Service
 
 RETRY_SECONDS = 5.0
 """Longest pause before a registry that failed is followed again; it begins at a fiftieth of that and doubles."""
 
+MOST_FILTERS = 64
+"""What was found for so many filters is remembered, for each name."""
+
 _log = logging.getLogger(__name__)
+
+
+class Filter(NamedTuple):
+    """Which instances of a service may be called. What is empty lets all of them pass."""
+
+    version: str = ""
+    """The version of the service, as a whole."""
+    labels: frozenset[tuple[str, str]] = frozenset()
+    """What must be among the service's metadata: names in lower case, and values."""
+    endpoint: str = ""
+    """What it must offer."""
+
+    def __str__(self) -> str:
+        said = [f"version {self.version!r}"] if self.version else []
+        said += [f"label {name}={value}" for name, value in sorted(self.labels)]
+        said += [f"endpoint {self.endpoint}"] if self.endpoint else []
+        return " and ".join(said)
 
 
 class Target:
     """An instance that can be called, and how it does."""
 
-    __slots__ = ("address", "load")
+    __slots__ = ("address", "endpoints", "labels", "load", "version")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.load = Load()
+        self.version = ""
+        self.labels: frozenset[tuple[str, str]] = frozenset()
+        self.endpoints: frozenset[str] = frozenset()
+
+    def describe(self, service: Service) -> Self:
+        """Takes over what its record says."""
+        self.version = service.version
+        self.labels = frozenset((name.lower(), value) for name, value in service.metadata.items())
+        self.endpoints = frozenset(endpoint.name for endpoint in service.endpoints)
+        return self
+
+    def passes(self, wanted: Filter) -> bool:
+        """Whether it may be called."""
+        return (
+            wanted.version in ("", self.version)
+            and wanted.labels <= self.labels
+            and (not wanted.endpoint or wanted.endpoint in self.endpoints)
+        )
 
 
 class Targets:
     """The instances of one name that can be called."""
 
-    __slots__ = ("_loads", "_targets")
+    __slots__ = ("_addresses", "_loads", "_narrowed", "_targets")
 
     def __init__(self, targets: list[Target]) -> None:
         self._targets = targets
         self._loads = [target.load for target in targets]
+        self._addresses = [target.address for target in targets]
+        self._narrowed: dict[Filter, Targets | None] = {}
 
-    def choose(self, random: Random, now: float) -> Target:
-        """The one that takes the next call."""
+    def choose(self, random: Random, now: float, strategy: Strategy = choose, key: str = "") -> Target:
+        """The one that takes the next call; by its key, if it has one."""
         targets = self._targets
-        return targets[0] if len(targets) == 1 else targets[choose(self._loads, random, now)]
+        if len(targets) == 1:
+            return targets[0]
+        if key:
+            return targets[sticky(key, self._addresses, self._loads, now)]
+        return targets[strategy(self._loads, random, now)]
 
     def without(self, tried: list[Target]) -> "Targets | None":
         """The others, or None when there are none."""
         others = [target for target in self._targets if target not in tried]
         return Targets(others) if others else None
 
-    def updated(self, instances: list[Instance]) -> "Targets":
+    def matching(self, wanted: Filter) -> "Targets | None":
+        """Those that pass, or None when none does."""
+        try:
+            return self._narrowed[wanted]
+        except KeyError:
+            found = [target for target in self._targets if target.passes(wanted)]
+            if len(self._narrowed) >= MOST_FILTERS:
+                self._narrowed.clear()
+            self._narrowed[wanted] = narrowed = Targets(found) if found else None
+            return narrowed
+
+    def updated(self, instances: list[tuple[Instance, Service]]) -> "Targets":
         """The same with other instances; those that stay keep what is known of them."""
         known = {target.address: target for target in self._targets}
-        return Targets([known.get(instance.address) or Target(instance.address) for instance in instances])
+        return Targets(
+            [
+                (known.get(instance.address) or Target(instance.address)).describe(service)
+                for instance, service in instances
+            ]
+        )
 
 
 class Directory:
@@ -91,7 +153,7 @@ class Directory:
 
     async def _refresh(self, name: str) -> tuple[Service, ...]:
         services = await self._registry.get(name)
-        instances = [instance for service in services for instance in service.instances if instance.native]
+        instances = [(instance, service) for service in services for instance in service.instances if instance.native]
         if instances:
             self.known[name] = (self.known.get(name) or Targets([])).updated(instances)
         else:

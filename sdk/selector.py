@@ -43,7 +43,7 @@ LONGEST_EJECTION = 60.0
 class Load:
     """What is known of one target."""
 
-    __slots__ = ("_probed", "_stamp", "ejected_until", "failures", "latency", "pending", "warm_at", "weight")
+    __slots__ = ("_probed", "_stamp", "ejected_until", "failures", "latency", "pending", "turn", "warm_at", "weight")
 
     def __init__(self, weight: float = 1.0) -> None:
         self.weight = weight
@@ -58,6 +58,8 @@ class Load:
         """Takes no call before that, unless too many others are ejected as well; then one, as a probe."""
         self.warm_at = -math.inf
         """When it gets all of its share."""
+        self.turn = 0
+        """When it was last chosen, counted in choices: what taking turns goes by."""
         self._stamp = 0.0
         self._probed = False  # a call that tries it is under way
 

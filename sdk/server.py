@@ -16,6 +16,7 @@ from .connection import LAST_WORDS, run_connection
 from .errors import InternalServerError, MicroError, Status, Unimplemented
 from .handler import Function, Handler
 from .head import endpoint_of, parse_call_head_untrusted
+from .metadata import around, received
 from .port.native import NativePort
 from .rawsocket import take_over
 from .timers import Timers
@@ -149,6 +150,8 @@ class Server:
             self._changed.unpark_all()
 
     async def _answer(self, call: ServerStream, handler: Handler) -> None:
+        if call.head.metadata or around.get() is not None:  # whoever started the server may be within something
+            around.set(received(call.head.metadata))
         try:
             with call.scope:
                 await self._run_handler(call, handler)

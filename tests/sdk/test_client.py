@@ -1,3 +1,5 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -7,9 +9,12 @@ import pytest
 import trio
 from google.protobuf import wrappers_pb2
 
-from sdk import Client, errors
+import sdk
+from sdk import Client, errors, metadata, strategy
+from sdk.client import MOST_FIXED, MOST_HEADS
 from sdk.config import ClientConfig
 from sdk.connection import run_connection
+from sdk.options import Options
 from sdk.port.native import NativePort
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
@@ -558,3 +563,211 @@ async def test_the_proxy_token_is_shown_to_the_node_and_never_to_an_instance(thr
                     said += await stream.receive_some()
                 nursery.cancel_scope.cancel()
     assert (b"a secret" in said) is through_a_node
+
+
+@asynccontextmanager
+async def nodes(count: int) -> AsyncIterator[tuple[list[sdk.Service], list[str], list[int]]]:
+    """Stand-ins for nodes: each answers `Greeter.Who` with its number, after a moment, and counts."""
+    runs = [0] * count
+
+    def answering(number: int) -> Callable[..., Any]:
+        async def who(request: Any) -> Any:
+            runs[number] += 1
+            await trio.sleep(0.001)
+            return number
+
+        return who
+
+    async with MemoryRegistry() as registry, AsyncExitStack() as stack:
+        services = [offering(registry, {"Greeter.Who": answering(number)}) for number in range(count)]
+        yield services, [await stack.enter_async_context(running(service)) for service in services], runs
+
+
+async def test_several_nodes_share_the_calls() -> None:
+    async with (
+        nodes(3) as (_, addresses, runs),
+        Client(proxy=", ".join(addresses)) as client,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(300):
+            nursery.start_soon(client.call, "greeter", "Greeter.Who")
+    assert sum(runs) == 300
+    assert min(runs) > 50
+
+
+async def test_of_two_nodes_one_may_die_under_load_and_only_what_may_have_run_is_lost() -> None:
+    """Calls that are idempotent are not lost at all: the node that would try them again is gone, so the client does."""
+    lost = 0
+
+    async with nodes(2) as (services, addresses, runs), Client(proxy=",".join(addresses)) as client:
+
+        async def keep_calling(idempotent: bool) -> None:
+            nonlocal lost
+            for _ in range(100):
+                try:
+                    await client.call("greeter", "Greeter.Who", idempotent=idempotent)
+                except errors.Unavailable as error:
+                    if idempotent or not error.may_have_run:
+                        raise
+                    lost += 1
+
+        async def kill() -> None:
+            while min(runs) < 100:
+                await trio.lowlevel.checkpoint()
+            services[0]._server._accepting.cancel()
+            for port in list(services[0]._server._ports):
+                port.close("killed")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill)
+            for n in range(20):
+                nursery.start_soon(keep_calling, bool(n % 2))
+        assert 0 < lost <= 10  # those of the tasks whose calls are not idempotent, once each
+        assert runs[1] > runs[0]
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+@pytest.mark.parametrize("retries", [0, 1, 3])
+async def test_a_call_is_tried_again_as_often_as_it_may_be(retries: int, idempotent: bool) -> None:
+    runs = 0
+
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {})
+
+        async def die(request: Any) -> Any:
+            nonlocal runs
+            runs += 1
+            for port in list(service._server._ports):
+                port.close("cut")
+            await trio.sleep_forever()
+
+        service.handle("Greeter.Die")(die)
+        async with running(service), Client(registry=registry, retries=retries) as client:
+            with pytest.raises(errors.Unavailable):
+                await client.call("greeter", "Greeter.Die", idempotent=idempotent)
+    assert runs == (1 + retries if idempotent else 1)
+
+
+@asynccontextmanager
+async def kinds() -> AsyncIterator[tuple[MemoryRegistry, dict[str, str]]]:
+    """Three services of one name that differ, and answer with the name of what they are."""
+
+    def answering(kind: str) -> Callable[..., Any]:
+        async def who(request: Any) -> Any:
+            return kind
+
+        return who
+
+    async with MemoryRegistry() as registry, AsyncExitStack() as stack:
+        addresses = {}
+        for kind, options in {
+            "old": {"version": "1", "metadata": {"Zone": "eu"}},
+            "new": {"version": "2", "metadata": {"zone": "eu"}},
+            "far": {"version": "3", "metadata": {"zone": "us"}},
+        }.items():
+            handlers = {"Greeter.Who": answering(kind)}
+            if kind != "old":
+                handlers["Greeter.Late"] = answering(kind)
+            service = offering(registry, handlers, **options)  # type: ignore[arg-type]
+            addresses[kind] = await stack.enter_async_context(running(service))
+        yield registry, addresses
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "options", "expected"),
+    [
+        ("Greeter.Who", {}, {"old", "new", "far"}),
+        ("Greeter.Who", {"version": "2"}, {"new"}),
+        ("Greeter.Who", {"labels": {"ZONE": "eu"}}, {"old", "new"}),
+        ("Greeter.Late", {"must_offer": True}, {"new", "far"}),
+        ("Greeter.Late", {"must_offer": True, "labels": {"zone": "eu"}}, {"new"}),
+    ],
+)
+async def test_calls_and_streams_go_only_to_instances_that_pass(
+    endpoint: str, options: Options, expected: set[str]
+) -> None:
+    async with kinds() as (registry, _), Client(registry=registry) as client:
+        found = {await client.call("greeter", endpoint, **options) for _ in range(40)}
+        assert found == expected
+        for _ in range(10):
+            async with client.stream("greeter", endpoint, {}, **options) as stream:
+                assert await stream.receive() in expected
+
+
+async def test_where_none_passes_the_error_says_what_was_wanted() -> None:
+    async with kinds() as (registry, _), Client(registry=registry, version="4") as client:
+        with pytest.raises(errors.NotFound, match=r"greeter is in the registry, but no instance of version '4'"):
+            await client.call("greeter", "Greeter.Who")
+        with pytest.raises(errors.NotFound, match=r"label zone=mars and endpoint Greeter\.Late"):
+            async with client.stream("greeter", "Greeter.Late", labels={"zone": "mars"}, version="", must_offer=True):
+                pass
+
+
+async def test_a_call_to_an_address_asks_nobody_and_shows_no_token() -> None:
+    async with kinds() as (registry, addresses), nodes(1) as (_, [node], runs):
+        config = ClientConfig(proxy=node, proxy_token="a secret")
+        async with Client(config, registry=registry) as client:
+            assert await client.call("greeter", "Greeter.Who", address=addresses["far"]) == "far"
+            assert await client.call("greeter", "Greeter.Who", proxy=None, version="1") == "old"
+            assert runs == [0]
+            assert await client.call("greeter", "Greeter.Who") == 0
+        assert client._pool._token == b""
+        assert client._nodes._token == b"a secret"
+
+
+async def test_a_client_of_a_node_at_an_address_opens_the_registry_when_a_call_goes_direct(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MICRO_REGISTRY_ADDRESS", str(tmp_path / "registry.db"))
+    async with nodes(1) as (_, [node], _), Client(proxy=node) as client:
+        assert await client.call("greeter", "Greeter.Who") == 0
+        assert not await trio.Path(tmp_path / "registry.db").exists()
+        with pytest.raises(errors.NotFound, match=r"registry\.db"):
+            await client.call("nobody", "A.B", proxy=None)
+
+
+async def test_turns_are_shared_by_all_calls_of_a_client_whatever_they_call() -> None:
+    async with kinds() as (registry, _), Client(registry=registry, strategy=strategy.round_robin) as client:
+        others = [await client.call("greeter", "Greeter.Late", must_offer=True) for _ in range(4)]
+        assert others[:2] == others[2:]
+        turns = [await client.call("greeter", "Greeter.Who") for _ in range(9)]
+        assert set(turns[:3]) == set(turns[3:6]) == set(turns[6:]) == {"old", "new", "far"}
+
+
+async def test_calls_of_one_key_go_to_one_instance_and_elsewhere_when_that_is_gone() -> None:
+    async with nodes(4) as (_, addresses, runs), Client(address=",".join(addresses)) as client:
+        homes = {f"user {n}": await client.call("greeter", "Greeter.Who", key=f"user {n}") for n in range(40)}
+        assert set(homes.values()) == {0, 1, 2, 3}
+        for key, home in homes.items():
+            assert await client.call("greeter", "Greeter.Who", key=key, strategy=strategy.uniform) == home
+    async with nodes(2) as (_, addresses, runs):
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        dead = f"127.0.0.1:{listener.socket.getsockname()[1]}"
+        await listener.aclose()
+        async with Client(address=",".join([dead, *addresses])) as client:
+            for n in range(30):
+                await client.call("greeter", "Greeter.Who", key=str(n))
+        assert sum(runs) == 30
+
+
+async def test_the_version_and_labels_a_client_wants_are_pins_for_its_node() -> None:
+    async def told(request: Any) -> Any:
+        return dict(metadata.current())
+
+    async with (
+        MemoryRegistry() as registry,
+        running(offering(registry, {"Greeter.Told": told})) as node,
+        Client(proxy=node, version="2") as client,
+    ):
+        pins = await client.call("greeter", "Greeter.Told", labels={"Zone": "eu"}, must_offer=True)
+    assert pins == {"micro-version": "2", "micro-label-zone": "eu"}
+
+
+async def test_heads_and_addresses_beyond_number_are_forgotten_again() -> None:
+    async with greeting({"Greeter.Echo": echo}) as client:
+        for n in range(2 * MOST_HEADS):
+            assert await client.call("greeter", "Greeter.Echo", n, metadata={"n": str(n)}) == n
+        assert len(client._heads) <= MOST_HEADS
+        for n in range(2 * MOST_FIXED):
+            client._fixed_targets(f"127.0.0.1:{n + 1}")
+        assert len(client._fixed) <= MOST_FIXED

@@ -34,6 +34,7 @@ def test_a_client_reads_its_variables() -> None:
         "MICRO_REGISTRY": "memory",
         "MICRO_REGISTRY_ADDRESS": "here",
         "MICRO_CLIENT_REQUEST_TIMEOUT": "250ms",
+        "MICRO_CLIENT_RETRIES": "3",
     }
     assert ClientConfig.from_environment(environment) == ClientConfig(
         proxy="go.micro.network",
@@ -41,6 +42,7 @@ def test_a_client_reads_its_variables() -> None:
         registry="memory",
         registry_address="here",
         request_timeout=0.25,
+        retries=3,
     )
     assert "a secret" not in repr(ClientConfig.from_environment(environment))
     assert ClientConfig.from_environment({"MICRO_PROXY": ""}) == ClientConfig()
@@ -49,6 +51,9 @@ def test_a_client_reads_its_variables() -> None:
 def test_a_variable_that_makes_no_sense_is_named() -> None:
     with pytest.raises(BadRequest, match="MICRO_CLIENT_REQUEST_TIMEOUT: 'soon'"):
         ClientConfig.from_environment({"MICRO_CLIENT_REQUEST_TIMEOUT": "soon"})
+    for text in ("-1", "x", "1.5", "٣"):
+        with pytest.raises(BadRequest, match=f"MICRO_CLIENT_RETRIES: '{text}' is no number"):
+            ClientConfig.from_environment({"MICRO_CLIENT_RETRIES": text})
     with pytest.raises(BadRequest, match="MICRO_SERVER_ADDRESS: 'nowhere'"):
         ServiceConfig(name="greeter").override({"MICRO_SERVER_ADDRESS": "nowhere"})
 

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import trio
 
-from sdk.directory import Directory
+from sdk.directory import MOST_FILTERS, Directory, Filter, Target, Targets
 from sdk.errors import NotFound, Unavailable
 from sdk.registry import Event
 from sdk.registry.memory import MemoryRegistry
-from sdk.types import Instance, Service
+from sdk.types import Endpoint, Instance, Service
 
 
 def record(name: str, *addresses: str, version: str = "latest", native: bool = True) -> Service:
@@ -116,10 +116,57 @@ async def test_a_registry_of_its_own_is_opened_on_first_use() -> None:
 
 
 def test_targets_without_those_tried() -> None:
-    from sdk.directory import Target, Targets
-
     one, other = Target("h:1"), Target("h:2")
     left = Targets([one, other]).without([one])
     assert left is not None
     assert left.choose(Random(1), 0.0) is other
     assert left.without([other]) is None
+
+
+def described(version: str, address: str, endpoint: str = "", **labels: str) -> tuple[Instance, Service]:
+    instance = Instance(id=address, address=address)
+    endpoints = (Endpoint(name=endpoint),) if endpoint else ()
+    return instance, Service(name="s", version=version, metadata=labels, endpoints=endpoints, instances=(instance,))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "addresses"),
+    [
+        (Filter(version="2"), {"h:2", "h:3"}),
+        (Filter(version="2", endpoint="A.B"), {"h:3"}),
+        (Filter(labels=frozenset({("zone", "eu")})), {"h:1", "h:3"}),
+        (Filter(version="3"), set()),
+    ],
+)
+def test_a_filter_lets_those_pass_whose_record_says_all_of_it(wanted: Filter, addresses: set[str]) -> None:
+    targets = Targets([]).updated(
+        [
+            described("1", "h:1", Zone="eu"),
+            described("2", "h:2", zone="us"),
+            described("2", "h:3", "A.B", zone="eu", tier="1"),
+        ]
+    )
+    found = targets.matching(wanted)
+    assert found is targets.matching(wanted)
+    assert {found.choose(Random(seed), 0.0).address for seed in range(50)} == addresses if found else not addresses
+
+
+def test_a_filter_is_said_in_words() -> None:
+    wanted = Filter(version="2", labels=frozenset({("zone", "eu")}), endpoint="A.B")
+    assert str(wanted) == "version '2' and label zone=eu and endpoint A.B"
+
+
+def test_a_target_that_stays_keeps_what_is_known_of_it_and_takes_over_what_its_record_says_now() -> None:
+    before = Targets([]).updated([described("1", "h:1")])
+    target = before.choose(Random(1), 0.0)
+    after = before.updated([described("2", "h:1")])
+    assert after.choose(Random(1), 0.0) is target
+    assert after.matching(Filter(version="1")) is None
+    assert after.matching(Filter(version="2")) is not None
+
+
+def test_filters_beyond_number_are_forgotten_again() -> None:
+    targets = Targets([Target("h:1")])
+    for n in range(1000):
+        targets.matching(Filter(version=str(n)))
+    assert len(targets._narrowed) <= MOST_FILTERS
