@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint format bench bench-routing bench-tunnel bench-slow-link bench-proxy bench-sdk upgrade clean
+.PHONY: help demo test test-peers simulate lint docs format bench bench-routing bench-tunnel bench-slow-link bench-proxy bench-sdk upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lint: $(INSTALLED)  ## ruff, mypy and the import contracts
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(INSTALLED)  ## the manual with its API reference, as pages in build/docs
+	@$(BIN)/mkdocs build --quiet --strict
 
 format: $(INSTALLED)  ## rewrite the source in the house's format
 	@$(BIN)/ruff check --fix
