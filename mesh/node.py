@@ -20,7 +20,6 @@ from proxy.balance import Balancer
 from proxy.dialer import TcpDialer
 from proxy.egress import Dialer, Egress
 from proxy.ingress import Ingress
-from proxy.inner import inner_pair
 from proxy.jsonbridge import JsonBridge
 from proxy.listener import BackEnd, ProxyListener
 from proxy.mapped import MappedPort
@@ -30,6 +29,7 @@ from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest, Conflict
 from sdk.port import Port, Sink
+from sdk.port.inner import inner_pair
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import Registry, open_registry
 from sdk.server import Server

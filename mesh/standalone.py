@@ -14,7 +14,6 @@ from random import Random
 import trio
 
 from proxy.egress import not_for_everybody
-from proxy.inner import inner_pair
 from proxy.legs import Failed, Target
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
@@ -23,6 +22,7 @@ from router.table import RoutingTable
 from sdk.errors import BadRequest, NotFound
 from sdk.head import CallHead
 from sdk.port import Port
+from sdk.port.inner import inner_pair
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import Registry, open_registry
 from sdk.timers import Timers

@@ -27,12 +27,12 @@ from typing import Any, Final, Self
 
 import trio
 
-from proxy.inner import inner_pair
 from sdk.codec import MSGPACK, encode
 from sdk.errors import BadRequest, Unavailable
 from sdk.handler import Function
 from sdk.head import CallHead, pack_call_head
 from sdk.port import Port, Sink
+from sdk.port.inner import inner_pair
 from sdk.registry.memory import MemoryRegistry
 from sdk.reply import ClientStream
 from sdk.server import Server

@@ -18,10 +18,10 @@ from sdk.port.http2 import Http2CallingPort
 from sdk.port.limits import DEFAULT, Limits
 from sdk.port.native import NativePort
 from sdk.rawsocket import RawSocket, open_tcp
+from sdk.splice import STOPPING, splice
 from sdk.timers import Timers
 
 from .kept import KeptConnections, KeptPort
-from .splice import STOPPING, splice
 from .tcp import TcpPort
 
 CONNECT = 5.0

@@ -23,13 +23,12 @@ from sdk.head import (
     parse_trailers_untrusted,
 )
 from sdk.port import Sink
+from sdk.port.inner import InnerPort, inner_pair
 from sdk.wire import frame
 from sdk.wire.frame import MAX_PAYLOAD, OPEN, Open
 from sdk.wire.http1fields import HOP_BY_HOP
 from sdk.wire.message import PREFIX_SIZE, MessageReader, encode_message
 from sdk.wire.mux import Mux, MuxStream
-
-from .inner import InnerPort, inner_pair
 
 MAX_ENTITY = 4 << 20
 """Longest body, in bytes, each way: gRPC's own default for a message."""

@@ -17,9 +17,11 @@ from sdk.errors import MicroError, Status
 from sdk.head import CallHead, pack_call_head, parse_call_head_untrusted
 from sdk.port.limits import DEFAULT, Limits
 from sdk.rawsocket import RawSocket, take_over
+from sdk.splice import splice
 from sdk.timers import Timers
 from sdk.wire.frame import PREFACE
 from sdk.wire.http2 import PREFACE as HTTP2
+from sdk.wire.sniff import is_undecided, spoken
 
 from .answering import AnsweringPort
 from .asking import FIRST_SIZE, Request, read_asked, turn_away
@@ -28,10 +30,8 @@ from .connect import METHOD, ConnectPort, ConnectRequest
 from .crowd import Crowd
 from .doorkeeper import OUTSIDE, Doorkeeper
 from .sni import HANDSHAKE, ClientHello, ServerNamePort
-from .sniff import is_undecided, spoken
 from .socks import VERSION, SocksPort, SocksRequest
 from .speaks import RAW, is_looked_into
-from .splice import splice
 from .switch import Switch
 from .tcp import TcpPort
 from .termination import ProgramTls, Termination

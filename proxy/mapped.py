@@ -13,9 +13,9 @@ from sdk.head import CallHead, Metadata, pack_call_head
 from sdk.netaddress import is_private
 from sdk.port import Sink
 from sdk.rawsocket import RawSocket, take_over
+from sdk.splice import splice
 
 from .crowd import Crowd
-from .splice import splice
 from .tcp import TcpPort
 
 PATIENCE = 3.0

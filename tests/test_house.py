@@ -60,7 +60,6 @@ def test_the_purity_contract_covers_all_of_the_proxy_but_its_edges() -> None:
         "proxy.listener",
         "proxy.dialer",
         "proxy.mapped",
-        "proxy.splice",
         "proxy.asking",
         "proxy.callers",
         "proxy.visit",

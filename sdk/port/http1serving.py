@@ -35,7 +35,7 @@ MAX_UNREAD = 65536
 MAX_WAITING = 64
 """Pieces of answers likewise."""
 
-STOPPING = "this node is stopping: another one of its environment takes the call"
+STOPPING = "this end is stopping: another one takes the call"
 """What a program is told that asks too late."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from proxy.balance import Balancer
 from proxy.egress import Egress
 from proxy.ingress import Ingress
-from proxy.inner import inner_pair
 from proxy.legs import Leg
 from proxy.pins import Labels
 from proxy.retry import MAX_TRIES
@@ -33,6 +32,7 @@ from sdk.head import (
     parse_call_head_untrusted,
 )
 from sdk.port import Port
+from sdk.port.inner import inner_pair
 from sdk.port.native import NativePort
 from sdk.types import Instance
 from sdk.wire.frame import NO_DEADLINE, Fate, Open, Reset

@@ -271,7 +271,7 @@ async def test_calls_on_a_port_that_is_dialled_when_the_node_stops_are_not_reach
         port = dialer.port_to("192.0.2.1:80")
         caller.call(port)
         await trio.testing.wait_all_tasks_blocked()
-    assert caller.told == {port: "this node is stopping"}
+    assert caller.told == {port: "this end is stopping"}
     assert caller.fates == [Fate.NOT_REACHED]
 
 
@@ -375,7 +375,7 @@ async def test_raw_calls_that_are_open_when_the_node_stops_are_broken_off() -> N
             caller.call(port)
             while not port.was_sent(1):
                 await trio.testing.wait_all_tasks_blocked()
-        assert caller.told == {port: "this node is stopping"}
+        assert caller.told == {port: "this end is stopping"}
         assert caller.fates == [Fate.MAY_HAVE_RUN]
         nursery.cancel_scope.cancel()
 

@@ -6,10 +6,10 @@ import pytest
 
 from proxy.balance import Balancer
 from proxy.egress import Egress
-from proxy.inner import inner_pair
 from proxy.tcp import TcpPort
 from sdk.errors import Forbidden, NotFound, TooManyRequests, Unavailable
 from sdk.head import CallHead
+from sdk.port.inner import inner_pair
 from sdk.port.native import NativePort
 from sdk.types import Instance
 from sdk.wire.mux import Mux

@@ -7,11 +7,11 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.inner import InnerPort, inner_pair
 from proxy.retry import MAX_TRIES
 from sdk.errors import Status
 from sdk.head import DEFAULT, CallHead, pack_call_head, parse_call_head_untrusted
 from sdk.port import Port
+from sdk.port.inner import InnerPort, inner_pair
 from sdk.types import Instance
 from sdk.wire import frame
 from sdk.wire.frame import MAX_HOPS, NO_DEADLINE, OPEN, Fate, Reset

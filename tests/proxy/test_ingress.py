@@ -3,12 +3,12 @@
 import pytest
 
 from proxy.balance import origin_key
-from proxy.inner import inner_pair
 from proxy.paths import AVOID, MAX_AVOIDED
 from proxy.pins import Labels
 from sdk.errors import Forbidden, NotFound, TooManyRequests, Unavailable
 from sdk.head import DEFAULT, IDEMPOTENT, CallHead
 from sdk.port import Port
+from sdk.port.inner import inner_pair
 from sdk.port.native import NativePort
 from sdk.selector import EJECT_AFTER, FIRST_EJECTION, Load
 from sdk.types import Instance

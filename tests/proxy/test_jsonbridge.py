@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from proxy import jsonbridge
-from proxy.inner import inner_pair
 from proxy.jsonbridge import MAX_ENTITY, JsonBridge
 from proxy.legs import Failed, Target
 from proxy.switch import Switch
@@ -22,6 +21,7 @@ from sdk.head import (
     parse_call_head_untrusted,
 )
 from sdk.port.http1serving import ServingHttp1Port
+from sdk.port.inner import inner_pair
 from sdk.wire.frame import Fate, Open
 from sdk.wire.http1fields import forwarded_by
 from sdk.wire.message import encode_message

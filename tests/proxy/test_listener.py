@@ -12,7 +12,6 @@ import trio.testing
 from proxy import doorkeeper
 from proxy import listener as module
 from proxy.crowd import Crowd
-from proxy.inner import inner_pair
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
 from sdk.connection import run_connection
@@ -21,6 +20,7 @@ from sdk.head import CallHead, pack_call_head
 from sdk.port import Port
 from sdk.port.http1serving import STOPPING, ServingHttp1Port
 from sdk.port.http2 import Http2ServingPort
+from sdk.port.inner import inner_pair
 from sdk.port.native import NativePort
 from sdk.rawsocket import bound_address, listen_tcp, open_tcp
 from sdk.timers import Timers

@@ -12,13 +12,13 @@ import trio
 
 from proxy.kept import KeptConnections, KeptPort
 from proxy.legs import Failed, Target
-from proxy.splice import splice
 from proxy.switch import Switch
 from sdk.errors import NotFound, Unavailable
 from sdk.head import CallHead
 from sdk.port.http1calling import CallingHttp1Port
 from sdk.port.http1serving import ServingHttp1Port
 from sdk.rawsocket import bound_address, listen_tcp, open_tcp, take_over
+from sdk.splice import splice
 from sdk.wire.http1fields import forwarded_by
 
 

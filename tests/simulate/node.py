@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from proxy.balance import Balancer
 from proxy.egress import Egress
 from proxy.ingress import Ingress
-from proxy.inner import inner_pair
 from proxy.retry import MAX_TRIES
 from proxy.switch import Switch
 from router.metric import PERIOD, LinkMetric
@@ -16,6 +15,7 @@ from router.table import RoutingTable
 from sdk.errors import Unavailable
 from sdk.head import IDEMPOTENT, CallHead, ReplyHead, pack_call_head, pack_reply_head, parse_call_head_untrusted
 from sdk.port import Port
+from sdk.port.inner import inner_pair
 from sdk.types import Instance, Service
 from sdk.wire import frame
 from sdk.wire.frame import MAX_HOPS, Open

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from sdk.errors import Unavailable
-from sdk.port import Sink
+
+from . import Sink
 
 
 class InnerPort:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.sniff import is_undecided, spoken
+from sdk.wire.sniff import is_undecided, spoken
 
 TABLE = {b"\xffmicro": "frames", b"CONNECT ": "connect", b"\x05": "socks", b"COPY ": "copy"}
 

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import trio
 
-from sdk.port import Wake
-from sdk.wire.frame import Reset
-from sdk.writer import Writer
+from .port import Wake
+from .wire.frame import Reset
+from .writer import Writer
 
-STOPPING = "this node is stopping"
+STOPPING = "this end is stopping"
 """The reason where the connection was ended by whoever runs it."""
 
 LINGER = 2.0

@@ -7,16 +7,15 @@ import pytest
 import trio
 import trio.testing
 
-from proxy import splice as module
 from proxy.connect import refusal
-from proxy.splice import STOPPING, splice
 from proxy.tcp import TcpPort
+from sdk import splice as module
 from sdk.errors import Status
 from sdk.rawsocket import RawSocket
+from sdk.splice import STOPPING, splice
 from sdk.wire.frame import INITIAL_CREDIT, Open
 from sdk.wire.mux import Mux, MuxStream
-
-from .raw import DB, connected, is_reset, read_to_end
+from tests.proxy.raw import DB, connected, is_reset, read_to_end
 
 
 class Spliced:

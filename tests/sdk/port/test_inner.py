@@ -4,8 +4,7 @@ import pytest
 
 from sdk.errors import Status, Unavailable
 from sdk.wire.frame import Fate
-
-from .chain import Chain
+from tests.proxy.chain import Chain
 
 
 def test_a_service_of_the_node_is_called_like_any_other() -> None:
