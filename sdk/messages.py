@@ -114,6 +114,8 @@ class MessageStream:
                     if not reader.pending:
                         self._reader = None
                     return message
+            if stream.received:
+                continue  # it came while credit was granted: inside one process nothing is in between
             if stream.ended:
                 if stream.reset_by_peer is not None:
                     self._raise_reset()

@@ -1,12 +1,18 @@
+import math
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from sdk.answer import ServerStream
+from sdk.codec import BYTES
 from sdk.errors import BadRequest, RemoteProtocolError, Unavailable
+from sdk.head import CallHead
+from sdk.port.inner import inner_pair
 from sdk.wire.frame import MAX_PAYLOAD
 from sdk.wire.message import encode_message
+from sdk.wire.mux import Mux, MuxStream
 from tests.sdk.ends import Ends
 
 
@@ -153,3 +159,24 @@ async def test_a_connection_that_is_lost_wakes_everybody() -> None:
         nursery.start_soon(receive)
         await wait_all_tasks_blocked()
         ends.pair.client.port.connection_lost("the cable was cut")
+
+
+async def test_what_comes_within_the_grant_of_credit_is_not_overlooked() -> None:
+    # Inside one process nothing is in between: whoever is granted credit sends before the grant returns.
+    opened: list[MuxStream] = []
+    sending, taking = Mux(), Mux(on_open=lambda stream, _: opened.append(stream))
+    near, far = inner_pair(sending, taking, name="here", clock=trio.current_time)
+    sending.attach(near)
+    taking.attach(far)
+    stream = sending.open(b"head", end=False)
+    left = memoryview(encode_message(bytes(300_000)))
+
+    def write() -> None:
+        nonlocal left
+        left = left[stream.write(left) :]
+
+    stream.on_change = write
+    write()
+    receiver = ServerStream(opened[0], CallHead("a", "A.B", content_type=BYTES), None, math.inf)
+    with trio.fail_after(2):
+        assert await receiver.receive() == bytes(300_000)

@@ -130,7 +130,7 @@ class Sending(ABC):
 
     def _grant_all(self, now: float) -> None:
         """Gives credit for what was written, and remembers what is about to be."""
-        left, self._left, self._leaving = self._left, self._leaving, {}
+        left, self._left = self._left, {}
         for stream, size in left.items():
             exchange = self._exchanges.get(stream)
             if exchange is None or stream not in self.streams:
@@ -141,6 +141,8 @@ class Sending(ABC):
             granted = window.read(size, now)
             if granted:
                 self.sink.on_frame(self, CREDIT, 0, stream, frame.pack_u32(granted))
+        # Whoever was granted credit may have sent more within the call: that goes out now as well.
+        self._left, self._leaving = self._leaving, {}
 
     # Frames.
 

@@ -242,7 +242,7 @@ class Http2ServingPort(Connection):
                 return
             self._write_reset(stream, ErrorCode.NO_ERROR)  # 8.1: a request need not be sent to its end
         self._forget(stream, exchange)
-        if not exchange.got_end and stream in self.streams:
+        if not exchange.got_end and exchange.wanted and stream in self.streams:  # whoever wanted no more has had it
             self._pass_on(DATA, END, stream, b"")
 
     # Requests.

@@ -299,7 +299,7 @@ def test_an_http_request_is_read_to_its_end_after_the_answer_unless_nobody_wants
         raw.port.send(HEAD, END, stream, head_payload(ReplyHead("", (":status", "200")), b"enough"))
     assert [line for line in raw.heard() if "RST" in line] == ["RST_STREAM 3 NO_ERROR"]
     raw.say(data(1, b"more", end=True))
-    assert raw.notes.lines == ["DATA 3 END", "DATA 3 END", "DATA 1 END 4 bytes"]
+    assert raw.notes.lines == ["DATA 3 END", "DATA 1 END 4 bytes"]
     assert not raw.port._exchanges
 
 
@@ -337,6 +337,24 @@ def test_what_was_written_to_the_program_is_granted_back_and_not_before() -> Non
     assert not raw.notes.frames
     raw.port.data_to_send(1.0)
     assert raw.notes.lines == ["CREDIT 1 32768"]
+
+
+def test_what_is_sent_within_the_grant_of_credit_is_granted_back_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = raw_program()
+    raw.say(raw.headers(1, GRPC_REQUEST, end=True))
+    raw.notes.take()
+    take_down = raw.notes.on_frame
+
+    def eager(port: Port, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        take_down(port, kind, flags, stream, payload)
+        if len(raw.notes.frames) == 1:
+            raw.port.send(DATA, 0, 1, b"z" * 32767)
+
+    monkeypatch.setattr(raw.notes, "on_frame", eager)
+    raw.port.send(HEAD, 0, 1, head_payload(REPLY, b"x" * 32768))
+    for now in (0.0, 1.0, 2.0):
+        raw.port.data_to_send(now)
+    assert raw.notes.lines == ["CREDIT 1 32768", "CREDIT 1 32767"]
 
 
 def test_programs_are_not_called() -> None:
