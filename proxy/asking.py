@@ -3,6 +3,7 @@
 import trio
 
 from sdk.errors import RemoteProtocolError, Status
+from sdk.firstbytes import FIRST_SIZE
 from sdk.wire.frame import RESET, Fate, Reset, pack_reset
 
 from .answering import AnsweringPort
@@ -11,9 +12,6 @@ from .sni import ClientHello
 from .socks import SocksRequest
 from .tcp import STREAM
 from .visit import Visit
-
-FIRST_SIZE = 16384
-"""Bytes that are read at a time, until it is known what a connection is for."""
 
 Request = ConnectRequest | SocksRequest | ClientHello
 """Reads how it asks."""

@@ -15,6 +15,7 @@ from sdk.port.http1serving import ServingHttp1Port
 from sdk.port.http2 import Http2ServingPort, first_known
 from sdk.port.limits import Limits
 from sdk.port.native import NativePort
+from sdk.splice import splice
 from sdk.timers import Timers
 from sdk.wire.http1fields import forwarded_by
 
@@ -22,7 +23,6 @@ from .bodylimit import BodyLimit
 from .connect import token_of
 from .doorkeeper import Doorkeeper
 from .program import ProgramPort
-from .splice import splice
 from .switch import Switch
 from .visit import Visit
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeVar
 import trio
 
 from sdk.errors import MicroError, Status
+from sdk.firstbytes import first_bytes
 from sdk.head import CallHead, pack_call_head, parse_call_head_untrusted
 from sdk.port.limits import DEFAULT, Limits
 from sdk.rawsocket import RawSocket, take_over
@@ -21,10 +22,10 @@ from sdk.splice import splice
 from sdk.timers import Timers
 from sdk.wire.frame import PREFACE
 from sdk.wire.http2 import PREFACE as HTTP2
-from sdk.wire.sniff import is_undecided, spoken
+from sdk.wire.sniff import HTTP1, spoken
 
 from .answering import AnsweringPort
-from .asking import FIRST_SIZE, Request, read_asked, turn_away
+from .asking import Request, read_asked, turn_away
 from .callers import Callers
 from .connect import METHOD, ConnectPort, ConnectRequest
 from .crowd import Crowd
@@ -39,11 +40,6 @@ from .visit import Visit
 
 FIRST_BYTES = 5.0
 """Seconds in which a connection says what it speaks."""
-
-METHODS = tuple(
-    b"%b " % method for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
-)
-"""What HTTP/1.1 begins with here; CONNECT is another matter."""
 
 SILENT = 1.0
 """Seconds that a program may be silent before it is one that waits for the back end to speak first: all that this port
@@ -107,7 +103,7 @@ class ProxyListener:
         }
         looked_into: dict[bytes, Serve] = {
             HTTP2[:16]: callers.http2,
-            **dict.fromkeys(METHODS, callers.http1),
+            **dict.fromkeys(HTTP1, callers.http1),
         }
         self._raw_back_end = back_end.service if back_end and back_end.protocol == RAW else ""
         self._inside_tls: Final = everywhere if self._raw_back_end else everywhere | looked_into
@@ -180,17 +176,7 @@ class ProxyListener:
     async def _first_bytes(self, visit: Visit, protocols: Mapping[bytes, Serve], first: bytes = b"") -> bytes:
         """What tells the protocol, or what came of it in time; `first` was read already."""
         patience = SILENT if self._raw_back_end else math.inf
-        with trio.move_on_at(min(visit.due, trio.current_time() + patience)) as scope:
-            try:
-                while is_undecided(protocols, first):
-                    data = await visit.transport.receive_some(FIRST_SIZE)
-                    if not data:
-                        break
-                    first += data
-                    scope.deadline = visit.due
-            except trio.BrokenResourceError:
-                return b""
-        return first
+        return await first_bytes(visit.transport, protocols, first, due=visit.due, patience=patience)
 
     async def _pass_through(self, visit: Visit, first: bytes) -> None:
         """A program that speaks with the back end, and not with this port."""

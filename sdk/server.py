@@ -1,38 +1,41 @@
 """Answers calls: handlers by endpoint, one task for each call, on whatever port the calls come in.
 
-A `Server` knows frames only. It serves sockets of its own (a service does), or streams that somebody else's mux hands
-to `accept` (a node's own services do).
+A `Server` knows streams only. It serves sockets of its own (a service does, in all the tongues there are), or streams
+that somebody else's mux hands to `accept` (a node's own services do).
 """
 
 import functools
+import json
 import logging
 import math
-from collections.abc import Callable
 
 import trio
 
 from .answer import ServerStream
-from .connection import LAST_WORDS, run_connection
+from .connection import LAST_WORDS
 from .errors import InternalServerError, MicroError, Status, Unimplemented
 from .handler import Function, Handler
-from .head import endpoint_of, parse_call_head_untrusted
+from .head import endpoint_of, parse_call_head_untrusted, path_of
 from .metadata import around, received
-from .port.native import NativePort
-from .rawsocket import take_over
+from .rawsocket import RawSocket, take_over
 from .timers import Timers
+from .tongues import ServedPort, Tongues
 from .types import Endpoint
 from .wire.frame import NO_DEADLINE, Fate, Open
-from .wire.mux import Mux, MuxStream
+from .wire.mux import MuxStream
 
 MAX_CONNECTIONS = 1000
 """Connections at a time; nodes share one for all their calls, and a process may usually open 1,024 files."""
 
 HELLO_SECONDS = 5.0
-"""Until when a connection must have said HELLO."""
+"""Until when a connection must have shown what it speaks, and in frames have said HELLO."""
 
 LINGER_SECONDS = 0.25
 """How long calls that crossed the GOAWAY are waited for, and how long a drained connection stays open after that: those
 that come later still must be refused, not lost."""
+
+LOOK_SECONDS = 0.05
+"""Between looks at answers that are still on their way out of a service that stops."""
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +50,9 @@ class Server:
         self.open_calls = 0
         """Calls that handlers are busy with."""
         self._handlers: dict[str, Handler] = {}
-        self._ports: dict[NativePort, None] = {}
+        self._ports: dict[ServedPort, None] = {}
+        self._arriving = 0
+        """Connections that have not shown yet what they speak."""
         self._changed = trio.lowlevel.ParkingLot()
         self._accepting = trio.CancelScope()
         self._drained = trio.Event()
@@ -97,8 +102,14 @@ class Server:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(timers.run)
             task_status.started()
+            tongues = Tongues(
+                self.name,
+                lambda stream, opened: self.accept(stream, opened, nursery),
+                listing=self._listing,
+                on_change=self._changed.unpark_all,
+            )
             with self._accepting:
-                connect = functools.partial(self._serve_connection, timers, nursery)
+                connect = functools.partial(self._serve_connection, timers, tongues)
                 await trio.serve_listeners(connect, listeners, handler_nursery=nursery)
             await self._drained.wait()
             nursery.cancel_scope.cancel()
@@ -110,44 +121,72 @@ class Server:
         for port in self._ports:
             port.go_away()
         with trio.move_on_after(min(seconds, LINGER_SECONDS)):
-            while not all(port.refusing for port in self._ports):
+            while self._arriving or not all(port.refusing for port in self._ports):
                 await self._changed.park()
         for port in self._ports:
             port.refuse()
         with trio.move_on_after(seconds):
             while self.open_calls:
                 await self._changed.park()
+            while any(port.owing for port in self._ports):
+                with trio.move_on_after(LOOK_SECONDS):
+                    await self._changed.park()
         if self.open_calls:
             _log.warning("%s stops with %d calls unanswered", self.name, self.open_calls)
         with trio.move_on_after(LINGER_SECONDS):
             while self._ports:
                 await self._changed.park()
         for port in self._ports:
-            port.close(f"{self.name} is stopping")
+            port.part(f"{self.name} is stopping")
         with trio.move_on_after(2 * LAST_WORDS):
             while self._ports:
                 await self._changed.park()
         self._drained.set()
 
-    async def _serve_connection(self, timers: Timers, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
+    async def _serve_connection(self, timers: Timers, tongues: Tongues, stream: trio.SocketStream) -> None:
         transport = take_over(stream)
-        if len(self._ports) >= MAX_CONNECTIONS:
+        if len(self._ports) + self._arriving >= MAX_CONNECTIONS:
             _log.warning("refused %s: %d connections are open", transport.peer, MAX_CONNECTIONS)
             transport.close()
             return
-        mux = Mux(on_open=lambda stream, opened: self.accept(stream, opened, nursery), clock=trio.current_time)
-        port = _InstancePort(mux, transport.peer, trio.current_time() + HELLO_SECONDS, self._changed.unpark_all)
-        mux.attach(port)
+        try:
+            port, first = await self._greet(tongues, transport)
+            if port is not None:
+                await self._serve_port(port, timers, transport, first)
+        except Exception:  # a defect of ours must not take the other connections down
+            _log.exception("the connection of %s ended with an error", transport.peer)
+        finally:
+            transport.close()
+
+    async def _greet(self, tongues: Tongues, transport: RawSocket) -> tuple[ServedPort | None, bytes]:
+        self._arriving += 1
+        try:
+            return await tongues.port_for(transport, trio.current_time() + HELLO_SECONDS)
+        finally:
+            self._arriving -= 1
+            self._changed.unpark_all()
+
+    async def _serve_port(self, port: ServedPort, timers: Timers, transport: RawSocket, first: bytes) -> None:
         self._ports[port] = None
         if self._accepting.cancel_called:
             port.refuse()
         try:
-            await run_connection(port, transport, timers=timers)
-        except Exception:  # a defect of ours must not take the other connections down
-            _log.exception("the connection of %s ended with an error", transport.peer)
+            await port.run(transport, timers, first)
         finally:
             del self._ports[port]
             self._changed.unpark_all()
+
+    def _listing(self) -> bytes:
+        """What is here, for people who look with a browser or curl."""
+        endpoints = [
+            {
+                "name": endpoint.name,
+                "path": path_of(self.name, endpoint.name),
+                "stream": endpoint.metadata.get("stream") == "true",
+            }
+            for endpoint in self.endpoints
+        ]
+        return json.dumps({"service": self.name, "endpoints": endpoints}).encode()
 
     async def _answer(self, call: ServerStream, handler: Handler) -> None:
         if call.head.metadata or around.get() is not None:  # whoever started the server may be within something
@@ -190,27 +229,3 @@ class Server:
         where = f"{self.name} {call.head.endpoint}"
         _log.error("%s raised", where, exc_info=error)
         return InternalServerError(f"{where} raised {type(error).__name__}: {error}", id=self.name)
-
-
-class _InstancePort(NativePort):
-    """The port of a connection to an instance: one that says no HELLO in time is closed."""
-
-    def __init__(self, sink: Mux, name: str, hello_due: float, on_refusing: Callable[[], object]) -> None:
-        """`on_refusing` is called when no more calls are taken."""
-        super().__init__(sink, role="instance", dialled=False, name=name)
-        self._hello_due = hello_due
-        self._on_refusing = on_refusing
-
-    def refuse(self) -> None:
-        """Says so to whoever waits for it."""
-        super().refuse()
-        self._on_refusing()
-
-    def next_timeout(self) -> float:
-        """When the HELLO must have come."""
-        return self._hello_due if self.hello is None else math.inf
-
-    def handle_timeout(self, now: float) -> None:
-        """It did not."""
-        if self.hello is None:
-            self.close(f"{self.name} said no HELLO within {HELLO_SECONDS:g} s")

@@ -1,9 +1,14 @@
 """What a connection speaks, told from its first bytes."""
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 T = TypeVar("T")
+
+HTTP1: Final = tuple(
+    b"%b " % method for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
+)
+"""What HTTP/1.1 begins with, but for CONNECT: that asks for something else."""
 
 
 def spoken(table: Mapping[bytes, T], first: bytes) -> T | None:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from proxy import jsonbridge
-from proxy.jsonbridge import MAX_ENTITY, JsonBridge
+from proxy.jsonbridge import JsonBridge
 from proxy.legs import Failed, Target
 from proxy.switch import Switch
+from sdk import jsoncalls
 from sdk.errors import NotFound, Status, Unavailable
 from sdk.head import (
     CallHead,
@@ -20,6 +20,7 @@ from sdk.head import (
     pack_trailers,
     parse_call_head_untrusted,
 )
+from sdk.jsoncalls import MAX_ENTITY
 from sdk.port.http1serving import ServingHttp1Port
 from sdk.port.inner import inner_pair
 from sdk.wire.frame import Fate, Open
@@ -96,9 +97,9 @@ class Node:
         self.stream.send_head(pack_reply_head(ReplyHead(content_type, **more)), body, end=True)
 
     def check_nothing_is_left(self) -> None:
-        assert self.bridge.held == 0
+        assert self.bridge.calls.held == 0
         assert self.switch.statistics()["open"] == 0
-        for port in (self.bridge.port, self._service, self.program, self.bridge.callees.port):
+        for port in (self.bridge.port, self._service, self.program, self.bridge.calls.callees.port):
             assert not port.streams
 
 
@@ -257,7 +258,7 @@ def test_an_answer_that_is_too_long_is_given_up() -> None:
 
 
 def test_all_bodies_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jsonbridge, "MAX_HELD", 100_000)
+    monkeypatch.setattr(jsoncalls, "MAX_HELD", 100_000)
     node = Node()
     node.says(bytes(200_000), JSON)
     assert node.answer()[0] == 503
