@@ -43,7 +43,7 @@ class RegistryStatus:
 
 
 class LocalServices:
-    """The records of the local registry."""
+    """The records of the local registry, and those of the services that are attached to the node itself."""
 
     def __init__(self, registry: Registry, *, random: Random, changed: Callable[[tuple[Service, ...]], None]) -> None:
         """`changed` is called with all records after each change; `random` spreads the retries."""
@@ -52,11 +52,26 @@ class LocalServices:
         self._random = random
         self._changed = changed
         self._services: dict[tuple[str, str], Service] = {}
+        self._attached: tuple[Service, ...] = ()
 
     @property
     def services(self) -> tuple[Service, ...]:
         """All records, one for each name and version, without those that have no instance."""
-        return tuple(self._services.values())
+        if not self._attached:
+            return tuple(self._services.values())
+        services = dict(self._services)
+        for service in self._attached:
+            known = services.setdefault((service.name, service.version), service)
+            if known is not service:
+                services[service.name, service.version] = replace(
+                    known, instances=(*known.instances, *service.instances)
+                )
+        return tuple(services.values())
+
+    def set_attached(self, services: tuple[Service, ...]) -> None:
+        """These are attached from now on, whatever becomes of the registry."""
+        self._attached = services
+        self._changed(self.services)
 
     async def run(self) -> Never:
         """Follows the registry for ever, over its failures."""

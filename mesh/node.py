@@ -16,6 +16,7 @@ from typing import Protocol
 
 import trio
 
+from proxy.attached import Attached
 from proxy.balance import Balancer
 from proxy.dialer import TcpDialer
 from proxy.egress import Dialer, Egress
@@ -26,7 +27,7 @@ from proxy.mapped import MappedPort
 from proxy.switch import Switch
 from proxy.termination import read_termination
 from router.gossip import Gossip
-from router.table import RoutingTable
+from router.table import NODE_SERVICES, RoutingTable
 from sdk.errors import BadRequest, Conflict
 from sdk.port import Port, Sink
 from sdk.port.inner import inner_pair
@@ -130,6 +131,8 @@ class Node:
             me=self._key.id, name=self._name, transit=self._policy.transit, call_time=config.limits.call
         )
         self._neighbours = Neighbours(self._switch, self._timers, config.link_prices)
+        names = {self._back_end.service} if self._back_end else set[str]()
+        self._attached = Attached(reserved=NODE_SERVICES | names)
         self._listener = ProxyListener(
             self._switch,
             self._timers,
@@ -137,6 +140,7 @@ class Node:
             termination=read_termination(config.proxy_tls),
             back_end=BackEnd(self._back_end.service, self._back_end.protocol) if self._back_end else None,
             limits=config.limits,
+            attached=self._attached,
         )
         self._mapped: list[MappedPort] = []
         self._balancer = Balancer(self._random)
@@ -307,6 +311,7 @@ class Node:
                 self._neighbours.set_services(table.local_entries)
 
         local = LocalServices(registry, random=self._random, changed=changed)
+        self._attached.changed = local.set_attached
         nursery.start_soon(local.run)
         proxy = tuple(map(bound_address, listeners))
         admin = Admin(
@@ -405,6 +410,7 @@ class Node:
             json=bridge.port,
             max_calls=self._config.max_calls,
             own=None if elsewhere else own,
+            attached=self._attached.port_to,
         )
         ingress = Ingress(
             name=self._name,

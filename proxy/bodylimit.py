@@ -39,7 +39,9 @@ class BodyLimit:
             self._sizes.pop(stream, None)
             port.send(RESET, 0, stream, frame.pack_reset(Reset(Status.RESOURCE_EXHAUSTED, fate, detail)))
             return
-        if kind in (OPEN, DATA):
+        if kind == OPEN or (
+            kind == DATA and stream in self._sizes
+        ):  # other streams carry answers, of attached services
             self._sizes[stream] = size
         self._sink.on_frame(port, kind, flags, stream, payload)
 

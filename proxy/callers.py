@@ -19,6 +19,7 @@ from sdk.splice import splice
 from sdk.timers import Timers
 from sdk.wire.http1fields import forwarded_by
 
+from .attached import Attached
 from .bodylimit import BodyLimit
 from .connect import token_of
 from .doorkeeper import Doorkeeper
@@ -39,10 +40,12 @@ class Callers:
         refused: Callable[[Visit, str], None],
         otherwise: str,
         limits: Limits,
+        attached: Attached,
     ) -> None:
         """`timers` ask their ports for what is due; `refused` hears of those that the `doorkeeper` does not let in, and
         why; `otherwise` is the service that requests mean which name none; `limits` are those of programs that speak
-        HTTP, and of the bodies of all requests."""
+        HTTP, and of the bodies of all requests; `attached` takes the services that attach."""
+        self._attached = attached
         self._switch = switch
         self._timers = timers
         self._doorkeeper = doorkeeper
@@ -85,6 +88,9 @@ class Callers:
             hello_due=visit.due,
             refused=partial(self._refused, visit),
             shown=visit.token,
+            attached=self._attached,
+            peer=visit.socket.peer,
+            on_attached=visit.socket.watch_closely,
         )
         if self._draining:
             port.refuse()

@@ -54,10 +54,12 @@ class Egress:
         json: Port | None = None,
         max_calls: int = 0,
         own: Mapping[str, Port] | None = None,
+        attached: Callable[[str], Port] | None = None,
     ) -> None:
         """`name` is this node's in errors; `json` takes calls in HTTP for instances that speak gRPC: without it they
         are refused. `max_calls` is how many calls to one service may be open on its instances here, 0 for any number.
-        `own` are the services that this node itself answers when another node asks; without them there are none."""
+        `own` are the services that this node itself answers when another node asks; without them there are none.
+        `attached` gives the connection of an instance that is attached, by its address."""
         self.own: Mapping[str, Port] = {} if own is None else own
         self.guarded: set[tuple[str, str]] = set()
         """Those endpoints of services of the node itself, by service and name, that change it: not everybody may call
@@ -74,6 +76,8 @@ class Egress:
             Way.HTTP: dialer.http_to,
             Way.RAW: dialer.raw_to,
         }
+        if attached is not None:
+            self._connect[Way.ATTACHED] = attached
         if json is not None:
             self._connect[Way.JSON] = lambda address: json
 

@@ -26,6 +26,7 @@ from sdk.wire.sniff import HTTP1, spoken
 
 from .answering import AnsweringPort
 from .asking import Request, read_asked, turn_away
+from .attached import Attached
 from .callers import Callers
 from .connect import METHOD, ConnectPort, ConnectRequest
 from .crowd import Crowd
@@ -75,10 +76,12 @@ class ProxyListener:
         termination: Termination | None = None,
         back_end: BackEnd | None = None,
         limits: Limits = DEFAULT,
+        attached: Attached | None = None,
     ) -> None:
         """`timers` close programs that say no HELLO; `tokens` are those that `Doorkeeper` asks for; `termination` is
         with what TLS ends here, if it does; `back_end` is whom the port stands before, if before one; `limits` are
-        those of programs that speak HTTP, and of the bodies of all requests."""
+        those of programs that speak HTTP, and of the bodies of all requests; `attached` takes services that attach;
+        without it none can."""
         self._doorkeeper = Doorkeeper(tokens)
         self._switch = switch
         self._termination = termination
@@ -90,6 +93,7 @@ class ProxyListener:
             refused=self._refused,
             otherwise=back_end.service if back_end else "",
             limits=limits,
+            attached=attached or Attached(),
         )
         self._warned: dict[str, None] = {}
         self._said = ""

@@ -3,12 +3,23 @@
 import math
 from collections.abc import Callable
 
-from sdk.errors import Status
+from sdk.errors import MicroError, Status, Unauthorized, Unavailable
 from sdk.port import Sink
 from sdk.port.native import NativePort
-from sdk.wire.frame import Hello
+from sdk.types import Service
+from sdk.wire.frame import DEREGISTER, REGISTER, Hello
+from sdk.wire.registration import (
+    Refused,
+    Registered,
+    pack_refused,
+    pack_registered,
+    parse_registered_untrusted,
+    parse_registration_untrusted,
+)
 
+from .attached import Attached
 from .doorkeeper import Doorkeeper
+from .speaks import ATTACHED
 
 
 class ProgramPort(NativePort):
@@ -27,10 +38,14 @@ class ProgramPort(NativePort):
         doorkeeper: Doorkeeper,
         hello_due: float,
         refused: Callable[[str], None],
+        attached: Attached,
+        peer: str,
+        on_attached: Callable[[], None],
         shown: bytes = b"",
     ) -> None:
-        """`host` is the address the program comes from; `refused` hears, once, that the HELLO did not let it in;
-        `shown` is the token that it showed before, in place of the one in its HELLO."""
+        """`host` is the address the program comes from, `peer` the same with its port; `refused` hears, once, that the
+        HELLO did not let it in. `attached` takes the services that it offers on this connection; `on_attached` hears of
+        each. `shown` is the token that it showed before, in place of the one in its HELLO."""
         super().__init__(sink, role="node", dialled=False, name=name)
         self.reason = ""
         """Why it is gone."""
@@ -40,6 +55,9 @@ class ProgramPort(NativePort):
         self._refused = refused
         self._hello_due = hello_due
         self._objection = ""
+        self._attached = attached
+        self._address = ATTACHED + peer
+        self._on_attached = on_attached
 
     def on_hello(self, hello: Hello) -> None:
         """Decides whether the program is let in."""
@@ -67,7 +85,49 @@ class ProgramPort(NativePort):
             self._refuse(stream, self._objection, Status.UNAUTHENTICATED)
         return not self._objection
 
+    def on_registration(self, kind: int, payload: bytes) -> None:
+        """Takes a service that attaches, or takes it out, and says so."""
+        self._count_answer()
+        if kind == DEREGISTER:
+            key = parse_registered_untrusted(payload)
+            self._attached.deregister(self, key)
+            self.withdrawn(Refused(key, Status.OK, ""))
+            return
+        service = parse_registration_untrusted(payload, self._address)
+        key = Registered(service.name, service.version)
+        try:
+            self._attach(service, len(payload))
+        except MicroError as error:
+            self.withdrawn(Refused(key, error.grpc, error.detail))
+        else:
+            self.send(REGISTER, 0, 0, pack_registered(key))
+
+    def withdrawn(self, refused: Refused) -> None:
+        """Tells the program that a service of its is not registered."""
+        self.send(DEREGISTER, 0, 0, pack_refused(refused))
+
+    def go_away(self) -> None:
+        """Likewise for what the program opens; a service that is attached goes on to be called."""
+        told = self.draining
+        super().go_away()
+        self.draining = told
+
+    def refuse(self) -> None:
+        """Likewise."""
+        told = self.draining
+        super().refuse()
+        self.draining = told
+
     def connection_lost(self, reason: str) -> None:
-        """Keeps the reason for the log."""
+        """Keeps the reason for the log. What was attached is gone before its calls are: they may go to another."""
         self.reason = self.reason or reason
+        self._attached.gone(self)
         super().connection_lost(reason)
+
+    def _attach(self, service: Service, size: int) -> None:
+        if self._objection:
+            raise Unauthorized(self._objection)
+        if self._last_call or self.refusing:
+            raise Unavailable("this node is stopping")
+        self._attached.register(self, service, size)
+        self._on_attached()

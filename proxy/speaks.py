@@ -20,6 +20,10 @@ RPC: Final = ("rpc", "grpc")
 
 _OF_CALLS: Final = frozenset({"grpc", "http"})
 
+ATTACHED: Final = "attached/"
+"""What the address of an instance begins with that is attached to the node: there is nothing to dial, but the
+connection that it opened itself. It is followed by where that comes from."""
+
 
 class Way(enum.Enum):
     """How a node calls an instance."""
@@ -28,6 +32,8 @@ class Way(enum.Enum):
     """Frames as they are, on a connection that all calls share."""
     GRPC = enum.auto()
     """gRPC over HTTP/2, likewise."""
+    ATTACHED = enum.auto()
+    """Frames again, on the connection that the instance opened itself."""
     HTTP = enum.auto()
     """HTTP/1.1, on a connection that is the call's own for as long as it lasts."""
     JSON = enum.auto()
@@ -49,8 +55,11 @@ def way_to(instance: Instance, protocol: str) -> Way | None:
     An instance that takes frames and says that it speaks something else stands before one that does (`micro proxy`).
     """
     spoken = instance.protocol
+    attached = instance.address.startswith(ATTACHED)
     if instance.native and (protocol == spoken or (protocol in RPC and spoken == "grpc")):
-        return Way.NATIVE
+        return Way.ATTACHED if attached else Way.NATIVE
+    if attached:
+        return Way.JSON if protocol == "http" and spoken == "grpc" else None
     if protocol == RAW:
         return Way.RAW
     if protocol in RPC and spoken == "grpc":

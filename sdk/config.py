@@ -30,6 +30,19 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def _parse_nodes(text: str) -> tuple[str, ...]:
+    nodes = tuple(dict.fromkeys(filter(None, (each.strip() for each in text.split(",")))))
+    for node in nodes:
+        if not split_address(node)[1]:
+            raise BadRequest(f"{node!r} is no address of a node: port 0 is nobody's")
+    return nodes
+
+
+def _parse_attach(text: str) -> str:
+    _parse_nodes(text)
+    return text
+
+
 def _parse_address(text: str) -> str:
     split_address(text)
     return text
@@ -83,13 +96,27 @@ class ServiceConfig:
     """Kind of the registry; empty for the default."""
     registry_address: str = ""
     """Where it is; empty for its default."""
+    attach: str = ""
+    """Nodes to attach to, by the addresses of their proxy ports, separated by commas. The service listens nowhere then
+    and is in no registry: the nodes call it over the connections that it opens to them."""
+    proxy_token: str = dataclasses.field(default="", repr=False)
+    """What is shown to those nodes. One on the same host does not ask for it."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes to attach to; none for a service that listens."""
+        return _parse_nodes(self.attach)
 
     def override(self, environment: Mapping[str, str]) -> Self:
         """The same where the environment says nothing; raises `BadRequest` naming the variable that makes no sense."""
         return dataclasses.replace(self, **_override(SERVICE_SETTINGS, environment))
 
     def check(self) -> None:
-        """Raises `BadRequest` for values that do not go together."""
+        """Raises `BadRequest` for values that make no sense, or do not go together."""
+        try:
+            _parse_nodes(self.attach)
+        except BadRequest as error:
+            raise BadRequest(f"--attach (MICRO_ATTACH): {error}") from None
         if self.register_ttl <= self.register_interval:
             raise BadRequest(
                 f"--register-ttl (MICRO_REGISTER_TTL) is {self.register_ttl:g} s: it must be more than "
@@ -105,7 +132,8 @@ class Setting(NamedTuple):
     variable: str
     """The variable; the flag is said by `flags`."""
     flags: tuple[str, ...]
-    """Its flags, with hyphens; the spelling with underscores works as well."""
+    """Its flags, with hyphens; the spelling with underscores works as well. None for secrets, which every user of the
+    machine could read on the command line."""
     parse: Callable[[str], Any]
     """Text to value; raises `BadRequest`."""
     help: str
@@ -155,6 +183,15 @@ SERVICE_SETTINGS = (
         parse_seconds,
         "Seconds between renewals.",
     ),
+    Setting(
+        "attach",
+        "MICRO_ATTACH",
+        ("--attach",),
+        _parse_attach,
+        "Nodes to be called through, over connections that are opened to their proxy ports, such as node:8081; several "
+        "with commas. Without a port to listen on, and without a registry.",
+    ),
+    Setting("proxy_token", "MICRO_PROXY_TOKEN", (), str, "The token those nodes ask for."),
     *_REGISTRY,
 )
 

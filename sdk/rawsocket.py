@@ -38,6 +38,12 @@ without a word, and nothing else would ever tell: raw connections may be silent 
 ASKED = (15, 4)
 """Seconds between such questions, and how many of them stay without answer until the connection is given up."""
 
+WATCHED = 5
+"""Seconds after which, and between which, a connection is asked that is watched closely."""
+
+VANISHED = 20
+"""Seconds without a sign of life, to a question or to bytes that were sent, after which such a connection is lost."""
+
 DELAY = 0.25
 """Seconds that one address of a host has before the next is tried beside it (RFC 8305)."""
 
@@ -141,15 +147,29 @@ class RawSocket(trio.abc.HalfCloseableStream):
             except OSError:
                 pass  # it is closed
 
+    def watch_closely(self) -> None:
+        """Finds out within `VANISHED` seconds that the other end is gone. The system asks, and the other one's system
+        answers: a program that is busy for longer is not taken for gone. It keeps the way through a NAT open as well.
+        """
+        self._set(TCP_KEEPIDLE=WATCHED, TCP_KEEPINTVL=WATCHED, TCP_KEEPCNT=VANISHED // WATCHED - 1)
+        self._set(TCP_USER_TIMEOUT=VANISHED * 1000)  # RFC 5482: keep-alive asks nobody who owes an acknowledgement
+
     def _keep_alive(self) -> None:
         """Has the system find out that the other end is gone (RFC 9293, 3.8.4)."""
         try:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), (QUIET, *ASKED), strict=True):
-                if hasattr(socket, name):
-                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         except OSError:
-            pass  # it is gone already, or no TCP
+            return  # it is gone already, or no TCP
+        self._set(TCP_KEEPIDLE=QUIET, TCP_KEEPINTVL=ASKED[0], TCP_KEEPCNT=ASKED[1])
+
+    def _set(self, **options: int) -> None:
+        """Sets options of TCP where the system has them."""
+        for name, value in options.items():
+            if hasattr(socket, name):
+                try:
+                    self._socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+                except OSError:
+                    return  # it is gone already, or no TCP
 
     def option(self, level: int, name: int, size: int) -> bytes:
         """A socket option that is a structure of at most `size` bytes; raises `OSError` where there is none such."""

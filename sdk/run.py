@@ -59,6 +59,7 @@ def _options() -> list[click.Parameter]:
             show_envvar=True,
         )
         for setting in SERVICE_SETTINGS
+        if setting.flags
     ]
     level = click.Option(
         ["--log-level", "micro_log_level"],

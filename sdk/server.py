@@ -97,7 +97,7 @@ class Server:
         self, listeners: list[trio.SocketListener], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Accepts connections and answers their calls until cancelled, or until `drain` is done; closes the
-        listeners."""
+        listeners. There may be none, where all calls come to `accept`."""
         timers = Timers()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(timers.run)
@@ -109,6 +109,8 @@ class Server:
                 on_change=self._changed.unpark_all,
             )
             with self._accepting:
+                if not listeners:
+                    await trio.sleep_forever()
                 connect = functools.partial(self._serve_connection, timers, tongues)
                 await trio.serve_listeners(connect, listeners, handler_nursery=nursery)
             await self._drained.wait()

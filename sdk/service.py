@@ -56,6 +56,7 @@ class Service:
         advertise: str = "",
         register_ttl: float = 60.0,
         register_interval: float = 30.0,
+        attach: str = "",
     ) -> None:
         """`registry` is one that is open already; all else is told in `ServiceConfig`, and the environment overrides
         it."""
@@ -67,6 +68,7 @@ class Service:
             advertise=advertise,
             register_ttl=register_ttl,
             register_interval=register_interval,
+            attach=attach,
         )
         self._registry = registry
         self._server = Server(name)
@@ -103,7 +105,8 @@ class Service:
         run(self)
 
     async def serve(self, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listens, registers and answers until `stop` is called; started with the address it is bound to.
+        """Listens, registers and answers until `stop` is called; started with the address it is bound to. A service
+        that is attached connects instead, see `serve_attached`; it is started with the address of its node.
 
         Cancelled, it deregisters and cuts open calls short. Raises `Conflict` when the port is taken, `BadRequest` for
         a configuration that makes no sense, and what the registry raises when the first registration fails.
@@ -111,6 +114,18 @@ class Service:
         config = self._config.override(os.environ)
         config.check()
         self._server.name = config.name
+        if config.nodes:
+            from .attach import serve_attached  # most services never need it
+
+            await serve_attached(
+                self._server, config,
+                until_stop=self._until_stop, grace=lambda: self._grace, task_status=task_status,
+            )  # fmt: skip
+            self._until_stop = trio.CancelScope()
+            return
+        await self._serve_listening(config, task_status)
+
+    async def _serve_listening(self, config: ServiceConfig, task_status: trio.TaskStatus[str]) -> None:
         failed: MicroError | None = None
         async with AsyncExitStack() as stack:
             listeners = await listen_tcp(config.address)

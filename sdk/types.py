@@ -102,8 +102,9 @@ def service_to_json(service: Service) -> dict[str, Any]:
     }
 
 
-def parse_service_untrusted(data: object) -> Service:
-    """Reads a decoded record from a registry or the network; unknown keys are skipped.
+def parse_service_untrusted(data: object, *, address: str = "") -> Service:
+    """Reads a decoded record from a registry or the network; unknown keys are skipped. Where `address` is given, that
+    is where the instances are, whatever the record says.
 
     Raises `RemoteProtocolError` naming the field that is wrong, and nothing else.
     """
@@ -113,7 +114,7 @@ def parse_service_untrusted(data: object) -> Service:
         version=_text(record.get("version"), "version") or "latest",
         metadata=_metadata(record.get("metadata"), "metadata"),
         endpoints=tuple(_endpoint(item) for item in _list(record.get("endpoints"), "endpoints")),
-        instances=tuple(_instance(item) for item in _list(record.get("nodes"), "nodes")),
+        instances=tuple(_instance(item, address) for item in _list(record.get("nodes"), "nodes")),
     )
 
 
@@ -141,8 +142,16 @@ def _endpoint(data: object) -> Endpoint:
     )
 
 
-def _instance(data: object) -> Instance:
+def _instance(data: object, address: str) -> Instance:
     record = _mapping(data, "node")
+    return Instance(
+        id=_text(record.get("id"), "node id", required=True),
+        address=address or _address(record),
+        metadata=_metadata(record.get("metadata"), "node metadata"),
+    )
+
+
+def _address(record: Mapping[object, object]) -> str:
     address = _text(record.get("address"), "node address", required=True)
     port = record.get("port")
     if port is not None:
@@ -152,11 +161,7 @@ def _instance(data: object) -> Instance:
     host, _, number = address.rpartition(":")
     if not host or not number.isdecimal() or not number.isascii() or not 0 < int(number) < 65536:
         raise RemoteProtocolError(f"node address {address!r} is not host:port")
-    return Instance(
-        id=_text(record.get("id"), "node id", required=True),
-        address=address,
-        metadata=_metadata(record.get("metadata"), "node metadata"),
-    )
+    return address
 
 
 def _value(data: object, depth: int) -> Value | None:

@@ -77,6 +77,16 @@ from sdk.wire.http1write import write_answer_untrusted, write_request_untrusted
 from sdk.wire.http2 import pack_settings, parse_settings_untrusted, unpad_untrusted
 from sdk.wire.huffman import decode_huffman_untrusted
 from sdk.wire.message import MessageReader, encode_message
+from sdk.wire.registration import (
+    Refused,
+    Registered,
+    pack_refused,
+    pack_registered,
+    pack_registration,
+    parse_refused_untrusted,
+    parse_registered_untrusted,
+    parse_registration_untrusted,
+)
 from tests.proxy.hello import client_hello, in_records
 from tests.router.network import Key, entry, links_message, node_id, services_message
 from tests.sdk.port.http2 import fuzzed
@@ -208,6 +218,7 @@ SERVICE = Service(
     endpoints=(Endpoint(name="Greeter.Hello"),),
     instances=(Instance(id="greeter-1", address="10.0.0.1:80", metadata={"protocol": "grpc"}),),
 )
+REGISTERED = Registered("greeter", "latest")
 HEAD = pack_call_head(CallHead("greeter", "Greeter.Hello", metadata=("a", "b"), call_id=b"i" * 16))
 REPLY = pack_reply_head(ReplyHead("application/msgpack", ("a", "b"), 5, "not found", ("c", "d")))
 TRAILERS = pack_trailers(Trailers(3, "no", ("a", "b")))
@@ -319,6 +330,15 @@ TARGETS: dict[str, Target] = {
     ),
     "sdk.wire.http2:unpad_untrusted": Target(unpad_untrusted, [b"\x02body\0\0"]),
     "sdk.wire.huffman:decode_huffman_untrusted": Target(decode_huffman_untrusted, [bytes.fromhex("a8eb10649cbf")]),
+    "sdk.wire.registration:parse_registration_untrusted": Target(
+        lambda data: parse_registration_untrusted(data, "attached/a"), [pack_registration(SERVICE)]
+    ),
+    "sdk.wire.registration:parse_registered_untrusted": Target(
+        parse_registered_untrusted, [pack_registered(REGISTERED)]
+    ),
+    "sdk.wire.registration:parse_refused_untrusted": Target(
+        parse_refused_untrusted, [pack_refused(Refused(REGISTERED, 7, "no"))]
+    ),
     "sdk.wire.message:MessageReader.next_untrusted": Target(
         read_messages,
         [encode_message(b"one") + encode_message(b"") + encode_message(b"three" * 9)],

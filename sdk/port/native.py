@@ -169,6 +169,9 @@ class NativePort:
         """A CONTROL frame; only links know what to do with one."""
         raise RemoteProtocolError(f"{self.name} sent CONTROL on a connection that is no link")
 
+    def on_registration(self, kind: int, payload: bytes) -> None:
+        """A REGISTER or DEREGISTER; only a node and the services attached to it know what to do with one."""
+
     def on_pong(self, payload: bytes, now: float) -> None:
         """The answer to a PING of ours."""
 
@@ -330,6 +333,8 @@ class NativePort:
             self.on_control(payload, flags)
         elif kind == frame.GOAWAY:
             self._on_go_away(frame.parse_u32_untrusted(payload))
+        elif kind in (frame.REGISTER, frame.DEREGISTER):
+            self.on_registration(kind, payload)
 
     def _on_go_away(self, last: int) -> None:
         """Streams of ours above the last one accepted were not reached; the sink hears it as if each had been reset."""

@@ -35,9 +35,13 @@ PING: Final = 8
 PONG: Final = 9
 GOAWAY: Final = 10
 """u32: the last stream that was accepted, in serial number arithmetic; open nothing new."""
+REGISTER: Final = 11
+"""Stream 0: an attached service says what it offers on this connection, and its node that it took it. See
+`registration`."""
+DEREGISTER: Final = 12
+"""Stream 0: it offers it no longer, or the node does not take it."""
 CONTROL: Final = 13
-"""Stream 0 of a link: a piece of a gossip message, `END` on its last piece. (11 and 12 are kept for attached
-services.)"""
+"""Stream 0 of a link: a piece of a gossip message, `END` on its last piece."""
 
 END: Final = 1
 """Flag: this direction sends nothing more."""
@@ -247,7 +251,7 @@ def parse_hello_untrusted(payload: bytes) -> Hello:
 
 _NAMES = {
     HELLO: "HELLO", OPEN: "OPEN", HEAD: "HEAD", DATA: "DATA", RESET: "RESET", STOP: "STOP", CREDIT: "CREDIT",
-    PING: "PING", PONG: "PONG", GOAWAY: "GOAWAY", CONTROL: "CONTROL",
+    PING: "PING", PONG: "PONG", GOAWAY: "GOAWAY", REGISTER: "REGISTER", DEREGISTER: "DEREGISTER", CONTROL: "CONTROL",
 }  # fmt: skip
 
 

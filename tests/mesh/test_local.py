@@ -141,3 +141,20 @@ async def test_a_broken_registry_leaves_the_last_state_standing_and_is_tried_unt
         await trio.sleep(0.5)
         assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
         nursery.cancel_scope.cancel()
+
+
+def test_what_is_attached_stands_beside_what_the_registry_has() -> None:
+    told: list[tuple[Service, ...]] = []
+    local = LocalServices(MemoryRegistry(), random=Random(1), changed=told.append)
+    local._start_over((greeter("a"), greeter("b", version="2")))
+    local.set_attached((greeter("c"), greeter("d"), greeter("e", version="3")))
+    assert [(service.version, [each.id for each in service.instances]) for service in local.services] == [
+        ("latest", ["a", "c", "d"]),
+        ("2", ["b"]),
+        ("3", ["e"]),
+    ]
+    assert told[-1] == local.services
+    local._start_over(())
+    assert [[each.id for each in service.instances] for service in told[-1]] == [["c", "d"], ["e"]]
+    local.set_attached(())
+    assert told[-1] == ()

@@ -82,3 +82,11 @@ def test_calls_that_are_over_are_forgotten() -> None:
     for stream in range(1, 10_001, 2):
         limit.on_frame(program, OPEN, END, stream, opening(b""))
     assert len(limit._sizes) < 100
+
+
+def test_the_answers_of_a_service_that_is_attached_may_be_of_any_length() -> None:
+    behind, program = Behind(), Program()
+    limit = BodyLimit(behind, 10)
+    for _ in range(10):
+        limit.on_frame(program, DATA, 0, 2, b"12345678")
+    assert behind.kinds == [DATA] * 10

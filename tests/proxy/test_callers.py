@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from proxy import doorkeeper
+from proxy.attached import Attached
 from proxy.callers import Callers
 from proxy.doorkeeper import Doorkeeper
 from proxy.visit import Visit
@@ -25,7 +26,15 @@ def callers(node: RawNode, *tokens: bytes, otherwise: str = "") -> Callers:
     def refused(visit: Visit, reason: str) -> None:
         raise AssertionError(reason)
 
-    return Callers(node.switch, Timers(), Doorkeeper(tokens), refused=refused, otherwise=otherwise, limits=Limits())
+    return Callers(
+        node.switch,
+        Timers(),
+        Doorkeeper(tokens),
+        refused=refused,
+        otherwise=otherwise,
+        limits=Limits(),
+        attached=Attached(),
+    )
 
 
 async def answer(served: Callers, request: bytes, **known: object) -> bytes:

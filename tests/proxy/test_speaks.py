@@ -39,6 +39,15 @@ def test_a_call_reaches_an_instance_by_what_both_speak(
     assert way_to(instance(**metadata), protocol) is way
 
 
+@pytest.mark.parametrize(
+    ("protocol", "way"),
+    [("rpc", Way.ATTACHED), ("grpc", Way.ATTACHED), ("http", Way.JSON), ("tcp", None), ("smtp", None)],
+)
+def test_one_that_is_attached_is_called_over_its_connection_or_not_at_all(protocol: str, way: Way | None) -> None:
+    attached = Instance(id="greeter-1", address="attached/10.0.0.1:5", metadata={"native": "1"})
+    assert way_to(attached, protocol) is way
+
+
 def test_json_is_made_into_grpc_only_where_nobody_speaks_http() -> None:
     web, native = instance(protocol="http"), instance(native="1")
     assert among("http")([native, web]) == [Callee(web, Way.HTTP)]

@@ -74,3 +74,19 @@ def test_a_record_must_live_longer_than_the_pause_between_renewals() -> None:
 def test_every_setting_sets_a_field() -> None:
     for config, settings in ((ClientConfig(), CLIENT_SETTINGS), (ServiceConfig(name="x"), SERVICE_SETTINGS)):
         assert [setting.field for setting in settings if not hasattr(config, setting.field)] == []
+
+
+def test_a_service_is_attached_to_each_node_that_is_named() -> None:
+    assert ServiceConfig(name="greeter").nodes == ()
+    told = {"MICRO_ATTACH": "a:8081, b:8081,a:8081,", "MICRO_PROXY_TOKEN": "the secret"}
+    config = ServiceConfig(name="greeter").override(told)
+    assert config.nodes == ("a:8081", "b:8081")
+    assert config.proxy_token == "the secret"
+    assert "the secret" not in repr(config)
+
+
+def test_what_is_no_address_of_a_node_is_named() -> None:
+    with pytest.raises(BadRequest, match=r"^MICRO_ATTACH: 'here' is no address"):
+        ServiceConfig(name="greeter").override({"MICRO_ATTACH": "here"})
+    with pytest.raises(BadRequest, match=r"^--attach \(MICRO_ATTACH\): 'a:0' is no address of a node"):
+        ServiceConfig(name="greeter", attach="a:0").check()

@@ -15,7 +15,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from sdk.errors import BadRequest, Conflict, Unavailable
-from sdk.rawsocket import QUIET, RawSocket, bound_address, listen_tcp, open_tcp, take_over
+from sdk.rawsocket import QUIET, VANISHED, WATCHED, RawSocket, bound_address, listen_tcp, open_tcp, take_over
 
 MUCH = bytes(range(256)) * 4096 * 16
 """More than the buffers of two sockets hold."""
@@ -109,6 +109,20 @@ async def test_an_end_that_vanished_without_a_word_is_noticed_even_on_a_silent_c
     for stream in ends:
         assert stream._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert stream._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == QUIET
+
+
+async def test_a_connection_that_is_watched_closely_is_asked_every_few_seconds(
+    ends: tuple[RawSocket, RawSocket],
+) -> None:
+    near, _ = ends
+    near.watch_closely()
+    options = [
+        near._socket.getsockopt(socket.IPPROTO_TCP, each) for each in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL)
+    ]
+    assert options == [WATCHED, WATCHED]
+    assert near._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == VANISHED * 1000
+    near.close()
+    near.watch_closely()  # what is closed needs no watching
 
 
 async def test_a_peer_that_left_before_it_was_looked_at_is_no_error_until_it_is_read() -> None:
