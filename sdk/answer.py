@@ -93,10 +93,12 @@ class ServerStream(MessageStream):
             self._stream.send_head(pack_reply_head(ReplyHead("", (), error.grpc, error.to_json())), end=True)
         self.finish()
 
-    def expire(self, detail: str) -> None:
-        """The scope was cancelled: by the deadline, or by a caller that is gone already."""
-        if self._stream.reset_by_peer is None:
-            self._stream.reset(Status.DEADLINE_EXCEEDED, detail)
+    def expire(self, detail: str) -> bool:
+        """The scope was cancelled: by the deadline, which is the answer then (True), or by a caller that is gone."""
+        if self._stream.reset_by_peer is not None:
+            return False
+        self._stream.reset(Status.DEADLINE_EXCEEDED, detail)
+        return True
 
     def finish(self) -> None:
         """The answer is over: what the caller still sends is not wanted."""

@@ -6,8 +6,8 @@ node calls it no more. A connection that is lost is made again for as long as th
 
 import logging
 import math
-import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from random import Random
 
 import trio
@@ -51,30 +51,34 @@ _log = logging.getLogger(__name__)
 async def serve_attached(
     server: Server,
     config: ServiceConfig,
+    instance: str,
     *,
+    offered: Callable[[], AbstractAsyncContextManager[None]],
     until_stop: trio.CancelScope,
     grace: Callable[[], float],
     task_status: trio.TaskStatus[str],
 ) -> None:
     """Answers calls over connections to the nodes in `config.attach` until `until_stop` is cancelled; then the nodes
     are told, and open calls have `grace()` seconds to end. Started, with the address of the node, when the first node
-    has taken the service.
+    has taken the service and the block `offered()` was entered, in which it stays until then. `instance` is its id.
 
     A node that is not there is tried for ever. Raises what a node says that refuses the service before any has taken
-    it, and `BadRequest` for a record that no frame can hold.
+    it, what entering the block raises, and `BadRequest` for a record that no frame can hold.
     """
-    attachments = [_Attachment(server, config, address) for address in config.nodes]
-    failed: MicroError | None = None
+    # Two addresses may lead to one node, where each connection is an instance of its own.
+    ids = [f"{instance}-{number}" if number else instance for number in range(len(config.nodes))]
+    attachments = [_Attachment(server, config, *each) for each in zip(config.nodes, ids, strict=True)]
+    failed: Exception | None = None
     async with trio.open_nursery() as nursery:
         await nursery.start(server.serve, [])
         try:
             with until_stop:
-                try:
-                    task_status.started(await _first(attachments, nursery))
-                except MicroError as error:
-                    failed = error
-                else:
+                address = await _first(attachments, nursery)
+                async with offered():
+                    task_status.started(address)
                     await trio.sleep_forever()
+        except Exception as error:  # of a node, or of a hook; calls that came in are still answered
+            failed = error
         finally:
             await _with_all(attachments, _Attachment.withdraw)
         await server.drain(grace())
@@ -109,14 +113,11 @@ async def _with_all(attachments: Sequence["_Attachment"], do: Callable[["_Attach
 class _Attachment:
     """The service at one node: at most one connection at a time, made again when it is lost."""
 
-    def __init__(self, server: Server, config: ServiceConfig, address: str) -> None:
+    def __init__(self, server: Server, config: ServiceConfig, address: str, id: str) -> None:
         self._server = server
         self._address = address
         self._token = config.proxy_token.encode()
-        # Two addresses may lead to one node, where each connection is an instance of its own.
-        instance = Instance(
-            id=f"{config.name}-{secrets.token_hex(8)}", address="", metadata={"protocol": "grpc", "native": "1"}
-        )
+        instance = Instance(id=id, address="", metadata={"protocol": "grpc", "native": "1"})
         record = Service(
             name=config.name,
             version=config.version,

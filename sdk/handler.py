@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from .schema import Convert, annotation_of, converter, schema_of
+from .stats import EndpointStats
 from .types import Endpoint
 
 Function = Callable[..., Awaitable[Any]]
@@ -13,12 +14,13 @@ Function = Callable[..., Awaitable[Any]]
 class Handler:
     """A function that answers calls of one endpoint."""
 
-    __slots__ = ("convert", "endpoint", "function", "streaming")
+    __slots__ = ("convert", "endpoint", "function", "stats", "streaming")
 
     def __init__(self, name: str, function: Function) -> None:
         """Reads the signature: one parameter is a unary endpoint, two are a streaming one. Raises `TypeError` for any
         other."""
         self.function = function
+        self.stats = EndpointStats()
         parameters = _parameters(name, function)
         self.streaming = len(parameters) == 2
         request = annotation_of(function, parameters[0])

@@ -18,6 +18,7 @@ from .handler import Function, Handler
 from .head import endpoint_of, parse_call_head_untrusted, path_of
 from .metadata import around, received
 from .rawsocket import RawSocket, take_over
+from .stats import EndpointStats
 from .timers import Timers
 from .tongues import ServedPort, Tongues
 from .types import Endpoint
@@ -50,6 +51,7 @@ class Server:
         self.open_calls = 0
         """Calls that handlers are busy with."""
         self._handlers: dict[str, Handler] = {}
+        self._listed: list[str] = []
         self._ports: dict[ServedPort, None] = {}
         self._arriving = 0
         """Connections that have not shown yet what they speak."""
@@ -57,16 +59,24 @@ class Server:
         self._accepting = trio.CancelScope()
         self._drained = trio.Event()
 
-    def add(self, name: str, function: Function) -> None:
-        """Answers the endpoint `name` (`Handler.Method`) with `function(request)` or `function(request, stream)`."""
+    def add(self, name: str, function: Function, *, listed: bool = True) -> None:
+        """Answers the endpoint `name` (`Handler.Method`) with `function(request)` or `function(request, stream)`. One
+        that is not `listed` is neither published nor counted."""
         if name in self._handlers:
             raise ValueError(f"{self.name} has a handler for {name} already")
         self._handlers[name] = Handler(name, function)
+        if listed:
+            self._listed.append(name)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """What can be called, as a registry publishes it."""
-        return tuple(handler.endpoint for handler in self._handlers.values())
+        return tuple(self._handlers[name].endpoint for name in self._listed)
+
+    @property
+    def stats(self) -> dict[str, EndpointStats]:
+        """The counters of these endpoints."""
+        return {name: self._handlers[name].stats for name in self._listed}
 
     def accept(self, stream: MuxStream, opened: Open, nursery: trio.Nursery) -> None:
         """Takes a stream that a peer opened and answers it, in a task of `nursery` if there is a handler for it.
@@ -87,7 +97,7 @@ class Server:
         deadline = math.inf if opened.ms == NO_DEADLINE else trio.current_time() + opened.ms / 1000
         call = ServerStream(stream, head, handler.convert if handler else None, deadline)
         if handler is None:
-            known = ", ".join(sorted(self._handlers)) or "none"
+            known = ", ".join(sorted(self._listed)) or "none"
             call.fail(Unimplemented(f"{self.name} has no endpoint {head.endpoint}; it has {known}", id=self.name))
             return
         self.open_calls += 1
@@ -191,16 +201,21 @@ class Server:
         return json.dumps({"service": self.name, "endpoints": endpoints}).encode()
 
     async def _answer(self, call: ServerStream, handler: Handler) -> None:
+        began = trio.current_time()
         if call.head.metadata or around.get() is not None:  # whoever started the server may be within something
             around.set(received(call.head.metadata))
         try:
             with call.scope:
                 await self._run_handler(call, handler)
-            if call.scope.cancelled_caught:
-                call.expire(f"{self.name} {call.head.endpoint} did not answer before the deadline")
+            if call.scope.cancelled_caught and call.expire(
+                f"{self.name} {call.head.endpoint} did not answer before the deadline"
+            ):
+                handler.stats.errors += 1
         finally:
             call.finish()
             self.open_calls -= 1
+            handler.stats.requests += 1
+            handler.stats.latencies.add(trio.current_time() - began)
             if self._accepting.cancel_called:
                 self._changed.unpark_all()
 
@@ -216,9 +231,13 @@ class Server:
                 await call.reply(await handler.function(request))
         except trio.BrokenResourceError as error:
             if not call.stopped:
-                call.fail(self._unexpected(call, error))
+                self._fail(call, handler, error)
         except Exception as error:
-            call.fail(self._unexpected(call, error))
+            self._fail(call, handler, error)
+
+    def _fail(self, call: ServerStream, handler: Handler, error: Exception) -> None:
+        handler.stats.errors += 1
+        call.fail(self._unexpected(call, error))
 
     def _unexpected(self, call: ServerStream, error: Exception) -> MicroError:
         """What the caller is told of an error: its own class, or that the handler failed, which then is in the log as

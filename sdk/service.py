@@ -9,29 +9,41 @@ async def hello(request):
 greeter.run()
 """
 
+import inspect
 import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
-from typing import TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar, overload
 
 import trio
 
 from . import types
+from .advertise import advertised
 from .config import ServiceConfig
-from .errors import BadRequest, MicroError
+from .debug import Debug
+from .errors import MicroError
 from .handler import Function
-from .netaddress import join_address, split_address
+from .health import Check
+from .hooks import Hook, Hooks
+from .methods import methods_of
 from .rawsocket import bound_address, listen_tcp
 from .registry import Registry, open_registry
 from .server import Server
 
 F = TypeVar("F", bound=Function)
+H = TypeVar("H", bound=object)
+C = TypeVar("C", bound=Check)
+K = TypeVar("K", bound=Hook)
 
 DRAIN_SECONDS = 30.0
 """How long open calls may go on when a service stops; as long as Kubernetes waits before it kills."""
+
+KNOWN_SECONDS = 0.15
+"""How long a service that has left the registry goes on as before: three of the looks that followers of a registry
+take, so that new callers have gone elsewhere before it refuses them."""
 
 FIRST_RETRY_SECONDS = 1.0
 """Pause after a renewal that failed; it doubles, up to the interval."""
@@ -72,6 +84,8 @@ class Service:
         )
         self._registry = registry
         self._server = Server(name)
+        self._hooks = Hooks(lambda: self.name)
+        self._debug = Debug(self._server)
         self._until_stop = trio.CancelScope()
         self._grace = DRAIN_SECONDS
 
@@ -80,20 +94,73 @@ class Service:
         """What callers call it by."""
         return self._server.name
 
-    def handle(self, endpoint: str) -> Callable[[F], F]:
-        """Decorates the handler of an endpoint, such as `Greeter.Hello`.
+    @overload
+    def handle(self, endpoint: str) -> Callable[[F], F]: ...
+
+    @overload
+    def handle(self, endpoint: H) -> H: ...
+
+    def handle(self, endpoint: Any) -> Any:
+        """Decorates the handler of an endpoint, such as `Greeter.Hello`, or a class whose methods are handlers.
 
         `async def hello(request)` answers with what it returns. `async def count(request, stream)` answers with
         `stream.send(message)` as often as it likes; `request` is the first message (None where the caller sent none),
         further ones come from `async for message in stream`. Annotations on `request` and the return type are honoured
-        and published. Raises `TypeError` for a function that is neither, or an annotation that no message can become.
-        """
+        and published.
 
-        def decorate(function: F) -> F:
-            self._server.add(endpoint, function)
+        Without a name, `@service.handle` stands before a class: its public async methods answer `Greeter.Hello` and the
+        like, see `sdk.methods`. A class whose instances need something is handed in as an instance:
+        `service.handle(Greeter(database))`.
+
+        Raises `TypeError` for a function that is no handler, or an annotation that no message can become; `ValueError`
+        for an endpoint that has a handler.
+        """
+        if isinstance(endpoint, str):
+
+            def decorate(function: F) -> F:
+                self._server.add(endpoint, function)
+                return function
+
+            return decorate
+        if callable(endpoint) and not isinstance(endpoint, type) and inspect.isroutine(endpoint):
+            raise TypeError(f'which endpoint does {endpoint.__name__} answer? Write @service.handle("Handler.Method")')
+        for name, method in methods_of(endpoint).items():
+            self._server.add(name, method)
+        return endpoint
+
+    def check(self, name: str) -> Callable[[C], C]:
+        """Decorates a check of the service's health, async or plain: when it raises or returns False, `Debug.Health`
+        says `not serving`, and why. Checks run whenever somebody asks, so they must be cheap."""
+
+        def decorate(function: C) -> C:
+            self._debug.checks[name] = function
             return function
 
         return decorate
+
+    def before_start(self, hook: K) -> K:
+        """Decorates a function without arguments, async or plain, that runs before the service listens. What it raises
+        is raised by `serve`, and nothing is started."""
+        self._hooks.before_start.append(hook)
+        return hook
+
+    def after_start(self, hook: K) -> K:
+        """Likewise, when the service is registered and answers, before it is reported ready. What it raises ends the
+        service."""
+        self._hooks.after_start.append(hook)
+        return hook
+
+    def before_stop(self, hook: K) -> K:
+        """Likewise, when the service is to stop, while it is still registered and answers. What it raises is logged,
+        and all hooks of a kind have 5 s; so it is with `after_stop`."""
+        self._hooks.before_stop.append(hook)
+        return hook
+
+    def after_stop(self, hook: K) -> K:
+        """Likewise, when the last call has been answered, or cut short; also where the service was cancelled, or failed
+        after `before_start`."""
+        self._hooks.after_stop.append(hook)
+        return hook
 
     def run(self) -> None:
         """Runs the service as a program: reads flags and MICRO_* variables, serves until SIGTERM or SIGINT, drains.
@@ -108,25 +175,35 @@ class Service:
         """Listens, registers and answers until `stop` is called; started with the address it is bound to. A service
         that is attached connects instead, see `serve_attached`; it is started with the address of its node.
 
-        Cancelled, it deregisters and cuts open calls short. Raises `Conflict` when the port is taken, `BadRequest` for
-        a configuration that makes no sense, and what the registry raises when the first registration fails.
+        Stopped, it deregisters, answers on until that is known, takes no new calls, and ends when those that are open
+        are done. Cancelled, it deregisters and cuts open calls short. Raises `Conflict` when the port is taken,
+        `BadRequest` for a configuration that makes no sense, and what the registry raises when the first registration
+        fails, or a hook before or after the start.
         """
         config = self._config.override(os.environ)
         config.check()
         self._server.name = config.name
-        if config.nodes:
-            from .attach import serve_attached  # most services never need it
-
-            await serve_attached(
-                self._server, config,
-                until_stop=self._until_stop, grace=lambda: self._grace, task_status=task_status,
-            )  # fmt: skip
+        instance = f"{config.name}-{secrets.token_hex(8)}"
+        self._debug.begin(config.version, instance)
+        try:
+            async with self._hooks.around_life():
+                if config.nodes:
+                    await self._serve_attached(config, instance, task_status)
+                else:
+                    await self._serve_listening(config, instance, task_status)
+        finally:
             self._until_stop = trio.CancelScope()
-            return
-        await self._serve_listening(config, task_status)
 
-    async def _serve_listening(self, config: ServiceConfig, task_status: trio.TaskStatus[str]) -> None:
-        failed: MicroError | None = None
+    async def _serve_attached(self, config: ServiceConfig, instance: str, task_status: trio.TaskStatus[str]) -> None:
+        from .attach import serve_attached  # most services never need it
+
+        await serve_attached(
+            self._server, config, instance,
+            offered=self._offered, until_stop=self._until_stop, grace=lambda: self._grace, task_status=task_status,
+        )  # fmt: skip
+
+    async def _serve_listening(self, config: ServiceConfig, instance: str, task_status: trio.TaskStatus[str]) -> None:
+        failed: Exception | None = None
         async with AsyncExitStack() as stack:
             listeners = await listen_tcp(config.address)
             for listener in listeners:
@@ -135,22 +212,21 @@ class Service:
             if registry is None:
                 registry = open_registry(config.registry, config.registry_address)
                 await stack.enter_async_context(registry)
-            listener = next((each for each in listeners if each.socket.family == socket.AF_INET), listeners[0])
-            record = self._record(config, listener)
+            record = self._record(config, instance, listeners)
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._server.serve, listeners)
                 try:
                     with self._until_stop:
                         await registry.register(record, ttl=config.register_ttl)
-                        task_status.started(bound_address(listener))
-                        await _renew(registry, record, config)
-                except MicroError as error:
+                        async with self._offered():
+                            task_status.started(_bound(listeners))
+                            await _renew(registry, record, config)
+                except Exception as error:  # the first registration or a hook; calls that came in are still answered
                     failed = error
-                    nursery.cancel_scope.cancel()
                 finally:
                     await _deregister(registry, record)
-                await self._server.drain(self._grace)
-        self._until_stop = trio.CancelScope()
+                await trio.sleep(min(KNOWN_SECONDS, self._grace))
+                await self._server.drain(max(self._grace - KNOWN_SECONDS, 0.0))
         if failed is not None:
             raise failed
 
@@ -159,10 +235,17 @@ class Service:
         self._grace = seconds
         self._until_stop.cancel()
 
-    def _record(self, config: ServiceConfig, listener: trio.SocketListener) -> types.Service:
+    @asynccontextmanager
+    async def _offered(self) -> AsyncIterator[None]:
+        """The time in which callers are to call it."""
+        async with self._hooks.around_service():
+            with self._debug.serving():
+                yield
+
+    def _record(self, config: ServiceConfig, id: str, listeners: list[trio.SocketListener]) -> types.Service:
         instance = types.Instance(
-            id=f"{config.name}-{secrets.token_hex(8)}",
-            address=_advertised(config.advertise, listener),
+            id=id,
+            address=advertised(config.advertise, listeners),
             metadata={"protocol": "grpc", "native": "1"},
         )
         return types.Service(
@@ -172,6 +255,11 @@ class Service:
             endpoints=self._server.endpoints,
             instances=(instance,),
         )
+
+
+def _bound(listeners: list[trio.SocketListener]) -> str:
+    """The address that people are told: IPv4 where there are several."""
+    return bound_address(min(listeners, key=lambda listener: listener.socket.family != socket.AF_INET))
 
 
 async def _renew(registry: Registry, record: types.Service, config: ServiceConfig) -> None:
@@ -197,30 +285,3 @@ async def _deregister(registry: Registry, record: types.Service) -> None:
             _log.warning("%s could not be deregistered: %s", record.name, error)
     if scope.cancelled_caught:
         _log.warning("%s could not be deregistered in %g s", record.name, DEREGISTER_SECONDS)
-
-
-def _advertised(advertise: str, listener: trio.SocketListener) -> str:
-    """What the registry is told: the given address, with the bound port where it has none."""
-    bound = bound_address(listener, host=_own_host())
-    if not advertise:
-        return bound
-    try:
-        host, port = split_address(advertise)
-    except BadRequest:
-        host, port = advertise.strip("[]"), 0
-    bound_host, bound_port = split_address(bound)
-    return join_address(host or bound_host, port or bound_port)
-
-
-def _own_host() -> str:
-    """The address of this host that others reach it by: that of the interface its packets leave through.
-
-    Connecting a UDP socket sends nothing; the address is one set aside for documentation (RFC 5737).
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return "127.0.0.1"
-        host: str = probe.getsockname()[0]
-        return host

@@ -287,3 +287,17 @@ async def hear(stream: trio.SocketStream, last: int) -> list[tuple[int, int, int
             data += await stream.receive_some()
             frames = list(frames_of(data))
     return frames
+
+
+async def test_a_deadline_that_passed_is_counted_as_an_error() -> None:
+    async def wait(request: Any) -> Any:
+        await trio.sleep_forever()
+
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {"A.Wait": wait})
+        async with running(service) as address, raw(address) as stream:
+            await stream.send_all(HELLO + opening("A.Wait", encode_message(b"1"), ms=50))
+            await frames(stream, frame.RESET)
+            stats = service._server.stats["A.Wait"]
+            assert (stats.requests, stats.errors) == (1, 1)
+            assert stats.latencies.longest >= 0.05

@@ -1,15 +1,13 @@
 import logging
-import socket
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import trio
 
-from sdk import Client, errors, types
+from sdk import Client, Service, errors, types
 from sdk.registry import Event
 from sdk.registry.memory import MemoryRegistry
-from sdk.service import _advertised, _own_host
 from tests.sdk.living import echo, offering, running
 
 
@@ -167,18 +165,6 @@ async def test_a_service_serves_again_after_it_was_stopped() -> None:
                 service.stop()
 
 
-async def test_what_is_advertised_can_be_reached() -> None:
-    [everywhere] = await trio.open_tcp_listeners(0, host="0.0.0.0")
-    async with everywhere:
-        port = everywhere.socket.getsockname()[1]
-        assert _advertised("", everywhere) == f"{_own_host()}:{port}"
-        assert _advertised("greeter.example", everywhere) == f"greeter.example:{port}"
-        assert _advertised("greeter.example:80", everywhere) == "greeter.example:80"
-        assert _advertised("[::1]", everywhere) == f"[::1]:{port}"
-        with socket.create_connection((_own_host(), port)):
-            pass
-
-
 async def test_watchers_hear_of_the_end_of_a_service() -> None:
     heard: list[Event] = []
     async with MemoryRegistry() as registry, registry.watch() as events:
@@ -186,3 +172,128 @@ async def test_watchers_hear_of_the_end_of_a_service() -> None:
             heard.append(await anext(events))
         heard.append(await anext(events))
     assert [event.action.value for event in heard] == ["create", "delete"]
+
+
+async def test_a_class_answers_with_its_methods_and_publishes_their_types() -> None:
+    async with MemoryRegistry() as registry:
+        service = Service("greeter", registry=registry)
+
+        @service.handle
+        class Greeter:
+            async def hello(self, request: Person) -> str:
+                return f"Hello {request.name}"
+
+            async def count_up(self, request: Any, stream: Any) -> None:
+                await stream.send(1)
+
+        assert isinstance(Greeter, type)
+        async with running(service), Client(registry=registry) as client:
+            [record] = await registry.get("greeter")
+            endpoints = {endpoint.name: endpoint for endpoint in record.endpoints}
+            assert sorted(endpoints) == ["Greeter.CountUp", "Greeter.Hello"]
+            assert endpoints["Greeter.Hello"].request is not None
+            assert endpoints["Greeter.CountUp"].metadata == {"stream": "true"}
+            assert await client.call("greeter", "Greeter.Hello", {"name": "John"}) == "Hello John"
+
+
+async def test_an_instance_answers_with_what_it_was_given() -> None:
+    class Greeter:
+        def __init__(self, greeting: str) -> None:
+            self.greeting = greeting
+
+        async def hello(self, request: Any) -> str:
+            return self.greeting
+
+    async with MemoryRegistry() as registry:
+        service = Service("greeter", registry=registry)
+        service.handle(Greeter("Moin"))
+        async with running(service), Client(registry=registry) as client:
+            assert await client.call("greeter", "Greeter.Hello") == "Moin"
+
+
+def test_a_function_without_an_endpoint_is_told_what_to_write() -> None:
+    with pytest.raises(
+        TypeError, match=r'which endpoint does greet answer\? Write @service\.handle\("Handler\.Method"'
+    ):
+        Service("greeter").handle(greet)
+
+
+async def test_hooks_see_the_service_at_each_turn_of_its_life() -> None:
+    seen: list[tuple[str, bool, Any]] = []
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        service = offering(registry, {"G.Echo": echo})
+
+        async def look(kind: str) -> None:
+            offered = bool(await registry.get("greeter"))
+            try:
+                answer = await client.call("greeter", "G.Echo", kind)
+            except errors.MicroError as error:
+                answer = type(error)
+            seen.append((kind, offered, answer))
+
+        service.before_start(lambda: look("before start"))
+        service.after_start(lambda: look("after start"))
+        service.before_stop(lambda: look("before stop"))
+        service.after_stop(lambda: look("after stop"))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(service.serve)
+            seen.append(("ready", True, None))
+            service.stop(1)
+    assert seen == [
+        ("before start", False, errors.NotFound),
+        ("after start", True, "after start"),
+        ("ready", True, None),
+        ("before stop", True, "before stop"),
+        ("after stop", False, errors.NotFound),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["before_start", "after_start"])
+async def test_a_hook_that_fails_keeps_the_service_from_starting_and_leaves_nothing_behind(kind: str) -> None:
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {"G.Echo": echo})
+        stopped: list[bool] = []
+
+        def fail() -> None:
+            raise ValueError("no disk")
+
+        getattr(service, kind)(fail)
+        service.after_stop(lambda: stopped.append(True))
+        with pytest.raises(ValueError, match="no disk"):
+            await service.serve()
+        assert await registry.get("greeter") == ()
+        assert stopped == ([True] if kind == "after_start" else [])
+
+
+async def test_a_service_that_left_the_registry_still_answers_those_who_have_not_heard() -> None:
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {"G.Echo": echo})
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(service.serve)
+            async with registry.watch() as events:
+                await anext(events)
+                service.stop()
+                await anext(events)
+            assert await registry.get("greeter") == ()
+            async with Client(proxy=address) as late:
+                assert await late.call("greeter", "G.Echo", 1) == 1
+
+
+async def test_a_slow_handler_is_cancelled_by_its_callers_deadline() -> None:
+    cancelled = trio.Event()
+
+    async def wait(request: Any) -> Any:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        service = offering(registry, {"G.Wait": wait, "G.Echo": echo})
+        async with running(service):
+            with pytest.raises(trio.TooSlowError):
+                with trio.fail_after(0.1):
+                    await client.call("greeter", "G.Wait")
+            with trio.fail_after(2):
+                await cancelled.wait()
+            assert await client.call("greeter", "G.Echo", 1) == 1
