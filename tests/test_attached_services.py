@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,14 +14,14 @@ import trio
 
 from sdk import Client
 from sdk.errors import MicroError, NotFound, Unavailable
-from tests.namespaces import joined
+from tests.namespaces import cut, heal, joined
 from tests.processes import PATIENCE, Running, start
 
 SLOW = """
 import os
 import trio
 from sdk import Service
-service = Service("slow", attach=NODE)
+service = Service("slow")
 @service.handle("Slow.Sleep")
 async def sleep(request):
     print("began", flush=True)
@@ -32,6 +33,14 @@ service.run()
 """
 
 ANY = "127.0.0.1:0"
+
+MICRO = str(Path(sys.executable).with_name("micro"))
+
+NODE = "10.11.12.1:8081"
+"""Where the node is for services of another host."""
+
+HALF_A_MINUTE = 30.0
+"""`VANISHED`, and time for the system to look."""
 
 
 @pytest.fixture
@@ -45,13 +54,9 @@ def stack() -> Iterator[ExitStack]:
         yield stack
 
 
-def program(node: str) -> str:
-    """A service that attaches to this node."""
-    return SLOW.replace("NODE", repr(node))
-
-
 def slow(node: str, env: dict[str, str]) -> Running:
-    return start("python", "-c", program(node), env=env)
+    """A service that attaches to this node."""
+    return start("python", "-c", SLOW, "--attach", node, env=env)
 
 
 async def until(fits: Callable[[], object]) -> float:
@@ -148,29 +153,75 @@ table inet outward {
 """
 
 
-@pytest.mark.peers
-def test_a_service_where_only_outgoing_connections_are_allowed_is_called_when_it_shows_the_token(
-    require: Callable[[str], str], env: dict[str, str], stack: ExitStack
-) -> None:
+@pytest.fixture
+def hosts(require: Callable[[str], str], stack: ExitStack) -> tuple[str, str]:
+    """The namespaces of a node's host, and of a service's that allows outgoing connections only."""
     for each in ("ip", "nft"):
         require(each)
     here, there = stack.enter_context(joined())
     subprocess.run(["ip", "netns", "exec", there, "nft", "-f", "-"], input=OUTWARD, text=True, check=True)
-    micro = str(Path(sys.executable).with_name("micro"))
+    return here, there
 
-    def inside(host: str, *command: str, **more: str) -> Running:
-        return stack.enter_context(Running(["ip", "netns", "exec", host, *command], {**os.environ, **env, **more}))
 
-    node = inside(here, micro, "proxy", "--address", ":8081", MICRO_PROXY_TOKEN="a secret of programs")
+class Inside:
+    """Starts programs on the two hosts."""
+
+    def __init__(self, stack: ExitStack, env: dict[str, str]) -> None:
+        self._stack = stack
+        self._env = env | {"MICRO_PROXY": "127.0.0.1:8081"}
+
+    def start(self, host: str, *command: str, **more: str) -> Running:
+        argv = ["ip", "netns", "exec", host, sys.executable, *command]
+        return self._stack.enter_context(Running(argv, {**os.environ, **self._env, **more}))
+
+    def micro(self, host: str, *command: str, **more: str) -> Running:
+        return self.start(host, MICRO, *command, **more)
+
+    def pid(self, host: str) -> str:
+        """What the service answers; nothing where it does not."""
+        call = self.micro(host, "call", "slow", "Slow.Pid", "{}")
+        call.wait()
+        return call.stdout.strip()
+
+
+@pytest.mark.peers
+def test_a_service_where_only_outgoing_connections_are_allowed_is_called_when_it_shows_the_token(
+    hosts: tuple[str, str], env: dict[str, str], stack: ExitStack
+) -> None:
+    here, there = hosts
+    inside = Inside(stack, env)
+    node = inside.micro(here, "proxy", "--address", ":8081", MICRO_PROXY_TOKEN="a secret of programs")
     node.wait_until_ready()
-    attached = (sys.executable, "-c", program("10.11.12.1:8081"))
-    stranger = inside(there, *attached)
-    status, stderr = stranger.wait()
+    status, stderr = inside.start(there, "-c", SLOW, MICRO_ATTACH=NODE).wait()
     assert status == 1
     assert "set MICRO_PROXY_TOKEN" in stderr
-    service = inside(there, *attached, MICRO_PROXY_TOKEN="a secret of programs")
+    service = inside.start(there, "-c", SLOW, MICRO_ATTACH=NODE, MICRO_PROXY_TOKEN="a secret of programs")
     service.wait_until_ready()
-    call = ["ip", "netns", "exec", here, micro, "call", "slow", "Slow.Pid", "{}"]
-    own = {**os.environ, **env, "MICRO_PROXY": "127.0.0.1:8081"}
-    done = subprocess.run(call, env=own, check=False, capture_output=True, text=True, timeout=PATIENCE)
-    assert done.stdout.strip() == str(service.process.pid), done.stderr
+    assert inside.pid(here) == str(service.process.pid)
+
+
+@pytest.mark.peers
+@pytest.mark.timeout(120)
+def test_a_service_whose_host_vanishes_is_gone_in_half_a_minute_and_comes_back_with_it(
+    hosts: tuple[str, str], env: dict[str, str], stack: ExitStack
+) -> None:
+    here, there = hosts
+    inside = Inside(stack, env)
+    token = {"MICRO_PROXY_TOKEN": "a secret of programs"}
+    inside.micro(here, "proxy", "--address", ":8081", **token).wait_until_ready()
+    service = inside.start(there, "-c", SLOW, MICRO_ATTACH=NODE, **token)
+    service.wait_until_ready()
+    call = inside.micro(here, "call", "slow", "Slow.Sleep", "{}", MICRO_CLIENT_REQUEST_TIMEOUT="90")
+    service.wait_for("began")
+    cut(here, there)
+    began = time.monotonic()
+    status, stderr = call.wait(patience=HALF_A_MINUTE)
+    assert status == 1
+    assert "lost program 10.11.12.2:" in stderr
+    assert time.monotonic() - began > 1  # nobody was told
+    assert inside.pid(here) == ""
+    service.wait_for("is not attached to", patience=HALF_A_MINUTE)
+    heal(here, there)
+    until = time.monotonic() + PATIENCE
+    while inside.pid(here) != str(service.process.pid):
+        assert time.monotonic() < until

@@ -73,6 +73,21 @@ async def gone(there: Environment) -> bool:
     return not await addresses(there)
 
 
+async def test_programs_that_speak_http_and_json_reach_it_as_well() -> None:
+    async with place() as there, running(attached(there.proxy)):
+        host, _, port = there.proxy.rpartition(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            body = b'{"name": "John"}'
+            head = (
+                b"POST /Greeter/Hello HTTP/1.1\r\nHost: greeter\r\nConnection: close\r\n"
+                b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+            )
+            await stream.send_all(head + body)
+            answer = b"".join([piece async for piece in stream])
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"Hello John" in answer
+
+
 async def test_a_service_attached_to_one_node_is_called_through_another() -> None:
     async with world() as everything:
         near, _, far = await everything.line("a", "b", "c")
@@ -234,6 +249,25 @@ async def test_calls_that_cross_the_word_that_it_stops_are_answered_and_the_answ
         assert node.call.ended
         assert node.call.reset_by_peer is None
         nursery.cancel_scope.cancel()
+
+
+async def test_a_node_that_drains_has_the_calls_that_it_took_answered() -> None:
+    began, go_on = trio.Event(), trio.Event()
+
+    async def slow(request: Any) -> Any:
+        began.set()
+        await go_on.wait()
+        return request
+
+    async with place() as there, running(attached(there.proxy, {"G.Slow": slow})), there.client() as client:
+        assert there.running is not None
+        node = there.running.node
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.call, "greeter", "G.Slow", "one")
+            await began.wait()
+            nursery.start_soon(node.drain)
+            await trio.testing.wait_all_tasks_blocked()
+            go_on.set()
 
 
 async def test_a_node_that_was_killed_and_is_back_has_its_services_again(caplog: pytest.LogCaptureFixture) -> None:
