@@ -138,7 +138,7 @@ class Client:
         tried: list[Target] = []
         retries = way.retries
         while True:
-            connection = pool.connection_to(target.address)
+            connection = pool.connection_to(target.address, grpc=target.grpc)
             try:
                 return await self._exchange(pool, connection, target, head, body, content_type, convert, due, way)
             except Unavailable as error:
@@ -274,7 +274,7 @@ class Client:
         others: Targets | None = targets
         while others is not None:
             target = others.choose(self._random, trio.current_time(), way.strategy, way.key)
-            connection = pool.connection_to(target.address)
+            connection = pool.connection_to(target.address, grpc=target.grpc)
             await connection.settled.wait()
             if connection.usable:
                 return connection, target

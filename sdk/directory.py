@@ -45,17 +45,20 @@ class Filter(NamedTuple):
 class Target:
     """An instance that can be called, and how it does."""
 
-    __slots__ = ("address", "endpoints", "labels", "load", "version")
+    __slots__ = ("address", "endpoints", "grpc", "labels", "load", "version")
 
     def __init__(self, address: str) -> None:
         self.address = address
+        self.grpc = False
+        """Whether it is called in gRPC, and not in frames."""
         self.load = Load()
         self.version = ""
         self.labels: frozenset[tuple[str, str]] = frozenset()
         self.endpoints: frozenset[str] = frozenset()
 
-    def describe(self, service: Service) -> Self:
+    def describe(self, instance: Instance, service: Service) -> Self:
         """Takes over what its record says."""
+        self.grpc = not instance.native
         self.version = service.version
         self.labels = frozenset((name.lower(), value) for name, value in service.metadata.items())
         self.endpoints = frozenset(endpoint.name for endpoint in service.endpoints)
@@ -111,7 +114,7 @@ class Targets:
         known = {target.address: target for target in self._targets}
         return Targets(
             [
-                (known.get(instance.address) or Target(instance.address)).describe(service)
+                (known.get(instance.address) or Target(instance.address)).describe(instance, service)
                 for instance, service in instances
             ]
         )
@@ -147,13 +150,18 @@ class Directory:
         if protocols:
             raise Unavailable(
                 f"the instances of {name} speak {', '.join(protocols)} only: a client can call those that speak "
-                "frames (native: 1 in their metadata)"
+                "gRPC (protocol: grpc in their metadata), or frames (native: 1)"
             )
         raise NotFound(f"no service {name} in the registry ({self._registry.name}, {self._registry.address})")
 
     async def _refresh(self, name: str) -> tuple[Service, ...]:
         services = await self._registry.get(name)
-        instances = [(instance, service) for service in services for instance in service.instances if instance.native]
+        instances = [
+            (instance, service)
+            for service in services
+            for instance in service.instances
+            if instance.native or instance.protocol == "grpc"
+        ]
         if instances:
             self.known[name] = (self.known.get(name) or Targets([])).updated(instances)
         else:

@@ -241,12 +241,12 @@ def _grpc_head(head: CallHead) -> CallHead:
         raise _Refused(405, f"{head.service} is called with POST /Handler/Method")
     content_type = head.content_type.partition(";")[0].strip().lower()
     if content_type not in (JSON, GRPC_JSON):
-        raise _Refused(415, f"{head.service} speaks no HTTP: it takes {JSON}, not {content_type or 'an unknown type'}")
+        raise _Refused(415, f"{head.service} takes {JSON} over HTTP, not {content_type or 'an unknown type'}")
     if fields.get("content-encoding", "identity").lower() != "identity":
-        raise _Refused(415, f"{head.service} speaks no HTTP: it takes {JSON} without a content coding")
+        raise _Refused(415, f"{head.service} takes {JSON} over HTTP without a content coding")
     handler, slash, method = head.endpoint.partition("?")[0].removeprefix("/").partition("/")
     if not handler or not slash or not method or "/" in method:
-        raise _Refused(404, f"{head.service} speaks no HTTP: it is called with POST /Handler/Method")
+        raise _Refused(404, f"{head.service} is called with POST /Handler/Method")
     if "." not in handler:
         handler = f"{head.service}.{handler}"
     return CallHead(head.service, f"/{handler}/{method}", "grpc", 0, GRPC_JSON, _passed(head.metadata), head.call_id)

@@ -1,20 +1,27 @@
 """Connections of a client: one for each address, shared by all its calls, dialled when a call needs it.
 
+Instances are spoken to in frames, or in gRPC where they know no frames. What speaks gRPC is loaded when one does.
+
 A port is there before its socket and takes frames at once. When nobody answers at the address it dies, and every call
 on it is known as not reached.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import trio
 
 from .connection import run_connection
 from .errors import MicroError, Status
 from .port.native import NativePort
-from .rawsocket import open_tcp
+from .rawsocket import RawSocket, open_tcp
+from .timers import Timers
 from .wire.frame import Fate, Hello, Reset
 from .wire.mux import Mux, MuxStream
+
+if TYPE_CHECKING:
+    from .grpcport import GrpcPort
 
 CONNECT_SECONDS = 5.0
 """Until an address that does not answer counts as dead."""
@@ -32,28 +39,45 @@ class _ClientPort(NativePort):
         super().__init__(sink, role="client", dialled=True, name=address, token=token)
         self._on_greeted = on_greeted
 
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more calls, now or ever."""
+        return self.dead or self.draining
+
     def on_hello(self, hello: Hello) -> None:
         """Somebody is there."""
         self._on_greeted()
 
 
+def _grpc_port(mux: Mux, address: str, on_greeted: Callable[[], object]) -> "GrpcPort":
+    from .grpcport import GrpcPort
+
+    return GrpcPort(mux, address, on_greeted)
+
+
 class Connection:
     """One connection, from before it is dialled until it is lost."""
 
-    __slots__ = ("address", "mux", "port", "settled")
+    __slots__ = ("address", "grpc", "mux", "port", "settled")
 
-    def __init__(self, address: str, token: bytes) -> None:
+    def __init__(self, address: str, token: bytes, *, grpc: bool) -> None:
         self.address = address
+        self.grpc = grpc
+        """Whether it speaks gRPC, and not frames."""
         self.mux = Mux(clock=trio.current_time)
         self.settled = trio.Event()
         """Set when it is known whether somebody answers there, and takes calls."""
-        self.port = _ClientPort(self.mux, address, token, self.settled.set)
+        self.port: _ClientPort | GrpcPort = (
+            _grpc_port(self.mux, address, self.settled.set)
+            if grpc
+            else _ClientPort(self.mux, address, token, self.settled.set)
+        )
         self.mux.attach(self.port)
 
     @property
     def usable(self) -> bool:
         """Whether new calls may go on it, as far as is known."""
-        return not (self.port.dead or self.port.draining)
+        return not self.port.full
 
 
 class Pool:
@@ -67,12 +91,16 @@ class Pool:
         self._alive: dict[Connection, None] = {}
         """Draining ones as well, which have been replaced."""
         self._sweeping = False
+        self._timers: Timers | None = None
+        """For connections in gRPC: frames have no clock here."""
 
-    def connection_to(self, address: str) -> Connection:
+    def connection_to(self, address: str, *, grpc: bool = False) -> Connection:
         """The connection to `host:port`; it is dialled if it is not there or takes no more calls."""
         connection = self._by_address.get(address)
-        if connection is None or connection.port.dead or connection.port.draining:
-            connection = self._by_address[address] = Connection(address, self._token)
+        if connection is None or connection.port.full or connection.grpc is not grpc:
+            if connection is not None and connection.grpc:
+                connection.port.go_away()  # one that has all the calls it takes ends with them
+            connection = self._by_address[address] = Connection(address, self._token, grpc=grpc)
             self._nursery.start_soon(self._run, connection)
         return connection
 
@@ -95,12 +123,22 @@ class Pool:
             port.connection_lost("the client was closed")
             raise
         else:
-            await run_connection(port, transport)
+            await self._run_over(port, transport)
         finally:
             connection.settled.set()
             del self._alive[connection]
             if self._by_address.get(connection.address) is connection:
                 del self._by_address[connection.address]
+
+    async def _run_over(self, port: "_ClientPort | GrpcPort", transport: RawSocket) -> None:
+        if isinstance(port, _ClientPort):
+            await run_connection(port, transport)
+            return
+        if self._timers is None:
+            self._timers = Timers()
+            self._nursery.start_soon(self._timers.run)
+        port.progress = lambda: transport.pieces
+        await run_connection(port, transport, timers=self._timers)
 
     async def _sweep(self) -> None:
         """Runs as long as there are streams with a deadline."""

@@ -13,6 +13,9 @@ from .wire.frame import Fate
 SMALL_HEAD = 64
 """Longest head that is worth remembering: those of answers that went well are the same few bytes every time."""
 
+UNSPECIFIED = "application/grpc"
+"""What grpcio answers whatever it was asked in: the messages are in what the request was in."""
+
 
 class ClientStream(MessageStream):
     """An open call as its caller sees it: `send`, `send_eof`, `receive`, `async for`."""
@@ -62,7 +65,8 @@ class ClientStream(MessageStream):
 
     def _incoming_content_type(self) -> str:
         head = self._stream.head
-        return (_parse_head(head).content_type if head else "") or self._content_type
+        said = _parse_head(head).content_type if head else ""
+        return self._content_type if not said or said == UNSPECIFIED else said
 
     def _check_end(self) -> None:
         """Raises the error that the answer ended with, if it did."""

@@ -320,7 +320,7 @@ async def test_an_address_where_nobody_listens_is_named_and_nothing_has_run() ->
                 pass
 
 
-async def test_an_instance_that_speaks_no_frames_is_not_called() -> None:
+async def test_an_instance_that_speaks_neither_frames_nor_grpc_is_not_called() -> None:
     async with MemoryRegistry() as registry, Client(registry=registry) as client:
         foreign = Instance(id="old-1", address="127.0.0.1:1", metadata={"protocol": "mucp"})
         await registry.register(Service(name="old", instances=(foreign,)))

@@ -14,8 +14,8 @@ from sdk.registry.memory import MemoryRegistry
 from sdk.types import Endpoint, Instance, Service
 
 
-def record(name: str, *addresses: str, version: str = "latest", native: bool = True) -> Service:
-    metadata = {"native": "1"} if native else {}
+def record(name: str, *addresses: str, version: str = "latest", native: bool = True, protocol: str = "grpc") -> Service:
+    metadata = {"protocol": protocol, "native": "1"} if native else {"protocol": protocol}
     return Service(
         name=name,
         version=version,
@@ -40,9 +40,18 @@ async def test_instances_of_all_versions_are_targets() -> None:
     async with MemoryRegistry() as registry, following(registry) as directory:
         await registry.register(record("greeter", "h:1", "h:2"))
         await registry.register(record("greeter", "h:3", version="2"))
-        await registry.register(record("greeter", "h:4", version="3", native=False))
+        await registry.register(record("greeter", "h:4", version="3", native=False, protocol="mucp"))
         await directory.find("greeter")
         assert addresses(directory, "greeter") == {"h:1", "h:2", "h:3"}
+
+
+async def test_instances_that_speak_grpc_and_no_frames_are_targets_too_and_known_as_such() -> None:
+    async with MemoryRegistry() as registry, following(registry) as directory:
+        await registry.register(record("greeter", "h:1", native=False))
+        target = (await directory.find("greeter")).choose(Random(1), 0.0)
+        assert (target.address, target.grpc) == ("h:1", True)
+        await registry.register(record("other", "h:2"))
+        assert not (await directory.find("other")).choose(Random(1), 0.0).grpc
 
 
 async def test_changes_are_followed_and_what_is_known_of_an_instance_is_kept(
@@ -66,8 +75,8 @@ async def test_an_unknown_name_and_one_that_cannot_be_called_are_told_apart() ->
     async with MemoryRegistry("here") as registry, following(registry) as directory:
         with pytest.raises(NotFound, match=r"no service nobody.*\(memory, here\)"):
             await directory.find("nobody")
-        await registry.register(record("foreign", "h:1", native=False))
-        with pytest.raises(Unavailable, match="speak grpc only"):
+        await registry.register(record("foreign", "h:1", native=False, protocol="mucp"))
+        with pytest.raises(Unavailable, match="speak mucp only"):
             await directory.find("foreign")
 
 

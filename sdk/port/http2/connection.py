@@ -124,6 +124,11 @@ class Connection(Sending):
     def _on_standstill(self, stream: int, exchange: Exchange, detail: str) -> None:
         """Nothing of a stream has moved for too long. It is not forgotten yet."""
 
+    # What a subclass may do as well.
+
+    def on_settled(self) -> None:
+        """The peer's first settings came: somebody is there who speaks HTTP/2."""
+
     # The machine's verbs.
 
     def receive_data(self, data: bytes, now: float) -> bool:
@@ -236,6 +241,7 @@ class Connection(Sending):
                 raise self._fault("did not begin with SETTINGS")
             self._settled, self._special = True, False
             self._on_settings_untrusted(flags, payload)
+            self.on_settled()
             return
         if kind != CONTINUATION or stream != self._block_stream:
             raise self._fault("sent another frame within a header block")
