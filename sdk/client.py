@@ -8,7 +8,7 @@ it travels with the call. A caller that set none gets `MICRO_CLIENT_REQUEST_TIME
 import itertools
 import math
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from types import TracebackType
@@ -16,24 +16,23 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 import trio
 
+from .callees import Callees
 from .codec import MSGPACK, content_type_of, encode
 from .config import ClientConfig
 from .deadline import Deadline, deadline
-from .directory import Directory, Filter, Target, Targets
-from .errors import NotFound, Timeout, Unavailable
+from .directory import Target
+from .errors import Timeout, Unavailable
 from .head import IDEMPOTENT, STREAMING, CallHead, Metadata, pack_call_head
 from .metadata import around, merged
-from .options import Options, Way, split_addresses, way_of
+from .options import Options, Way, way_of
 from .pool import Connection, Pool
-from .registry import Registry, open_registry
+from .registry import Registry
 from .reply import ClientStream
 from .schema import Convert, converter
 from .wire.message import encode_message
+from .wrapping import CallWrapper, Kind, Opened, OutgoingCall, compose
 
 T = TypeVar("T")
-
-MOST_FIXED = 1024
-"""Addresses that calls were given are remembered with what is known of them, so many at a time."""
 
 MOST_HEADS = 256
 """Heads of calls that are remembered, packed but for the call id."""
@@ -48,41 +47,40 @@ class Client:
     """
 
     def __init__(
-        self, config: ClientConfig | None = None, *, registry: Registry | None = None, **options: Unpack[Options]
+        self,
+        config: ClientConfig | None = None,
+        *,
+        registry: Registry | None = None,
+        wrappers: Sequence[CallWrapper] = (),
+        **options: Unpack[Options],
     ) -> None:
-        """`config` is what the environment says when it is not given; `registry` is one that is open already. `options`
-        hold for all calls that are not told otherwise, and take precedence over `config`.
+        """`config` is what the environment says when it is not given; `registry` is one that is open already;
+        `wrappers` are put around each call, the first outermost (see `sdk.wrapping`). `options` hold for all calls that
+        are not told otherwise, and take precedence over `config`.
 
         Raises `BadRequest` for a variable or an address that makes no sense, `TypeError` for an option that does not
         exist.
         """
         self._config = config or ClientConfig.from_environment(os.environ)
-        self._registry = registry
-        self._directory: Directory | None = None
         self._random = Random()
-        self._fixed: dict[str, Targets] = {}
+        self._callees = Callees(self._config, registry, self._random)
         self._options: Options = {"proxy": self._config.proxy, "retries": self._config.retries, **options}
-        self._way = way_of(self._options, {}, self._fixed_targets)
+        self._way = way_of(self._options, {}, self._callees.at)
         self._call_ids = map(int.to_bytes, itertools.count(self._random.getrandbits(127)), itertools.repeat(16))
         self._heads: dict[tuple[str, str, int, str, Metadata], bytes] = {}
         self._converters: dict[Any, Convert | None] = {None: None}
+        self._wrapped_call = compose(wrappers, self._call_wrapped)
+        self._wrapped_stream = compose(wrappers, self._open_wrapped)
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
 
     async def __aenter__(self) -> Self:
         if self._manager is not None:
             raise RuntimeError("this client is in use already")
-        registry = self._registry
-        if registry is None and self._way.fixed is None:
-            registry = open_registry(self._config.registry, self._config.registry_address)
+        registry = self._callees.choose_registry(self._way)
         # Nothing below raises: a nursery that was entered must be left in order.
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
-        self._pool = Pool(self._nursery)
-        token = self._config.proxy_token.encode(errors="surrogateescape")
-        self._nodes = Pool(self._nursery, token) if token else self._pool  # instances are not shown the token
-        self._directory = None
-        if registry is not None:
-            self._directory = Directory(registry, self._nursery, enter=self._registry is None)
+        self._callees.enter(self._nursery, registry)
         return self
 
     async def __aexit__(
@@ -123,41 +121,9 @@ class Client:
         caller's own `trio.fail_after` raises `trio.TooSlowError`, as always. Cancelled, the handler is cancelled too,
         if it was reached.
         """
-        way = way_of(self._options, options, self._fixed_targets) if options else self._way
-        content_type = way.content_type or content_type_of(request)
-        body = encode_message(encode(content_type, request))
-        head = self._pack_head(service, endpoint, IDEMPOTENT if way.idempotent else 0, content_type, way)
-        convert = self._converter(reply_type)
-        wanted = way.filter_for(endpoint)
-        targets = self._known(service, way, wanted) or await self._find(service, way, wanted)
-        due = deadline(self._config.request_timeout)
-        if not due.ms:
-            await trio.lowlevel.checkpoint()
-        target = targets.choose(self._random, trio.current_time(), way.strategy, way.key)
-        pool = self._nodes if way.through_node else self._pool
-        tried: list[Target] = []
-        retries = way.retries
-        while True:
-            connection = pool.connection_to(target.address, grpc=target.grpc)
-            try:
-                return await self._exchange(pool, connection, target, head, body, content_type, convert, due, way)
-            except Unavailable as error:
-                # Not reached because there is no connection, or it takes no more calls: any other target will do. Not
-                # reached, but a connection: the node has tried what there is; an instance that refuses leaves one more
-                # try elsewhere. A node that is lost tries nothing any more.
-                refused = not error.may_have_run and not connection.usable
-                safe = way.idempotent or not error.may_have_run
-                again = retries > 0 and safe and (not way.through_node or connection.port.dead)
-                tried.append(target)
-                known = self._known(service, way, wanted) or targets
-                others = known.without(tried) if refused or again else None
-                if others is not None:
-                    target = others.choose(self._random, trio.current_time(), way.strategy, way.key)
-                elif not again:
-                    raise _in_context(error, connection, service, endpoint) from None
-                if not refused or others is None:
-                    retries -= 1
-                due = deadline(due.default - trio.current_time())
+        if self._wrapped_call is not None:
+            return await self._wrapped_call(self._outgoing(Kind.UNARY, service, endpoint, request, reply_type, options))
+        return await self._call(service, endpoint, request, reply_type, options)
 
     @asynccontextmanager
     async def stream(
@@ -172,27 +138,105 @@ class Client:
         where messages are received. Leaving the block early cancels the call. There is no default deadline; otherwise
         options and errors are those of `call`.
         """
-        way = way_of(self._options, options, self._fixed_targets) if options else self._way
+        opened: list[Opened] = []
+        try:
+            if self._wrapped_stream is None:
+                yield await self._open(service, endpoint, request, reply_type, options, opened)
+            else:
+                call = self._outgoing(Kind.STREAM, service, endpoint, request, reply_type, options)
+                opened = call.opened
+                yield await self._wrapped_stream(call)
+        except Timeout:
+            if opened:
+                await opened[-1].due.wait_for_own()
+            raise
+        finally:
+            for stream, target, _ in opened:
+                target.load.abandoned()
+                stream.close()
+
+    # Inside.
+
+    async def _call(self, service: str, endpoint: str, request: Any, reply_type: Any, options: Options) -> Any:
+        """A unary call, inside its wrappers."""
+        way = way_of(self._options, options, self._callees.at) if options else self._way
+        content_type = way.content_type or content_type_of(request)
+        body = encode_message(encode(content_type, request))
+        head = self._pack_head(service, endpoint, IDEMPOTENT if way.idempotent else 0, content_type, way)
+        convert = self._converter(reply_type)
+        wanted = way.filter_for(endpoint)
+        callees = self._callees
+        targets = callees.known(service, way, wanted) or await callees.find(service, way, wanted)
+        due = deadline(self._config.request_timeout)
+        if not due.ms:
+            await trio.lowlevel.checkpoint()
+        target = targets.choose(self._random, trio.current_time(), way.strategy, way.key)
+        pool = callees.pool_for(way)
+        tried: list[Target] = []
+        retries = way.retries
+        while True:
+            connection = pool.connection_to(target.address, grpc=target.grpc)
+            try:
+                return await self._exchange(pool, connection, target, head, body, content_type, convert, due, way)
+            except Unavailable as error:
+                # Not reached because there is no connection, or it takes no more calls: any other target will do. Not
+                # reached, but a connection: the node has tried what there is; an instance that refuses leaves one more
+                # try elsewhere. A node that is lost tries nothing any more.
+                refused = not error.may_have_run and not connection.usable
+                safe = way.idempotent or not error.may_have_run
+                again = retries > 0 and safe and (not way.through_node or connection.port.dead)
+                tried.append(target)
+                known = callees.known(service, way, wanted) or targets
+                others = known.without(tried) if refused or again else None
+                if others is not None:
+                    target = others.choose(self._random, trio.current_time(), way.strategy, way.key)
+                elif not again:
+                    raise _in_context(error, connection, service, endpoint) from None
+                if not refused or others is None:
+                    retries -= 1
+                due = deadline(due.default - trio.current_time())
+
+    async def _call_wrapped(self, call: OutgoingCall) -> Any:
+        return await self._call(call.service, call.endpoint, call.request, call.reply_type, call.options)
+
+    async def _open(
+        self,
+        service: str,
+        endpoint: str,
+        request: Any,
+        reply_type: Any,
+        options: Options,
+        opened: list[Opened],
+    ) -> ClientStream:
+        """A stream with its first message on the way; whoever gave the list closes what is in it."""
+        way = way_of(self._options, options, self._callees.at) if options else self._way
         content_type = way.content_type or (MSGPACK if request is None else content_type_of(request))
         body = b"" if request is None else encode_message(encode(content_type, request))
         head = self._pack_head(service, endpoint, STREAMING, content_type, way)
         convert = self._converter(reply_type)
-        connection, target = await self._connect(service, way, way.filter_for(endpoint))
+        connection, target = await self._callees.connect(service, way, way.filter_for(endpoint))
         due = deadline(math.inf)
-        mux_stream = connection.mux.open(head, body, end=False, ms=due.ms)
-        stream = ClientStream(mux_stream, content_type, convert)
+        stream = ClientStream(connection.mux.open(head, body, end=False, ms=due.ms), content_type, convert)
         target.load.started()
-        try:
-            await stream.send_rest()
-            yield stream
-        except Timeout:
-            await due.wait_for_own()
-            raise
-        finally:
-            target.load.abandoned()
-            stream.close()
+        opened.append(Opened(stream, target, due))
+        await stream.send_rest()
+        return stream
 
-    # Inside.
+    async def _open_wrapped(self, call: OutgoingCall) -> ClientStream:
+        return await self._open(call.service, call.endpoint, call.request, call.reply_type, call.options, call.opened)
+
+    def _outgoing(
+        self, kind: Kind, service: str, endpoint: str, request: Any, reply_type: Any, options: Options
+    ) -> OutgoingCall:
+        return OutgoingCall(
+            service=service,
+            endpoint=endpoint,
+            kind=kind,
+            request=request,
+            reply_type=reply_type,
+            options=options,
+            idempotent=options.get("idempotent", self._way.idempotent),
+        )
 
     async def _exchange(
         self,
@@ -238,61 +282,6 @@ class Client:
             return reply
         finally:
             stream.close()
-
-    def _known(self, service: str, way: Way, wanted: Filter | None) -> Targets | None:
-        targets = way.fixed
-        if targets is None and self._directory is not None:
-            targets = self._directory.known.get(way.node or service)
-            if wanted is not None and targets is not None:
-                return targets.matching(wanted)
-        return targets
-
-    async def _find(self, service: str, way: Way, wanted: Filter | None) -> Targets:
-        if self._directory is None:  # the client goes through a node at an address, this call does not
-            registry = open_registry(self._config.registry, self._config.registry_address)
-            self._directory = Directory(registry, self._nursery, enter=True)
-        try:
-            found = await self._directory.find(way.node or service)
-        except NotFound as error:
-            if not way.through_node:
-                raise
-            raise Unavailable(
-                f"no node to call through: {error}. Start one with `micro network` (go.micro.network) or "
-                "`micro tunnel` (go.micro.tunnel), or give MICRO_PROXY as host:port"
-            ) from None
-        if wanted is None:
-            return found
-        if (passing := found.matching(wanted)) is None:
-            raise NotFound(f"{service} is in the registry, but no instance of {wanted}")
-        return passing
-
-    async def _connect(self, service: str, way: Way, wanted: Filter | None) -> tuple[Connection, Target]:
-        """A connection that stands, to any target: a stream cannot be opened twice."""
-        targets = self._known(service, way, wanted) or await self._find(service, way, wanted)
-        pool = self._nodes if way.through_node else self._pool
-        tried: list[Target] = []
-        others: Targets | None = targets
-        while others is not None:
-            target = others.choose(self._random, trio.current_time(), way.strategy, way.key)
-            connection = pool.connection_to(target.address, grpc=target.grpc)
-            await connection.settled.wait()
-            if connection.usable:
-                return connection, target
-            now = trio.current_time()
-            target.load.observe(now, False, now)
-            tried.append(target)
-            others = targets.without(tried)
-        raise Unavailable(f"{service}: no connection to {', '.join(target.address for target in tried)}")
-
-    def _fixed_targets(self, addresses: str) -> Targets:
-        """The targets at these addresses, with what is known of them."""
-        targets = self._fixed.get(addresses)
-        if targets is None:
-            if len(self._fixed) >= MOST_FIXED:
-                del self._fixed[next(iter(self._fixed))]
-            targets = Targets([Target(address) for address in split_addresses(addresses)])
-            self._fixed[addresses] = targets
-        return targets
 
     def _pack_head(self, service: str, endpoint: str, flags: int, content_type: str, way: Way) -> bytes:
         if self._manager is None:

@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import math
+from typing import Any
 
 import trio
 
@@ -24,6 +25,7 @@ from .tongues import ServedPort, Tongues
 from .types import Endpoint
 from .wire.frame import NO_DEADLINE, Fate, Open
 from .wire.mux import MuxStream
+from .wrapping import HandlerWrapper, IncomingCall, Kind, Proceed, answer, compose
 
 MAX_CONNECTIONS = 1000
 """Connections at a time; nodes share one for all their calls, and a process may usually open 1,024 files."""
@@ -52,6 +54,8 @@ class Server:
         """Calls that handlers are busy with."""
         self._handlers: dict[str, Handler] = {}
         self._listed: list[str] = []
+        self._wrappers: list[HandlerWrapper] = []
+        self._wrapped: Proceed[IncomingCall] | None = None
         self._ports: dict[ServedPort, None] = {}
         self._arriving = 0
         """Connections that have not shown yet what they speak."""
@@ -67,6 +71,11 @@ class Server:
         self._handlers[name] = Handler(name, function)
         if listed:
             self._listed.append(name)
+
+    def wrap(self, wrapper: HandlerWrapper) -> None:
+        """Puts a wrapper around all handlers, inside those that are there."""
+        self._wrappers.append(wrapper)
+        self._wrapped = compose(self._wrappers, answer)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -222,13 +231,18 @@ class Server:
     async def _run_handler(self, call: ServerStream, handler: Handler) -> None:
         try:
             request = await call.first_message()
-            if handler.streaming:
+            if self._wrapped is not None:
+                result = await self._wrapped(self._incoming(call, handler, request))
+            elif handler.streaming:
                 result = await handler.function(request, call)
-                if result is not None:
-                    raise TypeError("a streaming handler returned a value: it answers with stream.send()")
+            else:
+                result = await handler.function(request)
+            if not handler.streaming:
+                await call.reply(result)
+            elif result is None:
                 await call.end()
             else:
-                await call.reply(await handler.function(request))
+                raise TypeError("a streaming handler returned a value: it answers with stream.send()")
         except trio.BrokenResourceError as error:
             if not call.stopped:
                 self._fail(call, handler, error)
@@ -238,6 +252,17 @@ class Server:
     def _fail(self, call: ServerStream, handler: Handler, error: Exception) -> None:
         handler.stats.errors += 1
         call.fail(self._unexpected(call, error))
+
+    def _incoming(self, call: ServerStream, handler: Handler, request: Any) -> IncomingCall:
+        return IncomingCall(
+            service=self.name,
+            endpoint=handler.endpoint.name,
+            kind=Kind.STREAM if handler.streaming else Kind.UNARY,
+            request=request,
+            stream=call if handler.streaming else None,
+            head=call.head,
+            handler=handler,
+        )
 
     def _unexpected(self, call: ServerStream, error: Exception) -> MicroError:
         """What the caller is told of an error: its own class, or that the handler failed, which then is in the log as

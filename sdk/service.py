@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar, overload
 
@@ -32,6 +32,7 @@ from .methods import methods_of
 from .rawsocket import bound_address, listen_tcp
 from .registry import Registry, open_registry
 from .server import Server
+from .wrapping import HandlerWrapper
 
 F = TypeVar("F", bound=Function)
 H = TypeVar("H", bound=object)
@@ -69,9 +70,10 @@ class Service:
         register_ttl: float = 60.0,
         register_interval: float = 30.0,
         attach: str = "",
+        wrappers: Sequence[HandlerWrapper] = (),
     ) -> None:
-        """`registry` is one that is open already; all else is told in `ServiceConfig`, and the environment overrides
-        it."""
+        """`registry` is one that is open already; `wrappers` are put around each handler, the first outermost (see
+        `sdk.wrapping`); all else is told in `ServiceConfig`, and the environment overrides it."""
         self._config = ServiceConfig(
             name=name,
             version=version,
@@ -86,6 +88,8 @@ class Service:
         self._server = Server(name)
         self._hooks = Hooks(lambda: self.name)
         self._debug = Debug(self._server)
+        for wrapper in wrappers:
+            self.wrap(wrapper)
         self._until_stop = trio.CancelScope()
         self._grace = DRAIN_SECONDS
 
@@ -161,6 +165,14 @@ class Service:
         after `before_start`."""
         self._hooks.after_stop.append(hook)
         return hook
+
+    def wrap(self, wrapper: HandlerWrapper) -> HandlerWrapper:
+        """Puts a wrapper around all handlers, inside those that are there; usable as a decorator. See `sdk.wrapping`.
+
+        It goes for handlers that are added later as well.
+        """
+        self._server.wrap(wrapper)
+        return wrapper
 
     def run(self) -> None:
         """Runs the service as a program: reads flags and MICRO_* variables, serves until SIGTERM or SIGINT, drains.

@@ -11,7 +11,7 @@ from google.protobuf import wrappers_pb2
 
 import sdk
 from sdk import Client, errors, metadata, strategy
-from sdk.client import MOST_FIXED, MOST_HEADS
+from sdk.client import MOST_HEADS
 from sdk.config import ClientConfig
 from sdk.connection import run_connection
 from sdk.options import Options
@@ -176,7 +176,7 @@ async def test_many_calls_share_one_connection_and_each_gets_its_own_answer() ->
         async with trio.open_nursery() as nursery:
             for n in range(500):
                 nursery.start_soon(ask, client, n)
-        assert len(client._pool._alive) == 1
+        assert len(client._callees.instances._alive) == 1
     assert replies == {n: n for n in range(500)}
 
 
@@ -258,7 +258,7 @@ async def test_a_deadline_that_has_passed_sends_nothing() -> None:
         with trio.move_on_after(0) as scope:
             await client.call("greeter", "Greeter.Echo", 1)
         assert scope.cancelled_caught
-        [connection] = client._pool._alive
+        [connection] = client._callees.instances._alive
         assert connection.port.queued == 0
 
 
@@ -494,7 +494,7 @@ async def test_a_lost_connection_is_dialled_again_by_the_next_call() -> None:
         async with running(service) as address, Client(proxy=address) as client:
             for n in range(3):
                 assert await client.call("greeter", "Greeter.Echo", n) == n
-                [connection] = client._pool._alive
+                [connection] = client._callees.instances._alive
                 for port in list(service._server._ports):
                     port.close("cut")
                 while not connection.port.dead:
@@ -711,8 +711,8 @@ async def test_a_call_to_an_address_asks_nobody_and_shows_no_token() -> None:
             assert await client.call("greeter", "Greeter.Who", proxy=None, version="1") == "old"
             assert runs == [0]
             assert await client.call("greeter", "Greeter.Who") == 0
-        assert client._pool._token == b""
-        assert client._nodes._token == b"a secret"
+        assert client._callees.instances._token == b""
+        assert client._callees.nodes._token == b"a secret"
 
 
 async def test_a_client_of_a_node_at_an_address_opens_the_registry_when_a_call_goes_direct(
@@ -763,11 +763,8 @@ async def test_the_version_and_labels_a_client_wants_are_pins_for_its_node() -> 
     assert pins == {"micro-version": "2", "micro-label-zone": "eu"}
 
 
-async def test_heads_and_addresses_beyond_number_are_forgotten_again() -> None:
+async def test_heads_beyond_number_are_forgotten_again() -> None:
     async with greeting({"Greeter.Echo": echo}) as client:
         for n in range(2 * MOST_HEADS):
             assert await client.call("greeter", "Greeter.Echo", n, metadata={"n": str(n)}) == n
         assert len(client._heads) <= MOST_HEADS
-        for n in range(2 * MOST_FIXED):
-            client._fixed_targets(f"127.0.0.1:{n + 1}")
-        assert len(client._fixed) <= MOST_FIXED

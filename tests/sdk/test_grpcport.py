@@ -103,7 +103,7 @@ async def test_a_unary_call_is_answered() -> None:
     async with calling(methods) as client:
         assert await client.call("greeter", "Greeter.Hello", b"Ada") == b"hello Ada"
         assert await client.call("greeter", "/pack.v1.Greeter/Hello", b"Ada") == b"hello Ada"
-        assert len(client._pool._alive) == 1
+        assert len(client._callees.instances._alive) == 1
     assert methods.paths == ["/greeter.Greeter/Hello", "/pack.v1.Greeter/Hello"]
 
 
@@ -189,11 +189,11 @@ async def test_a_server_that_takes_few_calls_on_a_connection_gets_another_connec
         async with client.stream("greeter", "Greeter.Talk", b"") as stream:
             await stream.receive()
             assert await client.call("greeter", "Greeter.Hello", b"1") == b"hello 1"
-            assert len(client._pool._alive) == 2
+            assert len(client._callees.instances._alive) == 2
             await stream.send(b"goes on")
             assert await stream.receive() == b"goes on"
         with trio.fail_after(5):
-            while len(client._pool._alive) > 1:
+            while len(client._callees.instances._alive) > 1:
                 await trio.lowlevel.checkpoint()
         assert await client.call("greeter", "Greeter.Hello", b"2") == b"hello 2"
 
@@ -208,4 +208,4 @@ async def test_instances_that_speak_frames_and_those_that_do_not_are_called_alik
         await registry.register(grpc_only(address))
         for number in range(40):
             assert await client.call("greeter", "Greeter.Echo", number) == number
-        assert {connection.grpc for connection in client._pool._alive} == {True, False}
+        assert {connection.grpc for connection in client._callees.instances._alive} == {True, False}

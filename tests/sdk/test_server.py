@@ -206,7 +206,7 @@ async def test_a_connection_that_says_no_hello_is_closed_in_time(monkeypatch: py
     monkeypatch.setattr("sdk.server.HELLO_SECONDS", 0.05)
     async with service(A_Echo=echo) as address, Client(proxy=address) as client:
         await client.call("greeter", "A.Echo", 1)
-        [connection] = client._pool._alive
+        [connection] = client._callees.instances._alive
         async with raw(address) as silent, raw(address) as slow:
             await slow.send_all(HELLO[:-1])
             for stream in (silent, slow):
@@ -249,7 +249,7 @@ async def test_streams_are_forgotten_on_both_sides() -> None:
             with pytest.raises(errors.Unimplemented):
                 await client.call("greeter", "A.Nothing", 1)
             await client.call("greeter", "A.Echo", 1)
-            [connection], [port] = client._pool._alive, service._server._ports
+            [connection], [port] = client._callees.instances._alive, service._server._ports
             assert connection.port.streams == {}
             while port.streams:  # the last END is on its way
                 await trio.lowlevel.checkpoint()
