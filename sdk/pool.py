@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from .connection import run_connection
+from .connection import Transport, run_connection
 from .errors import MicroError, Status
 from .port.native import NativePort
 from .rawsocket import RawSocket, open_tcp
@@ -103,6 +103,12 @@ class Pool:
             connection = self._by_address[address] = Connection(address, self._token, grpc=grpc)
             self._nursery.start_soon(self._run, connection)
         return connection
+
+    def adopt(self, address: str, transport: Transport) -> None:
+        """Has calls to this address go over a connection that is there already."""
+        connection = self._by_address[address] = Connection(address, self._token, grpc=False)
+        self._alive[connection] = None
+        self._nursery.start_soon(run_connection, connection.port, transport)
 
     def sweep(self) -> None:
         """Says that a stream now has a deadline: it is broken off when that has passed."""

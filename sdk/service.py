@@ -22,6 +22,7 @@ import trio
 
 from . import types
 from .advertise import advertised
+from .client import Client
 from .config import ServiceConfig
 from .debug import Debug
 from .errors import MicroError
@@ -241,6 +242,22 @@ class Service:
                 await self._server.drain(max(self._grace - KNOWN_SECONDS, 0.0))
         if failed is not None:
             raise failed
+
+    @asynccontextmanager
+    async def testing(self) -> AsyncIterator[Client]:
+        """A client of this service for tests, without sockets or registry; the service answers as long as the block.
+
+            async with greeter.testing() as client:
+                assert await client.call("greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
+
+        Calls take the same way as real ones, codecs and errors included. Hooks run as when it serves; variables are not
+        looked at. Raises what a hook raises.
+        """
+        from .testing import TestingClient  # which loads what only tests need
+
+        self._debug.begin(self._config.version, f"{self.name}-testing")
+        async with self._hooks.around_life(), self._offered(), TestingClient(self._server) as client:
+            yield client
 
     def stop(self, seconds: float = DRAIN_SECONDS) -> None:
         """Ends `serve`: deregisters, takes no new calls, and gives those that are open that many seconds."""

@@ -8,6 +8,7 @@ import sys
 import click
 
 from .call import call, stream
+from .debug import health, stats
 from .network import network
 from .options import Group, dashes
 from .proxy import proxy
@@ -22,7 +23,7 @@ def micro() -> None:
     """Call services wherever they run, and run the nodes of the network that carries the calls."""
 
 
-for command in (network, tunnel, proxy, router, call, stream, list_, get, register, deregister):
+for command in (network, tunnel, proxy, router, call, stream, health, stats, list_, get, register, deregister):
     micro.add_command(command)
 
 

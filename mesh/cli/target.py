@@ -37,13 +37,18 @@ def registry() -> Registry:
 @asynccontextmanager
 async def client(proxy_address: str | None) -> AsyncIterator[Client]:
     """A client that calls through the node at this address, else as MICRO_PROXY says, else by the local registry."""
-    proxy = reachable(proxy_address) or os.environ.get("MICRO_PROXY", "")
+    proxy = node_to_ask(proxy_address)
     if ":" in proxy:  # an address: there is nothing to look up
         async with Client(proxy=proxy) as caller:
             yield caller
     else:
         async with registry() as store, Client(proxy=proxy, registry=store) as caller:
             yield caller
+
+
+def node_to_ask(proxy_address: str | None) -> str:
+    """The node that calls go through: the one at this address, else the one MICRO_PROXY names, else none."""
+    return reachable(proxy_address) or os.environ.get("MICRO_PROXY", "")
 
 
 def reachable(address: str | None) -> str | None:

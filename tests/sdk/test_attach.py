@@ -340,3 +340,28 @@ async def test_whoever_takes_no_services_is_named_and_tried_again(caplog: pytest
         await trio.to_thread.run_sync(lambda: trio.run(main, clock=clock))
     [line] = [record.getMessage() for record in caplog.records]
     assert "it did not take the service in 5 s: it may be of a version without that" in line
+
+
+async def test_hooks_and_health_are_those_of_any_service() -> None:
+    heard: list[str] = []
+    async with place() as there, there.client() as client:
+        service = attached(there.proxy)
+        for kind in ("before_start", "after_start", "before_stop", "after_stop"):
+            getattr(service, kind)(lambda kind=kind: heard.append(kind))
+        async with running(service):
+            assert heard == ["before_start", "after_start"]
+            assert (await client.call("greeter", "Debug.Health"))["status"] == "serving"
+    assert heard == ["before_start", "after_start", "before_stop", "after_stop"]
+
+
+async def test_a_hook_that_fails_when_the_node_has_taken_the_service_ends_it() -> None:
+    async with place() as there:
+        service = attached(there.proxy)
+
+        @service.after_start
+        async def fail() -> None:
+            raise ValueError("no disk")
+
+        with pytest.raises(ValueError, match="no disk"):
+            await service.serve()
+        await until(lambda: gone(there), within=5)
