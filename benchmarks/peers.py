@@ -83,8 +83,8 @@ def serve_nats(port: int) -> None:
 
 def serve_http(port: int) -> None:
     """An ASGI app in hypercorn."""
-    from hypercorn.asyncio import serve  # type: ignore[import-not-found]
-    from hypercorn.config import Config  # type: ignore[import-not-found]
+    from hypercorn.asyncio import serve
+    from hypercorn.config import Config
 
     async def app(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Any]) -> None:
         if scope["type"] != "http":
@@ -101,7 +101,7 @@ def serve_http(port: int) -> None:
     config.bind = [f"127.0.0.1:{port}"]
     config.accesslog = config.errorlog = None
     print("ready", port, flush=True)
-    asyncio.run(serve(app, config))
+    asyncio.run(serve(app, config))  # type: ignore[arg-type]
 
 
 def load_grpc(port: int, in_flight: int, seconds: float) -> Latencies:

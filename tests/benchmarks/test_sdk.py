@@ -28,7 +28,7 @@ def test_who_cannot_be_measured_is_named() -> None:
     assert "--fetch" in json.loads(done.stdout)["missing"]["http"]
 
 
-@pytest.mark.parametrize("name", ["sdk", "node", "grpc", "grpc-aio"])
+@pytest.mark.parametrize("name", ["sdk", "node", "attached", "grpc", "grpc-aio"])
 def test_calls_are_answered_and_counted(name: str) -> None:
     done = benchmark("--only", name, "--rounds", "1", "--seconds", "0.2", "--output", "json")
     assert done.returncode == 0, done.stderr
