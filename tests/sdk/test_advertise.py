@@ -67,6 +67,17 @@ async def test_the_family_with_the_way_out_is_told(monkeypatch: pytest.MonkeyPat
     await close(listeners)
 
 
+async def test_where_both_families_lead_out_ipv4_is_told_because_more_programs_can_dial_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ways = {socket.AF_INET: "192.0.2.7", socket.AF_INET6: "2001:db8::7"}
+    monkeypatch.setattr(advertise, "_way_out", lambda family: ways[family])
+    listeners = await listen_tcp(":0")
+    port = listeners[0].socket.getsockname()[1]
+    assert advertised("", listeners) == advertised("", listeners[::-1]) == f"192.0.2.7:{port}"
+    await close(listeners)
+
+
 async def test_a_service_on_ipv6_is_called_at_the_address_it_tells() -> None:
     async with MemoryRegistry() as registry:
         service = offering(registry, {"G.Echo": echo}, address="[::1]:0")

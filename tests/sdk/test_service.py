@@ -297,3 +297,36 @@ async def test_a_slow_handler_is_cancelled_by_its_callers_deadline() -> None:
             with trio.fail_after(2):
                 await cancelled.wait()
             assert await client.call("greeter", "G.Echo", 1) == 1
+
+
+async def test_of_two_instances_one_stops_and_comes_back_under_load_and_no_call_is_lost() -> None:
+    answered, due, reached = 0, 0, trio.Event()
+
+    async def work(request: Any) -> Any:
+        await trio.sleep(0.01)
+        return request
+
+    async with MemoryRegistry() as registry, Client(registry=registry, retries=0) as client:
+        one, other = (offering(registry, {"G.Work": work}) for _ in range(2))
+
+        async def call() -> None:
+            nonlocal answered
+            while True:
+                assert await client.call("greeter", "G.Work", answered) is not None
+                answered += 1
+                if answered >= due:
+                    reached.set()
+
+        async with running(other), trio.open_nursery() as callers:
+            for _ in range(3):
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(one.serve)
+                    if not answered:
+                        for _ in range(16):
+                            callers.start_soon(call)
+                    due, reached = answered + 100, trio.Event()
+                    await reached.wait()
+                    one.stop(5)
+                assert one._server.open_calls == 0
+            callers.cancel_scope.cancel()
+    assert answered >= 300
