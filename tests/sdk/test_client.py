@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from google.protobuf import wrappers_pb2
 
 import sdk
@@ -768,3 +769,24 @@ async def test_heads_beyond_number_are_forgotten_again() -> None:
         for n in range(2 * MOST_HEADS):
             assert await client.call("greeter", "Greeter.Echo", n, metadata={"n": str(n)}) == n
         assert len(client._heads) <= MOST_HEADS
+
+
+async def test_a_filter_follows_the_registry() -> None:
+    async def version(request: Any) -> Any:
+        return request
+
+    async with (
+        MemoryRegistry() as registry,
+        Client(registry=registry, version="2") as client,
+        running(offering(registry, {"Greeter.Version": version}, version="1")),
+    ):
+        with pytest.raises(errors.NotFound, match="no instance of version '2'"):
+            await client.call("greeter", "Greeter.Version", 2)
+        async with running(offering(registry, {"Greeter.Version": version}, version="2")):
+            assert await client.call("greeter", "Greeter.Version", 2) == 2
+        with trio.fail_after(5):
+            while client._callees.known("greeter", client._way, client._way.filter) is not None:
+                await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(errors.NotFound, match="no instance of version '2'"):
+            await client.call("greeter", "Greeter.Version", 2)
+        assert await client.call("greeter", "Greeter.Version", 1, version="1") == 1
