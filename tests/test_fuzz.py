@@ -55,6 +55,7 @@ from sdk.head import (
     parse_reply_head_untrusted,
     parse_trailers_untrusted,
 )
+from sdk.registry import dnssd
 from sdk.registry.database import parse_record_untrusted
 from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
 from sdk.wire import frame
@@ -246,6 +247,8 @@ SAID = conversation()
 BY_DIALLER = Target(shaken(dialled=False), [SAID[0]])
 BY_ACCEPTOR = Target(shaken(dialled=True), [SAID[1]])
 
+MDNS_HEAD = dnssd.head_of(dnssd.pack(SERVICE), source="a" * 32, sequence=1, ttl=30, group="b" * 32, host="c" * 32)
+
 TARGETS: dict[str, Target] = {
     "mesh.resolver.listing:parse_listing_untrusted": Target(
         parse_listing_untrusted,
@@ -280,6 +283,15 @@ TARGETS: dict[str, Target] = {
     "sdk.registry.database:parse_record_untrusted": Target(
         lambda data: parse_record_untrusted(data.decode(errors="surrogateescape")),
         [json.dumps(service_to_json(SERVICE)).encode()],
+    ),
+    "sdk.registry.dnssd:parse_head_untrusted": Target(dnssd.parse_head_untrusted, [dnssd.head_to_text(MDNS_HEAD)]),
+    "sdk.registry.dnssd:parse_part_untrusted": Target(dnssd.parse_part_untrusted, dnssd.parts_of(dnssd.pack(SERVICE))),
+    "sdk.registry.dnssd:parse_record_untrusted": Target(dnssd.parse_record_untrusted, [dnssd.pack(SERVICE)]),
+    "sdk.registry.dnssd:unpack_untrusted": Target(
+        lambda data: dnssd.unpack_untrusted(
+            dnssd.parse_head_untrusted(data), [], dnssd.label((SERVICE.name, SERVICE.version, SERVICE.instances[0].id))
+        ),
+        [dnssd.head_to_text(MDNS_HEAD)],
     ),
     "sdk.types:parse_service_untrusted": Target(read_service, [msgpack.packb(service_to_json(SERVICE))]),
     "sdk.wire.frame:open_layout_untrusted": Target(frame.open_layout_untrusted, OPENS),

@@ -93,6 +93,7 @@ def open_registry(name: str = "", address: str = "") -> Registry:
 
     `sqlite` (the default): `address` is the path of a file, by default one per user of this host.
     `memory`: `address` is any name; who gives the same one inside one `trio.run` shares the records.
+    `mdns`: `address` is any text; who gives the same one, on this host or its networks, sees each other.
 
     Raises `BadRequest` for a name that is none of these.
     """
@@ -105,4 +106,8 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         from .memory import MemoryRegistry
 
         return MemoryRegistry(address)
-    raise BadRequest(f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes memory or sqlite")
+    if name == "mdns":
+        from .mdns import MdnsRegistry
+
+        return MdnsRegistry(address)
+    raise BadRequest(f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes mdns, memory or sqlite")

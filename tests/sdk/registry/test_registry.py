@@ -16,7 +16,7 @@ from sdk.types import Endpoint, Instance, Service, Value
 Opener = Callable[[], Registry]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "mdns"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one and the same store, as often as it is called."""
     return lambda: open_registry(request.param, str(tmp_path / "made" / "registry.db"))
@@ -277,6 +277,7 @@ async def test_no_time_to_live_at_all_is_refused(opener: Opener, ttl: float) -> 
         assert await registry.list() == ()
 
 
+@pytest.mark.parametrize("opener", ["memory", "sqlite"], indirect=True)  # with mdns there is no store that keeps them
 async def test_records_outlive_the_registry_that_made_them(opener: Opener) -> None:
     async with opener() as registry:
         async with opener() as other:

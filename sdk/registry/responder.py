@@ -1,0 +1,327 @@
+"""What mdns says and hears, in the thread where zeroconf runs its own event loop.
+
+`Responder` is made, called and closed from outside; its private methods run on that loop, one at a time. What it hears
+it hands over from there, in lists.
+
+zeroconf opens the sockets, joins the group on every interface, answers questions from what is published here, and keeps
+what it heard. Announcing is done here: zeroconf's own takes most of a second for each service, and its browser keeps
+for 19 minutes what had a shorter time to live.
+"""
+
+import asyncio  # noqa: TID251 - the loop is zeroconf's; this names its type
+import concurrent.futures
+import contextlib
+import ipaddress
+import logging
+import math
+import os
+import re
+import select
+import socket
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from zeroconf import (  # type: ignore[attr-defined] # left out of its __all__, and documented
+    DNSOutgoing,
+    DNSPointer,
+    DNSQuestion,
+    DNSRecord,
+    DNSText,
+    InterfaceChoice,
+    IPVersion,
+    ServiceInfo,
+    Zeroconf,
+    current_time_millis,
+)
+
+from sdk.netaddress import split_address
+from sdk.types import Service
+
+from .dnssd import MAX_TTL, PART_TYPE, TYPE, Head, digest, head_of, head_to_text, label, part_names, parts_of
+from .listening import IN, TXT, Heard, Listening
+from .outbox import Outbox, nothing
+from .records import Key
+
+STAY = 120.0
+"""Seconds for which a record without a time to live is announced, as RFC 6762 has it for names of hosts."""
+RENEW = 40.0
+"""Seconds after which it is announced again: two announcements may be lost."""
+ASK_AT = (0.0, 0.3, 1.2)
+"""Seconds after opening at which everybody is asked. Later ones announce themselves."""
+REPEAT = (1.0, 3.0)
+"""Seconds after which a change is announced again, RFC 6762 section 8.3: the first time may have been lost."""
+BUFFER = 1 << 20
+"""Bytes that may wait to be read. The system gives what it allows, by default twice as much as without asking."""
+CHECK = 10.0
+"""Seconds between two looks for interfaces that came or went."""
+DRAIN = 0.2
+"""Longest time to read what has arrived, in seconds: in a flood there is no end."""
+
+_PTR, _UNIQUE = 12, 0x8001
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+
+logger = logging.getLogger(__name__)
+
+
+class Piece(NamedTuple):
+    """What is to be published of one instance."""
+
+    key: Key
+    record: Service
+    packed: bytes
+    """By `dnssd.pack`."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Own:
+    piece: Piece
+    head: Head
+    info: ServiceInfo
+    parts: list[ServiceInfo]
+    stays: bool
+    timer: asyncio.TimerHandle
+    """Renews it where it stays, else ends it."""
+
+
+class Responder:
+    """One opened registry's voice."""
+
+    def __init__(self, group: str, heard: Callable[[Sequence[Heard]], None]) -> None:
+        """Opens the sockets, which blocks for some milliseconds. `heard` is called in zeroconf's thread.
+
+        Raises `OSError` when no socket can be had, and `RuntimeError` when there is no interface at all.
+        """
+        self._group = group
+        self._heard = heard
+        self._source = uuid.uuid4().hex
+        self._host = _host()
+        self._sequence = 0
+        self._own: dict[str, _Own] = {}
+        self._checking: asyncio.Task[None] | None = None
+        self._zeroconf = Zeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
+        assert self._zeroconf.loop is not None
+        self._loop = self._zeroconf.loop
+        self._outbox = Outbox(self._zeroconf)
+        self._listening = Listening(
+            self._zeroconf,
+            source=self._source,
+            group=group,
+            host=self._host,
+            heard=heard,
+            goodbye=self._answer_goodbye,
+        )
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def publish(self, pieces: Sequence[Piece], ttl: float, done: Callable[[], None]) -> None:
+        """Publishes or renews these; `done` is called in zeroconf's thread once they are sent."""
+        self._loop.call_soon_threadsafe(self._publish, pieces, ttl, done)
+
+    def withdraw(self, keys: Sequence[Key], done: Callable[[], None]) -> None:
+        """Says that these are gone, whoever published them; `done` as with `publish`."""
+        self._loop.call_soon_threadsafe(self._withdraw, keys, done)
+
+    def settle(self, done: Callable[[], None]) -> None:
+        """Calls `done`, in zeroconf's thread, when what has arrived by now is read and handed over."""
+        self._loop.call_soon_threadsafe(self._drain, self._loop.time() + DRAIN, done)
+
+    @property
+    def fetching(self) -> bool:
+        """Whether records were heard of whose parts are still being fetched."""
+        return self._listening.fetching
+
+    def close(self) -> None:
+        """Says goodbye for what is published and closes the sockets; blocks for up to some seconds."""
+        gone = concurrent.futures.Future[None]()
+        self._loop.call_soon_threadsafe(self._say_goodbye, gone)
+        with contextlib.suppress(TimeoutError):  # who is not told forgets by the time to live
+            gone.result(2.0)
+        self._zeroconf.close()
+
+    # From here on everything runs on zeroconf's loop.
+
+    def _begin(self) -> None:
+        for reader in self._zeroconf.engine.readers:
+            reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        self._zeroconf.async_add_listener(self._listening, None)
+        for seconds in ASK_AT:
+            self._loop.call_later(seconds, self._ask)
+        self._loop.call_later(CHECK, self._check)
+
+    def _ask(self) -> None:
+        """Asks who is there, naming those that are known, who need not answer (RFC 6762 section 7.1)."""
+        known = {*self._listening.known, *self._own}
+        if len(known) > 500:  # the list would be longer than many an answer; who is missing announces itself
+            return
+        out, now = DNSOutgoing(0), current_time_millis()
+        out.add_question(DNSQuestion(TYPE, _PTR, IN))
+        for record in self._zeroconf.cache.get_all_by_details(TYPE, _PTR, IN):
+            if isinstance(record, DNSPointer) and record.alias[: -len(TYPE) - 1] in known:
+                out.add_answer_at_time(record, now)
+        self._zeroconf.async_send(out)
+
+    def _check(self) -> None:
+        """Follows the interfaces of the host, and forgets what ran out."""
+        self._loop.call_later(CHECK, self._check)
+        self._listening.purge()
+        before = {sender.interface_key for sender in self._zeroconf.engine.senders}
+
+        def checked(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()):
+                logger.warning("mdns cannot follow the interfaces of this host: %s", error)
+            elif not before.issuperset(sender.interface_key for sender in self._zeroconf.engine.senders):
+                self._ask()
+
+        if self._checking is None or self._checking.done():
+            self._checking = self._loop.create_task(self._zeroconf.async_update_interfaces())
+            self._checking.add_done_callback(checked)
+
+    def _publish(self, pieces: Sequence[Piece], ttl: float, done: Callable[[], None]) -> None:
+        changed: list[tuple[str, Head]] = []
+        batch: list[DNSRecord] = []
+        for piece in pieces:
+            name = label(piece.key)
+            before = self._own.get(name)
+            own = self._own[name] = self._make(name, piece, ttl)
+            if before is not None:
+                before.timer.cancel()
+                self._zeroconf.registry.async_remove([before.info, *before.parts])
+            for info in (own.info, *own.parts):
+                self._zeroconf.registry.async_add(info)
+            if before is None or before.head.digest != own.head.digest:
+                changed.append((name, own.head))
+                batch += [part.dns_text() for part in own.parts]
+                batch += _announcement(own.info)
+            else:
+                batch += [own.info.dns_pointer(), own.info.dns_text()]
+        self._outbox.send(batch, done)
+        if changed:
+            for seconds in REPEAT:
+                self._loop.call_later(seconds, self._repeat, changed)
+
+    def _make(self, name: str, piece: Piece, ttl: float) -> _Own:
+        self._sequence += 1
+        stays = math.isinf(ttl)
+        seconds = STAY if stays else min(ttl, MAX_TTL)
+        head = head_of(
+            piece.packed,
+            source=self._source,
+            sequence=self._sequence,
+            ttl=seconds,
+            group=self._group,
+            host=self._host,
+        )
+        host, port = split_address(piece.record.instances[0].address)
+        server, addresses = _target(name, host)
+        dns_ttl = math.ceil(seconds)
+        info = ServiceInfo(
+            TYPE,
+            f"{name}.{TYPE}",
+            port=port,
+            properties=head_to_text(head),
+            server=server,
+            host_ttl=dns_ttl,
+            other_ttl=dns_ttl,
+            addresses=addresses,
+        )
+        parts = [
+            ServiceInfo(PART_TYPE, called, port=port, properties=text, server=server, addresses=addresses)
+            for called, text in zip(part_names(head), parts_of(piece.packed) if head.parts else (), strict=True)
+        ]
+        if stays:
+            timer = self._loop.call_later(RENEW, self._renew, name)
+        else:
+            timer = self._loop.call_later(ttl, self._unpublish, [name])
+        return _Own(piece=piece, head=head, info=info, parts=parts, stays=stays, timer=timer)
+
+    def _renew(self, name: str) -> None:
+        piece = self._own[name].piece
+        self._publish([piece], math.inf, nothing)
+        self._heard([Heard(piece.key, piece.record, math.inf)])
+
+    def _repeat(self, changed: Sequence[tuple[str, Head]]) -> None:
+        batch: list[DNSRecord] = []
+        for name, head in changed:
+            own = self._own.get(name)
+            if own is not None and own.head.digest == head.digest:
+                batch += _announcement(own.info)
+        self._outbox.send(batch, nothing)
+
+    def _withdraw(self, keys: Sequence[Key], done: Callable[[], None]) -> None:
+        names = [label(key) for key in keys]
+        batch: list[DNSRecord] = []
+        for name in names:
+            if known := self._listening.drop(name):
+                batch += _goodbye(name, known.text)
+        self._outbox.send(batch, nothing)
+        self._unpublish(names, done)
+
+    def _unpublish(self, names: Sequence[str], done: Callable[[], None] | None = None) -> None:
+        batch: list[DNSRecord] = []
+        for name in names:
+            if own := self._remove(name):
+                batch += _goodbye(name, own.info.text)
+        self._outbox.send(batch, done or nothing)
+
+    def _remove(self, name: str) -> _Own | None:
+        own = self._own.pop(name, None)
+        if own is not None:
+            own.timer.cancel()
+            self._zeroconf.registry.async_remove([own.info, *own.parts])
+        return own
+
+    def _say_goodbye(self, gone: concurrent.futures.Future[None]) -> None:
+        self._unpublish(list(self._own), lambda: gone.set_result(None))
+
+    def _drain(self, give_up: float, done: Callable[[], None]) -> None:
+        waiting = select.poll()
+        for reader in self._zeroconf.engine.readers:
+            waiting.register(reader.fileno, select.POLLIN)
+        if waiting.poll(0) and self._loop.time() < give_up:
+            self._loop.call_soon(self._drain, give_up, done)
+        else:
+            done()
+
+    def _answer_goodbye(self, name: str, text: bytes | None, shared: bool) -> None:
+        """Somebody took back what this registry publishes, or the name, which they may have shared."""
+        own = self._own.get(name)
+        if own is None:
+            return
+        if text == own.info.text:
+            self._remove(name)
+            self._heard([Heard(own.piece.key, None, 0)])
+            return
+        if text is None:  # others have forgotten it now
+            self._outbox.send(_announcement(own.info), nothing)
+        if shared:
+            left = math.inf if own.stays else own.timer.when() - self._loop.time()
+            self._heard([Heard(own.piece.key, own.piece.record, left)])
+
+
+def _announcement(info: ServiceInfo) -> list[DNSRecord]:
+    return [info.dns_pointer(), info.dns_service(), info.dns_text(), *info.dns_addresses()]
+
+
+def _goodbye(name: str, text: bytes) -> list[DNSRecord]:
+    full = f"{name}.{TYPE}"
+    return [DNSText(full, TXT, _UNIQUE, 0, text), DNSPointer(TYPE, _PTR, IN, 0, full)]
+
+
+def _target(name: str, host: str) -> tuple[str, list[bytes]]:
+    """What SRV names, and the addresses of that where they are not somebody else's to tell."""
+    try:
+        return f"{name}.local.", [ipaddress.ip_address(host.strip("[]").partition("%")[0]).packed]
+    except ValueError:
+        known = all(_LABEL.fullmatch(part) for part in host.split(".")) and len(host) < 200
+        return (f"{host}." if known else f"{name}.local."), []
+
+
+def _host() -> str:
+    """Stands for this network stack until the next boot: what its loopback addresses mean."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return digest(f"{boot} {os.stat('/proc/self/ns/net').st_ino}".encode())
+    except OSError:
+        return digest(str(uuid.getnode()).encode())

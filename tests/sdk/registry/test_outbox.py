@@ -1,0 +1,64 @@
+"""The pace at which mdns sends, heard by a real socket."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from zeroconf import DNSOutgoing, DNSText, IPVersion, Zeroconf  # type: ignore[attr-defined]
+
+from sdk.registry import outbox
+from sdk.registry.outbox import Outbox, nothing
+
+
+@pytest.fixture
+def zeroconf() -> Iterator[Zeroconf]:
+    with Zeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only) as opened:
+        yield opened
+
+
+def texts(count: int, size: int = 1000) -> list[DNSText]:
+    return [DNSText(f"{number}._micro-test._tcp.local.", 16, 0x8001, 60, b"x" * size) for number in range(count)]
+
+
+def test_what_is_long_is_sent_in_batches_and_in_order(zeroconf: Zeroconf, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[list[str]] = []
+    when: list[float] = []
+    assert zeroconf.loop is not None
+    loop = zeroconf.loop
+
+    def keep(out: DNSOutgoing) -> None:
+        sent.append([record.name.partition(".")[0] for record, _ in out.answers])
+        when.append(loop.time())
+
+    monkeypatch.setattr(zeroconf, "async_send", keep)
+    box, done = Outbox(zeroconf), threading.Event()
+    order: list[str] = []
+
+    def send() -> None:
+        box.send(texts(100), lambda: order.append("first"))
+        box.send(texts(1), lambda: order.append("second"))
+        box.send([], done.set)
+
+    loop.call_soon_threadsafe(send)
+    assert done.wait(10)
+    assert order == ["first", "second"]
+    assert [name for batch in sent for name in batch] == [*map(str, range(100)), "0"]
+    assert max(len(batch) for batch in sent) <= outbox.BATCH // 1000
+    assert when[-1] - when[0] >= 6 * outbox.PAUSE * 0.9
+
+
+def test_what_is_short_is_sent_at_once(zeroconf: Zeroconf) -> None:
+    order: list[str] = []
+    done = threading.Event()
+
+    def send() -> None:
+        box = Outbox(zeroconf)
+        box.send(texts(3), lambda: order.append("sent"))
+        order.append("returned")
+        box.send([], nothing)
+        done.set()
+
+    assert zeroconf.loop is not None
+    zeroconf.loop.call_soon_threadsafe(send)
+    assert done.wait(10)
+    assert order == ["sent", "returned"]

@@ -1,0 +1,82 @@
+"""How mdns keeps saying what it offers; the rest is tried in test_mdns."""
+
+import uuid
+
+import pytest
+import trio
+from zeroconf import ServiceInfo, Zeroconf
+
+from sdk.registry import Action, responder
+from sdk.registry.mdns import MdnsRegistry
+from sdk.types import Instance, Service
+
+
+@pytest.fixture
+def group() -> str:
+    return uuid.uuid4().hex
+
+
+def a(id: str, address: str = "10.0.0.1:80") -> Service:
+    return Service(name="greeter", instances=(Instance(id=id, address=address),))
+
+
+def published(registry: MdnsRegistry) -> list[ServiceInfo]:
+    assert registry._responder is not None
+    return registry._responder._zeroconf.registry.async_get_service_infos()
+
+
+async def test_a_name_that_two_registries_share_stays_until_both_have_gone(group: str) -> None:
+    async with MdnsRegistry(group) as watching, watching.watch() as events, MdnsRegistry(group) as one:
+        await one.register(a("1"), ttl=60)
+        async with MdnsRegistry(group) as two:
+            await two.register(a("1"), ttl=60)
+        seen = []
+        with trio.move_on_after(1):
+            while True:
+                seen.append((await anext(events)).action)
+        assert seen[0] is Action.CREATE
+        assert seen[-1] is not Action.DELETE
+        assert await watching.list() == await one.list() == (a("1"),)
+
+
+async def test_who_does_not_renew_is_not_answered_for(group: str) -> None:
+    async with MdnsRegistry(group) as registry, registry.watch() as events:
+        await registry.register(a("1"), ttl=0.2)
+        assert len(published(registry)) == 1
+        with trio.fail_after(10):
+            assert [(await anext(events)).action for _ in range(2)] == [Action.CREATE, Action.DELETE]
+            while published(registry):
+                await trio.testing.wait_all_tasks_blocked(0.01)
+
+
+async def test_an_announcement_that_was_lost_is_made_again(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responder, "ASK_AT", ())
+    monkeypatch.setattr(responder, "REPEAT", (0.2,))
+    send, lost = Zeroconf.async_send, []
+
+    async with MdnsRegistry(group) as theirs, MdnsRegistry(group) as ours:
+        with monkeypatch.context() as patch:
+            patch.setattr(Zeroconf, "async_send", lambda self, out, *rest: lost.append(out))
+            await theirs.register(a("1"))
+        assert lost
+        assert Zeroconf.async_send is send
+        assert await ours.get("greeter") == (a("1"),)
+
+
+@pytest.mark.parametrize(
+    ("address", "server", "addresses"),
+    [
+        ("10.0.0.1:80", "", ["10.0.0.1"]),
+        ("[2001:db8::1]:80", "", ["2001:db8::1"]),
+        ("db.example.com:80", "db.example.com.", []),
+        ("no name of DNS:80", "", []),
+    ],
+)
+async def test_other_programs_are_told_host_and_port(
+    group: str, address: str, server: str, addresses: list[str]
+) -> None:
+    async with MdnsRegistry(group) as registry:
+        await registry.register(a("1", address))
+        [info] = published(registry)
+        assert (info.port, info.parsed_addresses()) == (80, addresses)
+        assert info.server == (server or info.name.replace("_micro._tcp.", ""))
