@@ -1,4 +1,4 @@
-"""Values ↔ message bytes, by content type: JSON, msgpack, raw bytes, protobuf.
+"""Values ↔ message bytes, by content type: JSON, msgpack, raw bytes, protobuf, and what a program registers itself.
 
 What comes in is untrusted and plain (dicts, lists, text, numbers); `sdk.schema` makes annotated types of it. What goes
 out may be a dataclass, an enum or a protobuf message at any depth. A protobuf message says nothing about itself, so its
@@ -22,7 +22,13 @@ MSGPACK: Final = "application/msgpack"
 BYTES: Final = "application/octet-stream"
 PROTOBUF: Final = "application/protobuf"
 
-_SYNONYMS: Final = {
+Encode = Callable[[Any], bytes]
+"""A value as a message's bytes; raises whatever it likes for a value that it cannot say."""
+
+Decode = Callable[[bytes], Any]
+"""A message's bytes, which anybody may have sent, as plain data or a value of its own; may raise whatever it likes."""
+
+_SYNONYMS: Final[dict[str, str]] = {
     "application/grpc": PROTOBUF,  # gRPC's default where no subtype is said
     "application/grpc+proto": PROTOBUF,
     "application/grpc+json": JSON,
@@ -31,6 +37,27 @@ _SYNONYMS: Final = {
     "application/x-msgpack": MSGPACK,
     "application/x-protobuf": PROTOBUF,
 }
+
+
+def register(content_type: str, encode: Encode, decode_untrusted: Decode) -> None:
+    """Speaks one more content type, in all services and clients of this process: `application/cbor`, say, which is also
+    understood where gRPC calls it `application/grpc+cbor`. Register before the first call, and at both ends.
+
+        sdk.codec.register("application/cbor", cbor2.dumps, cbor2.loads)
+        await client.call("greeter", "Greeter.Hello", request, content_type="application/cbor")
+
+    What `encode` raises reaches the caller as `TypeError`, what `decode_untrusted` raises is an error of whoever sent
+    the message. Raises `ValueError` for what is no content type, and for one that is spoken already.
+    """
+    kind, slash, subtype = content_type.partition("/")
+    synonym = f"application/grpc+{subtype}"
+    if not slash or set(content_type) & _NOT_IN_NAMES or content_type != content_type.lower() or not (kind and subtype):
+        raise ValueError(f"{content_type!r} is no content type: expected one in lower case such as application/cbor")
+    for name in (content_type, synonym):
+        if name in _ENCODERS or name in _SYNONYMS:
+            raise ValueError(f"the content type {name} is spoken already")
+    _SYNONYMS[synonym] = content_type
+    _ENCODERS[content_type], _DECODERS[content_type] = encode, decode_untrusted
 
 
 def content_type_of(value: object) -> str:
@@ -60,6 +87,9 @@ def decode_untrusted(content_type: str, data: bytes) -> Any:
         return (_DECODERS.get(content_type) or _DECODERS[_known(content_type)])(data)
     except Exception as error:
         raise RemoteProtocolError(f"a message is not {content_type}: {type(error).__name__} {error}") from None
+
+
+_NOT_IN_NAMES: Final = frozenset(" ;,\t\r\n")
 
 
 def _known(content_type: str) -> str:
@@ -118,7 +148,7 @@ def _encode_protobuf(value: Any) -> bytes:
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain_json)
 _json_decoder = json.JSONDecoder(parse_constant=_no_constant)
-_pack: Callable[[Any], bytes] = msgpack.Packer(default=_plain, autoreset=True).pack
+_pack: Encode = msgpack.Packer(default=_plain, autoreset=True).pack
 
 
 def _encode_json(value: Any) -> bytes:
@@ -133,14 +163,14 @@ def _decode_msgpack(data: bytes) -> Any:
     return msgpack.unpackb(data, strict_map_key=False)
 
 
-_ENCODERS: Final[dict[str, Callable[[Any], bytes]]] = {
+_ENCODERS: Final[dict[str, Encode]] = {
     JSON: _encode_json,
     MSGPACK: _pack,
     BYTES: _encode_bytes,
     PROTOBUF: _encode_protobuf,
 }
 
-_DECODERS: Final[dict[str, Callable[[bytes], Any]]] = {
+_DECODERS: Final[dict[str, Decode]] = {
     JSON: _decode_json,
     MSGPACK: _decode_msgpack,
     BYTES: bytes,

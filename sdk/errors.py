@@ -19,7 +19,7 @@ MicroError                 id, code, detail, status: JSON on the wire as go-micr
 
 import enum
 import json
-from typing import ClassVar
+from typing import Any
 
 
 class Status(enum.IntEnum):
@@ -47,11 +47,11 @@ class Status(enum.IntEnum):
 class MicroError(Exception):
     """An error of a call. `str()` is the sentence for a person; `to_json()` is the form on the wire."""
 
-    code: ClassVar[int] = 500
-    """The HTTP status."""
-    grpc: ClassVar[Status] = Status.UNKNOWN
+    code: int = 500
+    """The HTTP status. What a peer says is kept where no class stands for it, here and in the next two."""
+    grpc: Status = Status.UNKNOWN
     """The gRPC status."""
-    phrase: ClassVar[str] = "Internal Server Error"
+    phrase: str = "Internal Server Error"
     """The HTTP reason phrase, which go-micro calls `status`."""
 
     def __init__(self, detail: str, *, id: str = "") -> None:
@@ -169,21 +169,71 @@ _BY_STATUS: dict[int, type[MicroError]] = {
 }
 
 
+_BY_CODE: dict[int, type[MicroError]] = {
+    **{kind.code: kind for kind in _BY_STATUS.values() if kind is not Unimplemented},
+    501: Unimplemented,
+    504: Timeout,
+}
+
+_CODES = range(400, 600)
+"""HTTP statuses that tell of an error."""
+
+_OTHERS: dict[int, tuple[int, str]] = {
+    Status.FAILED_PRECONDITION: (412, "Precondition Failed"),
+    Status.ABORTED: (409, "Conflict"),
+    Status.OUT_OF_RANGE: (400, "Bad Request"),
+    Status.DATA_LOSS: (500, "Internal Server Error"),
+}
+"""HTTP status and phrase of the gRPC statuses without a class: as go-micro pairs them, or gRPC's own HTTP mapping
+(google/rpc/code.proto)."""
+
+
 def error_from_status(status: int, message: str, *, may_have_run: bool = True) -> MicroError:
     """The error that a gRPC status and message stand for.
 
-    A message that is go-micro's JSON gives its own id and detail; any other text is the detail as it stands.
+    A message that is go-micro's JSON gives its own id and detail, and its code where the status says nothing: go-micro
+    sends UNKNOWN with codes it knows no status for. Any other text is the detail as it stands. A status without a class
+    is a `MicroError` that keeps it.
     """
-    id, detail = "", message
-    if message.startswith("{"):
-        try:
-            record = json.loads(message)
-        except (ValueError, RecursionError):
-            record = None
-        if isinstance(record, dict) and isinstance(record.get("detail"), str):
-            detail = record["detail"]
-            id = record["id"] if isinstance(record.get("id"), str) else ""
-    kind = _BY_STATUS.get(status, MicroError)
+    record = _record(message)
+    code = record.get("code")
+    kind = _BY_STATUS.get(status)
+    if kind is None and status == Status.UNKNOWN and type(code) is int and code in _CODES and code != MicroError.code:
+        return error_from_http(code, message, may_have_run=may_have_run)
+    error = _make(kind or MicroError, record, message, may_have_run)
+    if status in _OTHERS:
+        error.grpc = Status(status)
+        error.code, error.phrase = _OTHERS[status]
+    return error
+
+
+def error_from_http(code: int, body: str, *, may_have_run: bool = True) -> MicroError:
+    """The error that an HTTP status, 400 to 599, and the body of the answer stand for; the body is read as the message
+    is in `error_from_status`. A code without a class is a `MicroError` that keeps it."""
+    record = _record(body)
+    kind = _BY_CODE.get(code)
+    error = _make(kind or MicroError, record, body, may_have_run)
+    if kind is None:
+        error.code = code
+        phrase = record.get("status")
+        error.phrase = phrase if isinstance(phrase, str) else ""
+    return error
+
+
+def _make(kind: type[MicroError], record: dict[str, Any], text: str, may_have_run: bool) -> MicroError:
+    detail, id = record.get("detail", text), record.get("id")
+    id = id if isinstance(id, str) else ""
     if kind is Unavailable:
         return Unavailable(detail, id=id, may_have_run=may_have_run)
     return kind(detail, id=id)
+
+
+def _record(message: str) -> dict[str, Any]:
+    """What go-micro's JSON says; empty for any other text."""
+    if not message.startswith("{"):
+        return {}
+    try:
+        record = json.loads(message)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) and isinstance(record.get("detail"), str) else {}

@@ -1,3 +1,4 @@
+import ast
 import enum
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -9,8 +10,10 @@ from google.protobuf import struct_pb2, wrappers_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.codec import BYTES, JSON, MSGPACK, PROTOBUF, content_type_of, decode_untrusted, encode
-from sdk.errors import RemoteProtocolError
+from sdk import codec
+from sdk.codec import BYTES, JSON, MSGPACK, PROTOBUF, content_type_of, decode_untrusted, encode, register
+from sdk.errors import BadRequest, RemoteProtocolError
+from tests.sdk.living import echo, greeting
 
 PLAIN = st.recursive(
     st.none()
@@ -110,3 +113,44 @@ def test_a_content_type_nobody_speaks_names_those_that_are() -> None:
 
 def test_parameters_and_case_of_a_content_type_do_not_matter() -> None:
     assert decode_untrusted("Application/JSON; charset=utf-8", b"1") == 1
+
+
+@pytest.fixture
+def reprs(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A content type that only this test speaks: Python's own notation."""
+    for table in ("_SYNONYMS", "_ENCODERS", "_DECODERS"):
+        monkeypatch.setattr(codec, table, dict(getattr(codec, table)))
+    register("text/x-repr", lambda value: repr(value).encode(), lambda data: ast.literal_eval(data.decode()))
+    return "text/x-repr"
+
+
+def test_a_registered_content_type_is_spoken_under_its_name_and_grpcs(reprs: str) -> None:
+    assert encode(reprs, {1, 2}) == b"{1, 2}"
+    for name in (reprs, "application/grpc+x-repr", "Text/X-Repr; charset=utf-8"):
+        assert decode_untrusted(name, encode(name, {1, 2})) == {1, 2}
+
+
+async def test_calls_may_be_made_in_a_registered_content_type(reprs: str) -> None:
+    async with greeting({"Greeter.Echo": echo}) as client:
+        assert await client.call("greeter", "Greeter.Echo", {(1, 2), "a"}, content_type=reprs) == {(1, 2), "a"}
+        assert await client.call("greeter", "Greeter.Echo", "as ever") == "as ever"
+
+
+async def test_what_a_registered_decoder_raises_is_the_senders_fault(reprs: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="not text/x-repr: SyntaxError"):
+        decode_untrusted(reprs, b"{")
+    async with greeting({"Greeter.Echo": echo}) as client:
+        with pytest.raises(BadRequest, match="not text/x-repr"):
+            await client.call("greeter", "Greeter.Echo", object(), content_type=reprs)
+
+
+@pytest.mark.parametrize("name", ["application/json", "application/x-protobuf", "text/json"])
+def test_a_content_type_that_is_spoken_cannot_be_registered(name: str) -> None:
+    with pytest.raises(ValueError, match="is spoken already"):
+        register(name, repr, repr)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["", "cbor", "/cbor", "application/", "Application/CBOR", "a/b; c=d", "a/b c"])
+def test_what_is_no_content_type_cannot_be_registered(name: str) -> None:
+    with pytest.raises(ValueError, match="is no content type"):
+        register(name, repr, repr)  # type: ignore[arg-type]

@@ -26,6 +26,7 @@ from sdk.errors import (
     Unauthorized,
     Unavailable,
     Unimplemented,
+    error_from_http,
     error_from_status,
 )
 
@@ -110,6 +111,57 @@ def test_a_status_without_a_kind_of_its_own_is_the_plain_error(status: int) -> N
     assert type(error_from_status(status, "odd")) is MicroError
 
 
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (Status.FAILED_PRECONDITION, 412),
+        (Status.ABORTED, 409),
+        (Status.OUT_OF_RANGE, 400),
+        (Status.DATA_LOSS, 500),
+        (Status.UNKNOWN, 500),
+    ],
+)
+def test_a_status_without_a_kind_goes_on_as_it_came(status: Status, code: int) -> None:
+    error = error_from_status(status, "odd")
+    assert (error.grpc, error.code) == (status, code)
+    again = error_from_status(error.grpc, error.to_json())
+    assert (type(again), again.grpc, again.to_json()) == (MicroError, status, error.to_json())
+    assert (MicroError("another").grpc, MicroError("another").code) == (Status.UNKNOWN, 500)
+
+
+def test_each_status_of_grpc_has_an_error_that_has_this_status() -> None:
+    for status in Status:
+        if status is not Status.OK:
+            assert error_from_status(status, "odd").grpc is status
+
+
+@pytest.mark.parametrize("kind", OF_CALLS)
+def test_each_error_survives_http(kind: type[MicroError]) -> None:
+    sent = kind("it went wrong", id="greeter")
+    got = error_from_http(sent.code, sent.to_json())
+    assert type(got) is (NotFound if kind is Unimplemented else kind)  # HTTP has one number for both
+    assert got.to_json() == sent.to_json()
+
+
+@pytest.mark.parametrize(("code", "kind"), [(501, Unimplemented), (504, Timeout), (502, MicroError)])
+def test_an_http_status_that_we_do_not_send_is_understood(code: int, kind: type[MicroError]) -> None:
+    assert type(error_from_http(code, "<html>")) is kind
+
+
+def test_go_micros_code_counts_where_its_status_says_nothing() -> None:
+    def said(code: object, status: Status = Status.UNKNOWN) -> MicroError:
+        text = json.dumps({"id": "go.micro.srv", "code": code, "detail": "no", "status": "I'm a teapot"})
+        return error_from_status(status, text)
+
+    assert type(said(404)) is NotFound
+    assert type(said(404, Status.INVALID_ARGUMENT)) is BadRequest
+    teapot = said(418)
+    assert (type(teapot), teapot.code, teapot.phrase, teapot.id) == (MicroError, 418, "I'm a teapot", "go.micro.srv")
+    assert json.loads(teapot.to_json())["code"] == 418
+    for code in (0, 200, 10**30, -1, None, "404", True):
+        assert said(code).code == 500
+
+
 def test_whether_a_call_may_have_run_is_kept() -> None:
     for may_have_run in (True, False):
         error = error_from_status(Status.UNAVAILABLE, "gone", may_have_run=may_have_run)
@@ -126,3 +178,4 @@ def test_whether_a_call_may_have_run_is_kept() -> None:
 @example(13, '{"detail":"d","id":1' + "0" * 5000 + "}")
 def test_no_status_and_message_fail(status: int, message: str) -> None:
     assert isinstance(error_from_status(status, message), MicroError)
+    assert isinstance(error_from_http(status, message), MicroError)
