@@ -10,8 +10,8 @@ from typing import Any
 import trio
 
 from .codec import BYTES, MSGPACK, content_type_of, encode
-from .errors import BadRequest, MicroError, Status
-from .head import CallHead, ReplyHead, Trailers, metadata_to_dict, pack_reply_head, pack_trailers
+from .errors import BadRequest, LocalProtocolError, MicroError, Status
+from .head import CallHead, Metadata, ReplyHead, Trailers, metadata_to_dict, pack_reply_head, pack_trailers
 from .messages import MessageStream
 from .schema import Convert
 from .wire.frame import MAX_PAYLOAD
@@ -25,19 +25,26 @@ MAX_DETAIL = 8192
 class ServerStream(MessageStream):
     """A call as its handler sees it: receives what the caller sends after the first message, sends the answers."""
 
-    __slots__ = ("_head_sent", "head", "scope")
+    __slots__ = ("_head_sent", "head", "scope", "trailing")
 
     def __init__(self, stream: MuxStream, head: CallHead, convert: Convert | None, deadline: float) -> None:
         super().__init__(stream, head.content_type or MSGPACK, convert)
         self.head = head
         """Who is called, and how."""
         self.scope = trio.CancelScope(deadline=deadline)
+        self.trailing: Metadata = ()
+        """What goes behind the answer; gRPC's callers can read it."""
         self._head_sent = False
 
     @property
     def metadata(self) -> dict[str, str]:
         """What the caller sent along; keys are in lower case."""
         return metadata_to_dict(self.head.metadata)
+
+    @property
+    def peer(self) -> str:
+        """The other end of the connection that the call came over: the caller, or a node."""
+        return self._stream.mux.port.name
 
     @property
     def stopped(self) -> bool:
@@ -60,20 +67,30 @@ class ServerStream(MessageStream):
         stream = self._stream
         data = self._encode(value)
         head = _good_head(self._content_type)
-        if len(data) <= stream.may_send and len(data) + len(head) + 2 <= MAX_PAYLOAD:
+        fits = len(data) <= stream.may_send and len(data) + len(head) + 2 <= MAX_PAYLOAD
+        if fits and not self._head_sent and not self.trailing:
             self._head_sent = True
             stream.send_head(head, data, end=True)
         else:
             await self._write(data)
-            stream.end(_good_trailers)
+            stream.end(self._good_trailers())
+
+    def begin(self, metadata: Metadata) -> None:
+        """Sends metadata ahead of the answer, which then is not one frame any more. Raises `LocalProtocolError` where
+        the answer has begun."""
+        if self._head_sent:
+            raise LocalProtocolError("metadata goes ahead of the answer, which has begun")
+        self._head_sent = True
+        self._stream.send_head(pack_reply_head(ReplyHead(self._content_type, metadata)))
 
     async def end(self) -> None:
         """Ends an answer of any number of messages."""
         if self._head_sent:
-            self._stream.end(_good_trailers)
+            self._stream.end(self._good_trailers())
         else:
             self._head_sent = True
-            self._stream.send_head(_good_head(self._content_type), end=True)
+            head = pack_reply_head(ReplyHead(self._content_type, trailers=self.trailing))
+            self._stream.send_head(head if self.trailing else _good_head(self._content_type), end=True)
 
     async def send(self, message: Any) -> None:
         """See `MessageStream.send`."""
@@ -87,10 +104,11 @@ class ServerStream(MessageStream):
         """Ends the answer with an error."""
         error.detail = error.detail[:MAX_DETAIL]
         if self._head_sent:
-            self._stream.end(pack_trailers(Trailers(error.grpc, error.to_json())))
+            self._stream.end(pack_trailers(Trailers(error.grpc, error.to_json(), self.trailing)))
         else:
             self._head_sent = True
-            self._stream.send_head(pack_reply_head(ReplyHead("", (), error.grpc, error.to_json())), end=True)
+            head = ReplyHead("", (), error.grpc, error.to_json(), self.trailing)
+            self._stream.send_head(pack_reply_head(head), end=True)
         self.finish()
 
     def expire(self, detail: str) -> bool:
@@ -115,6 +133,9 @@ class ServerStream(MessageStream):
         if not self._head_sent and self._content_type in _RAW and not isinstance(value, bytes | bytearray | memoryview):
             self._content_type = content_type_of(value)  # bytes were sent, something else is answered
         return encode_message(encode(self._content_type, value))
+
+    def _good_trailers(self) -> bytes:
+        return pack_trailers(Trailers(metadata=self.trailing)) if self.trailing else _good_trailers
 
     async def _write(self, data: bytes | memoryview) -> None:
         if not self._head_sent:

@@ -14,7 +14,7 @@ Function = Callable[..., Awaitable[Any]]
 class Handler:
     """A function that answers calls of one endpoint."""
 
-    __slots__ = ("convert", "endpoint", "function", "stats", "streaming")
+    __slots__ = ("convert", "eager", "endpoint", "function", "stats", "streaming")
 
     def __init__(self, name: str, function: Function) -> None:
         """Reads the signature: one parameter is a unary endpoint, two are a streaming one. Raises `TypeError` for any
@@ -23,6 +23,9 @@ class Handler:
         self.stats = EndpointStats()
         parameters = _parameters(name, function)
         self.streaming = len(parameters) == 2
+        self.eager = False
+        """Whether it starts when the call does and receives the first message from the stream as well; its request is
+        None then."""
         request = annotation_of(function, parameters[0])
         reply = Any if self.streaming else annotation_of(function, "return")
         try:

@@ -66,9 +66,14 @@ class Server:
     def add(self, name: str, function: Function, *, listed: bool = True) -> None:
         """Answers the endpoint `name` (`Handler.Method`) with `function(request)` or `function(request, stream)`. One
         that is not `listed` is neither published nor counted."""
+        self.offer(Handler(name, function), listed=listed)
+
+    def offer(self, handler: Handler, *, listed: bool = True) -> None:
+        """Answers an endpoint with a handler that is made already. Raises `ValueError` where the endpoint has one."""
+        name = handler.endpoint.name
         if name in self._handlers:
             raise ValueError(f"{self.name} has a handler for {name} already")
-        self._handlers[name] = Handler(name, function)
+        self._handlers[name] = handler
         if listed:
             self._listed.append(name)
 
@@ -230,7 +235,7 @@ class Server:
 
     async def _run_handler(self, call: ServerStream, handler: Handler) -> None:
         try:
-            request = await call.first_message()
+            request = None if handler.eager else await call.first_message()
             if self._wrapped is not None:
                 result = await self._wrapped(self._incoming(call, handler, request))
             elif handler.streaming:

@@ -26,7 +26,7 @@ from .client import Client
 from .config import ServiceConfig
 from .debug import Debug
 from .errors import MicroError
-from .handler import Function
+from .handler import Function, Handler
 from .health import Check
 from .hooks import Hook, Hooks
 from .methods import methods_of
@@ -142,6 +142,11 @@ class Service:
             return function
 
         return decorate
+
+    def offer(self, handler: Handler) -> None:
+        """Offers an endpoint whose handler is made already, as `sdk.grpc.mount` does. Raises `ValueError` where the
+        endpoint has one."""
+        self._server.offer(handler)
 
     def before_start(self, hook: K) -> K:
         """Decorates a function without arguments, async or plain, that runs before the service listens. What it raises

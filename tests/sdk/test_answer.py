@@ -1,7 +1,7 @@
 import pytest
 import trio
 
-from sdk.errors import BadRequest, Conflict
+from sdk.errors import BadRequest, Conflict, LocalProtocolError
 from sdk.head import parse_reply_head_untrusted, parse_trailers_untrusted
 from sdk.wire.frame import Fate, Reset
 from sdk.wire.message import encode_message
@@ -100,3 +100,46 @@ async def test_a_missing_request_is_none_or_where_a_type_is_wanted_a_bad_request
     assert await Ends(end=True).server.first_message() is None
     with pytest.raises(BadRequest, match=r"greeter Greeter\.Chat: the request is missing"):
         await Ends(end=True, convert=lambda data: data).server.first_message()
+
+
+async def test_metadata_goes_ahead_of_an_answer_once() -> None:
+    ends = Ends(end=True)
+    ends.server.begin(("x-first", "1"))
+    with pytest.raises(LocalProtocolError, match="has begun"):
+        ends.server.begin(())
+    await ends.server.reply(5)
+    assert said(ends) == ["HEAD 1", "DATA 1", "DATA 1 END TRAILERS"]
+    assert ends.client._stream.head is not None
+    assert parse_reply_head_untrusted(ends.client._stream.head).metadata == ("x-first", "1")
+    assert await ends.client.only_message() == 5
+
+
+async def test_metadata_goes_behind_every_kind_of_answer() -> None:
+    async def reply(ends: Ends) -> None:
+        await ends.server.reply(5)
+
+    async def end(ends: Ends) -> None:
+        await ends.server.end()
+
+    async def send(ends: Ends) -> None:
+        await ends.server.send(5)
+        await ends.server.end()
+
+    async def fail(ends: Ends) -> None:
+        ends.server.fail(Conflict("no"))
+
+    async def fail_late(ends: Ends) -> None:
+        await ends.server.send(5)
+        await fail(ends)
+
+    for answer in (reply, end, send, fail, fail_late):
+        ends = Ends(end=True)
+        ends.server.trailing = ("x-last", "1")
+        await answer(ends)
+        said(ends)
+        stream = ends.client._stream
+        if stream.trailers is not None:
+            assert parse_trailers_untrusted(stream.trailers).metadata == ("x-last", "1")
+        else:
+            assert stream.head is not None
+            assert parse_reply_head_untrusted(stream.head).trailers == ("x-last", "1")

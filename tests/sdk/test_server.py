@@ -7,6 +7,8 @@ import pytest
 import trio
 
 from sdk import Client, errors
+from sdk.config import ClientConfig
+from sdk.handler import Handler
 from sdk.head import CallHead, pack_call_head
 from sdk.registry.memory import MemoryRegistry
 from sdk.server import Server
@@ -301,3 +303,24 @@ async def test_a_deadline_that_passed_is_counted_as_an_error() -> None:
             stats = service._server.stats["A.Wait"]
             assert (stats.requests, stats.errors) == (1, 1)
             assert stats.latencies.longest >= 0.05
+
+
+async def test_an_eager_handler_starts_before_the_first_message_and_receives_it_too() -> None:
+    async def speak_first(request: Any, stream: Any) -> None:
+        await stream.send([request, "speak"])
+        async for message in stream:
+            await stream.send(message)
+
+    handler = Handler("Greeter.Chat", speak_first)
+    handler.eager = True
+    async with MemoryRegistry() as registry:
+        service = offering(registry, {})
+        service.offer(handler)
+        async with (
+            running(service),
+            Client(ClientConfig(), registry=registry) as client,
+            client.stream("greeter", "Greeter.Chat") as stream,
+        ):
+            assert await stream.receive() == [None, "speak"]
+            await stream.send(1)
+            assert await stream.receive() == 1
