@@ -16,13 +16,14 @@ from sdk.errors import MicroError
 from sdk.types import Instance
 
 from . import render
+from .call import JSON, metadata_option
 from .options import Command, output
 from .run import Failure, run
 from .target import ask_option, client, node_to_ask, registry
 
 FORMS = ("table", "json")
 
-JSON = "application/json"
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,7 @@ class Answer:
 
 
 def _whom(command: Any) -> Any:
-    command = ask_option(command)
+    command = metadata_option(ask_option(command))
     command = click.option("--node", default="", help="Through a node: only instances at the node of this id or name.")(
         command
     )
@@ -50,13 +51,13 @@ def _whom(command: Any) -> Any:
 
 @click.command(cls=Command)
 @_whom
-def health(service: str, instance: str, node: str, proxy_address: str | None) -> None:
+def health(service: str, instance: str, node: str, metadata: Pairs, proxy_address: str | None) -> None:
     """Show whether the instances of SERVICE can do their work, and what their checks say.
 
     The exit status is 1 when one of them cannot, or does not answer.
     """
     form = output(FORMS)
-    answers = _ask(service, "Debug.Health", instance, node, proxy_address)
+    answers = _ask(service, "Debug.Health", instance, node, dict(metadata), proxy_address)
     if form == "json":
         click.echo(render.to_json({"instances": [_told(answer) for answer in answers]}))
     else:
@@ -75,13 +76,13 @@ def health(service: str, instance: str, node: str, proxy_address: str | None) ->
 
 @click.command(cls=Command)
 @_whom
-def stats(service: str, instance: str, node: str, proxy_address: str | None) -> None:
+def stats(service: str, instance: str, node: str, metadata: Pairs, proxy_address: str | None) -> None:
     """Show what the instances of SERVICE have done since they started: requests, errors and times by endpoint.
 
     The exit status is 1 when one of them does not answer.
     """
     form = output(FORMS)
-    answers = _ask(service, "Debug.Stats", instance, node, proxy_address)
+    answers = _ask(service, "Debug.Stats", instance, node, dict(metadata), proxy_address)
     if form == "json":
         click.echo(render.to_json({"instances": [_told(answer) for answer in answers]}))
     else:
@@ -93,7 +94,9 @@ def stats(service: str, instance: str, node: str, proxy_address: str | None) -> 
     _end(not any(answer.error for answer in answers))
 
 
-def _ask(service: str, endpoint: str, instance: str, node: str, proxy_address: str | None) -> list[Answer]:
+def _ask(
+    service: str, endpoint: str, instance: str, node: str, metadata: dict[str, str], proxy_address: str | None
+) -> list[Answer]:
     """The answers of all who are to be asked; raises `Failure` where there is nobody."""
     through_node = bool(node_to_ask(proxy_address))
     if through_node and instance:
@@ -101,27 +104,28 @@ def _ask(service: str, endpoint: str, instance: str, node: str, proxy_address: s
     if node and not through_node:
         raise click.UsageError("--node needs a node to ask: --proxy-address (MICRO_PROXY_ADDRESS) or MICRO_PROXY")
     if through_node:
-        return [run(lambda: _through_node(service, endpoint, node, proxy_address))]
-    return run(lambda: _each(service, endpoint, instance))
+        if node:
+            metadata["micro-router"] = node
+        return [run(lambda: _through_node(service, endpoint, metadata, proxy_address))]
+    return run(lambda: _each(service, endpoint, instance, metadata))
 
 
-async def _through_node(service: str, endpoint: str, node: str, proxy_address: str | None) -> Answer:
-    pin = {"micro-router": node} if node else {}
+async def _through_node(service: str, endpoint: str, metadata: dict[str, str], proxy_address: str | None) -> Answer:
     async with client(proxy_address) as caller:
         try:
-            reply = await caller.call(service, endpoint, {}, content_type=JSON, metadata=pin, idempotent=True)
+            reply = await caller.call(service, endpoint, {}, content_type=JSON, metadata=metadata, idempotent=True)
         except MicroError as error:
             raise Failure(f"error calling {service}.{endpoint}: {error}") from None
     return Answer(whom=service, reply=_record(reply))
 
 
-async def _each(service: str, endpoint: str, wanted: str) -> list[Answer]:
+async def _each(service: str, endpoint: str, wanted: str, metadata: dict[str, str]) -> list[Answer]:
     answers: dict[str, Answer] = {}
 
     async def ask(caller: Client, instance: Instance) -> None:
         try:
             reply = await caller.call(
-                service, endpoint, {}, content_type=JSON, address=instance.address, idempotent=True
+                service, endpoint, {}, content_type=JSON, metadata=metadata, address=instance.address, idempotent=True
             )
         except MicroError as error:
             answers[instance.id] = Answer(whom=instance.id, reply={}, error=str(error))

@@ -114,6 +114,22 @@ def test_an_instance_that_is_gone_is_shown_and_the_others_too(env: dict[str, str
         run("micro", "deregister", "service", json.dumps(ghost), env=env)
 
 
+GUARDED = """
+    from sdk import Service
+    from sdk.wrappers.bearer import checking_token
+    Service("guarded", wrappers=[checking_token("sesame")]).run()
+"""
+
+
+def test_who_may_not_call_the_service_may_not_ask_for_its_health(env: dict[str, str]) -> None:
+    with start("python", "-c", textwrap.dedent(GUARDED), env=env):
+        done = run("micro", "health", "guarded", env=env)
+        assert (done.status, "no answer" in done.stdout) == (1, True)
+        token = {"MICRO_METADATA": "authorization=Bearer sesame"}
+        assert run("micro", "health", "guarded", env=env | token).status == 0
+        assert run("micro", "stats", "guarded", env=env | token).status == 0
+
+
 @pytest.mark.parametrize("command", ["health", "stats"])
 def test_a_service_that_is_not_there_is_named(tmp_path: Path, command: str) -> None:
     done = run("micro", command, "nobody", env={"MICRO_REGISTRY_ADDRESS": str(tmp_path / "r.db")})
