@@ -117,9 +117,9 @@ class NodeConfig:
     """What makes it an end of a tunnel; None for a node of a network."""
     alone: Alone | None = None
     """What makes it a proxy alone, which links with nobody; None for any other node."""
-    registry: str = ""
+    registry: str = field(default="", repr=False)
     """Kind of the local registry; empty for the built-in default."""
-    registry_address: str = ""
+    registry_address: str = field(default="", repr=False)
     """Where that registry is; empty for its default."""
 
     def __post_init__(self) -> None:

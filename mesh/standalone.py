@@ -52,9 +52,9 @@ class RouterConfig:
     """What programs of other hosts show, any of these; with none, private peers need not and others are not let in."""
     network: str = "go.micro"
     """The network's name, which stands in its routes."""
-    registry: str = ""
+    registry: str = field(default="", repr=False)
     """Kind of the local registry; empty for the built-in default."""
-    registry_address: str = ""
+    registry_address: str = field(default="", repr=False)
     """Where that registry is; empty for its default."""
 
     def __post_init__(self) -> None:

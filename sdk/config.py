@@ -55,9 +55,9 @@ class ClientConfig:
     proxy: str = ""
     """The node that all calls go through: `host:port`, several of them with commas between, or a name in the registry.
     Empty: none."""
-    registry: str = ""
+    registry: str = dataclasses.field(default="", repr=False)
     """Kind of the registry; empty for the default."""
-    registry_address: str = ""
+    registry_address: str = dataclasses.field(default="", repr=False)
     """Where it is; empty for its default."""
     proxy_token: str = dataclasses.field(default="", repr=False)
     """What is shown to that node, where its proxy port asks for it. It is never shown to instances called directly."""
@@ -92,9 +92,9 @@ class ServiceConfig:
     fail."""
     register_interval: float = 30.0
     """Seconds between renewals."""
-    registry: str = ""
+    registry: str = dataclasses.field(default="", repr=False)
     """Kind of the registry; empty for the default."""
-    registry_address: str = ""
+    registry_address: str = dataclasses.field(default="", repr=False)
     """Where it is; empty for its default."""
     attach: str = ""
     """Nodes to attach to, by the addresses of their proxy ports, separated by commas. The service listens nowhere then

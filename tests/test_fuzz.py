@@ -56,7 +56,14 @@ from sdk.head import (
     parse_trailers_untrusted,
 )
 from sdk.registry import dnssd
-from sdk.registry.database import parse_record_untrusted
+from sdk.registry.etcdjson import (
+    parse_answer_untrusted,
+    parse_number_untrusted,
+    parse_page_untrusted,
+    parse_refusal_untrusted,
+    parse_told_untrusted,
+)
+from sdk.registry.records import parse_record_untrusted
 from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
 from sdk.wire import frame
 from sdk.wire.hpack import Decoder
@@ -280,7 +287,27 @@ TARGETS: dict[str, Target] = {
     "sdk.head:parse_call_head_untrusted": Target(parse_call_head_untrusted, [HEAD]),
     "sdk.head:parse_reply_head_untrusted": Target(parse_reply_head_untrusted, [REPLY]),
     "sdk.head:parse_trailers_untrusted": Target(parse_trailers_untrusted, [TRAILERS]),
-    "sdk.registry.database:parse_record_untrusted": Target(
+    "sdk.registry.etcdjson:parse_answer_untrusted": Target(parse_answer_untrusted, [b'{"ID":"5","TTL":"1"}']),
+    "sdk.registry.etcdjson:parse_number_untrusted": Target(
+        lambda data: parse_number_untrusted(data.decode("latin-1")), [b"123", b"-4"]
+    ),
+    "sdk.registry.etcdjson:parse_page_untrusted": Target(
+        parse_page_untrusted,
+        [b'{"header":{"revision":"2"},"kvs":[{"key":"L2E=","mod_revision":"2","value":"eA=="}],"more":true}'],
+    ),
+    "sdk.registry.etcdjson:parse_refusal_untrusted": Target(
+        parse_refusal_untrusted,
+        [b'{"error":"lost","message":"lost","code":5}', b'{"error":{"grpc_code":14,"message":"gone"}}'],
+    ),
+    "sdk.registry.etcdjson:parse_told_untrusted": Target(
+        parse_told_untrusted,
+        [
+            b'{"result":{"events":[{"type":"DELETE","kv":{"key":"L2E=","mod_revision":"3"}}]}}',
+            b'{"result":{"canceled":true,"compact_revision":"2"}}',
+            b'{"error":{"grpc_code":14,"message":"gone"}}',
+        ],
+    ),
+    "sdk.registry.records:parse_record_untrusted": Target(
         lambda data: parse_record_untrusted(data.decode(errors="surrogateescape")),
         [json.dumps(service_to_json(SERVICE)).encode()],
     ),

@@ -7,7 +7,7 @@ has it.
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import click
@@ -20,9 +20,9 @@ _META = "mesh.cli.options"
 class Settings:
     """What the flags of every command came to."""
 
-    registry: str = ""
+    registry: str = field(default="", repr=False)
     """Kind of the local registry; empty for the built-in default."""
-    registry_address: str = ""
+    registry_address: str = field(default="", repr=False)
     """Where that registry is; empty for its default."""
     log_level: str = ""
     """`debug`, `info`, `warning` or `error`; empty where nobody said."""
@@ -72,8 +72,10 @@ def _global(name: str, text: str, **more: Any) -> click.Option:
 
 
 EVERYWHERE = (
-    _global("--registry", "Kind of the local registry: sqlite (what is used when nothing is said) or memory."),
-    _global("--registry-address", "Where the local registry is; for sqlite a path."),
+    _global(
+        "--registry", "Kind of the local registry: sqlite (when nothing is said), mdns, etcd or memory; or its URL."
+    ),
+    _global("--registry-address", "Where the local registry is: for sqlite a path, else host:port,... or a URL."),
     _global(
         "--log-level",
         "How much is logged to standard error.",

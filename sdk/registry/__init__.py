@@ -94,10 +94,21 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     `sqlite` (the default): `address` is the path of a file, by default one per user of this host.
     `memory`: `address` is any name; who gives the same one inside one `trio.run` shares the records.
     `mdns`: `address` is any text; who gives the same one, on this host or its networks, sees each other.
+    `etcd`: `address` is one `host:port` or several with commas between, by default etcd's port on this host, or a URL:
+    `etcd://user:password@host:port,host2:port`, `etcds://host?ca=FILE&cert=FILE&key=FILE`.
 
-    Raises `BadRequest` for a name that is none of these.
+    A URL may also stand alone, as either of the two. Raises `BadRequest` for a name that is none of these.
     """
     # Imported on use: a program pays for the back end it has, and sqlite3 costs as much as the rest of the package.
+    if "://" in name:
+        if address:
+            raise BadRequest(
+                "where the registry is was said twice: --registry (MICRO_REGISTRY) is a URL, "
+                "so leave out --registry-address (MICRO_REGISTRY_ADDRESS)"
+            )
+        name, address = name.partition("://")[0], name
+    elif not name and "://" in address:
+        name = address.partition("://")[0]
     if name in {"", "sqlite"}:
         from .sqlite import SqliteRegistry
 
@@ -110,4 +121,10 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         from .mdns import MdnsRegistry
 
         return MdnsRegistry(address)
-    raise BadRequest(f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes mdns, memory or sqlite")
+    if name in {"etcd", "etcds"}:
+        from .etcd import EtcdRegistry
+
+        return EtcdRegistry(address)
+    raise BadRequest(
+        f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes etcd, mdns, memory or sqlite"
+    )

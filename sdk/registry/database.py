@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sdk.errors import BadRequest, MicroError, RemoteProtocolError, Unavailable
-from sdk.types import Service, parse_service_untrusted, service_to_json
+from sdk.types import Service, service_to_json
 
-from .records import LOG_LENGTH, Change, Key, key_of
+from .records import LOG_LENGTH, Change, Key, key_of, parse_record_untrusted
 
 logger = logging.getLogger(__name__)
 
@@ -271,15 +271,6 @@ class Database:
             raise _explain(error, self.path) from error
         except OSError:  # removed between opening it and looking at it
             raise Busy from None
-
-
-def parse_record_untrusted(text: object) -> Service:
-    """Reads a record as it stands in the file. Raises `RemoteProtocolError` and nothing else."""
-    try:
-        data = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError) as error:
-        raise RemoteProtocolError(f"it is not JSON: {type(error).__name__}") from None
-    return parse_service_untrusted(data)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -4,13 +4,14 @@ A service's record is kept in pieces, one for each instance, because instances c
 Nothing here does I/O.
 """
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from sdk.errors import BadRequest
-from sdk.types import Service, parse_service, service_to_json
+from sdk.errors import BadRequest, RemoteProtocolError
+from sdk.types import Service, parse_service, parse_service_untrusted, service_to_json
 
 from . import Action, Event
 
@@ -66,6 +67,15 @@ def check_ttl(ttl: float | None) -> float:
     if not ttl > 0:
         raise BadRequest(f"a time to live of {ttl} s is none: give a number above 0")
     return ttl
+
+
+def parse_record_untrusted(text: object) -> Service:
+    """Reads a record as it stands in a store. Raises `RemoteProtocolError` and nothing else."""
+    try:
+        data = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"it is not JSON: {type(error).__name__}") from None
+    return parse_service_untrusted(data)
 
 
 class View:

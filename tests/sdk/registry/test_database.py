@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from sdk.errors import BadRequest, RemoteProtocolError, Unavailable
 from sdk.registry import database as module
-from sdk.registry.database import Busy, Changes, Database, parse_record_untrusted
-from sdk.registry.records import LOG_LENGTH, Change, split
+from sdk.registry.database import Busy, Changes, Database
+from sdk.registry.records import LOG_LENGTH, Change, parse_record_untrusted, split
 from sdk.types import Instance, Service, service_to_json
 
 

@@ -15,11 +15,12 @@ from sdk.types import Endpoint, Instance, Service, Value
 
 Opener = Callable[[], Registry]
 
-
-@pytest.fixture(params=["memory", "sqlite", "mdns"])
-def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
-    """Opens one and the same store, as often as it is called."""
-    return lambda: open_registry(request.param, str(tmp_path / "made" / "registry.db"))
+with_a_short_log = pytest.mark.parametrize("opener", ["memory", "sqlite", "mdns"], indirect=True)
+"""For back ends that keep the last `LOG_LENGTH` changes."""
+with_a_store = pytest.mark.parametrize(
+    "opener", ["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.peers)], indirect=True
+)
+"""For back ends that keep records while no program is there."""
 
 
 def a(*ids: str, name: str = "greeter", version: str = "1", port: int = 80) -> Service:
@@ -211,6 +212,7 @@ async def test_a_wait_that_was_cancelled_loses_nothing(opener: Opener) -> None:
             assert await next_of(events) == ("create", str(number), "80")
 
 
+@with_a_short_log
 async def test_a_watcher_too_far_behind_is_told_the_difference(opener: Opener) -> None:
     async with opener() as registry, registry.watch() as events:
         await registry.register(a("stays", "goes", "changes"))
@@ -277,7 +279,7 @@ async def test_no_time_to_live_at_all_is_refused(opener: Opener, ttl: float) -> 
         assert await registry.list() == ()
 
 
-@pytest.mark.parametrize("opener", ["memory", "sqlite"], indirect=True)  # with mdns there is no store that keeps them
+@with_a_store
 async def test_records_outlive_the_registry_that_made_them(opener: Opener) -> None:
     async with opener() as registry:
         async with opener() as other:
@@ -323,7 +325,7 @@ async def test_a_registry_can_be_opened_again(opener: Opener) -> None:
 
 
 def test_a_back_end_that_is_not_there_is_refused_naming_those_that_are() -> None:
-    with pytest.raises(BadRequest, match=r"'consul'.*memory or sqlite"):
+    with pytest.raises(BadRequest, match=r"'consul'.*etcd, mdns, memory or sqlite"):
         open_registry("consul")
 
 

@@ -1,0 +1,46 @@
+"""The back ends that the tests of registries are tried on. A new one joins `BACK_ENDS` and `opener`."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sdk.registry import Registry, open_registry
+from tests.sdk.registry.etcdserver import EtcdServer
+
+Opener = Callable[[], Registry]
+
+BACK_ENDS = ["memory", "sqlite", "mdns", pytest.param("etcd", marks=pytest.mark.peers)]
+
+
+@pytest.fixture(scope="session")
+def running_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
+    program = shutil.which("etcd")
+    if program is None:
+        pytest.skip("etcd is not installed (Debian: etcd-server)")
+    with EtcdServer(program, tmp_path_factory.mktemp("etcd")) as server:
+        yield server
+
+
+@pytest.fixture
+def etcd(running_etcd: EtcdServer) -> EtcdServer:
+    """A running etcd that holds nothing."""
+    running_etcd.wipe()
+    return running_etcd
+
+
+@pytest.fixture
+def own_etcd(require: Callable[[str], str], tmp_path: Path) -> Iterator[EtcdServer]:
+    """One that the test may kill."""
+    with EtcdServer(require("etcd"), tmp_path) as server:
+        yield server
+
+
+@pytest.fixture(params=BACK_ENDS)
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Opens one and the same store, as often as it is called."""
+    if request.param == "etcd":
+        server: EtcdServer = request.getfixturevalue("etcd")
+        return lambda: open_registry("etcd", f"127.0.0.1:{server.port}")
+    return lambda: open_registry(request.param, str(tmp_path / "made" / "registry.db"))

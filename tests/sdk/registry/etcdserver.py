@@ -1,0 +1,95 @@
+"""A real etcd for tests: one server on ports of its own, which can be killed, stopped and started again."""
+
+import base64
+import json
+import os
+import signal
+import socket
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+from tests.processes import Running
+
+
+class EtcdServer:
+    """Inside its `with` it runs."""
+
+    def __init__(self, program: str, folder: Path, *more: str, scheme: str = "http") -> None:
+        self.port, peers = free_ports(2)
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        between = f"http://127.0.0.1:{peers}"
+        self._command = [
+            program, f"--data-dir={folder / 'etcd'}", "--name=one",
+            f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}",
+            f"--listen-peer-urls={between}", f"--initial-advertise-peer-urls={between}",
+            f"--initial-cluster=one={between}",
+            # Elections are a matter of milliseconds on one host, and the shortest lease depends on them.
+            "--heartbeat-interval=10", "--election-timeout=100", *more,
+        ]  # fmt: skip
+        self._running: Running | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._running is not None:
+            self.kill()
+
+    def start(self) -> None:
+        self._running = Running(self._command, dict(os.environ))
+        self._running.__enter__()
+        self._running.wait_for("ready to serve client requests")
+
+    def kill(self) -> None:
+        assert self._running is not None
+        running, self._running = self._running, None
+        running.process.kill()
+        running.__exit__(None, None, None)
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._running is not None
+        self._running.send(number)
+
+    def ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+        """What somebody else might do to it."""
+        asked = urllib.request.Request(self.url + path, data=json.dumps(request).encode())
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            said = json.load(answer)
+        assert isinstance(said, dict)
+        return said
+
+    def put(self, key: str, value: bytes, lease: int = 0) -> None:
+        self.ask("/v3/kv/put", {"key": b64(key), "value": base64.b64encode(value).decode(), "lease": str(lease)})
+
+    def delete(self, key: str) -> None:
+        self.ask("/v3/kv/deleterange", {"key": b64(key)})
+
+    def wipe(self) -> None:
+        self.ask("/v3/kv/deleterange", {"key": b64("/"), "range_end": b64("0")})
+
+    def revision(self) -> int:
+        return int(self.ask("/v3/kv/range", {"key": b64("/")})["header"]["revision"])
+
+    def compact(self) -> None:
+        self.ask("/v3/kv/compaction", {"revision": str(self.revision()), "physical": True})
+
+    def leases(self) -> list[int]:
+        return [int(lease["ID"]) for lease in self.ask("/v3/lease/leases", {}).get("leases", [])]
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports nobody listens on at this moment; all are held at once, so that no two are the same."""
+    held = [socket.socket() for _ in range(count)]
+    try:
+        for sock in held:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in held]
+    finally:
+        for sock in held:
+            sock.close()
