@@ -11,6 +11,7 @@ from .call import call, stream
 from .debug import health, stats
 from .network import network
 from .options import Group, dashes
+from .prompt import prompt
 from .proxy import proxy
 from .registry import deregister, get, list_, register
 from .router import router
@@ -23,7 +24,7 @@ def micro() -> None:
     """Call services wherever they run, and run the nodes of the network that carries the calls."""
 
 
-for command in (network, tunnel, proxy, router, call, stream, health, stats, list_, get, register, deregister):
+for command in (network, tunnel, proxy, router, call, stream, health, stats, list_, get, register, deregister, prompt):
     micro.add_command(command)
 
 
