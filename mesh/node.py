@@ -33,6 +33,7 @@ from sdk.port import Port, Sink
 from sdk.port.inner import inner_pair
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import Registry, open_registry
+from sdk.registry.remote import REGISTRY_SERVICE
 from sdk.server import Server
 from sdk.timers import Timers
 from sdk.types import Instance, Service
@@ -55,6 +56,7 @@ from .neighbours import Neighbours
 from .observe import LoopLag
 from .point_to_point import FORWARD, PointToPoint, with_exposed
 from .presence import Presence
+from .registry_service import WRITES, RegistryService
 from .reload import Reload, Reloaded, refuse_public, warn_of_default
 from .resolver import divide, sources
 from .resolver.choice import Kind
@@ -149,7 +151,7 @@ class Node:
         self._calls = Calls(log_all=config.access_log, name_of=self._name_of, clock=trio.current_time)
         self._switch.on_call = self._calls.take
         self._presence: Presence | None = None
-        self._watching: tuple[Watching, ...] = ()
+        self._watching: tuple[Watching | RegistryService, ...] = ()
         self._links: Callable[[], tuple[Link, ...]] = tuple
         self._draining = False
 
@@ -334,7 +336,9 @@ class Node:
         own[NODE_SERVICE] = own[config.service] = self._inside(admin.server, nursery)
         routes = RouterService(table, network=config.network, router=self.id, writable=False)
         own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
-        self._watching = (admin.watching, routes.watching)
+        records = RegistryService(registry)
+        own[REGISTRY_SERVICE] = self._inside(records.server, nursery)
+        self._watching = (admin.watching, routes.watching, records)
         await joined(
             tunnel, gossip, table,
             asked=lambda: local.status.state is not RegistryState.STARTING
@@ -430,6 +434,7 @@ class Node:
         egress.guarded.update(
             (service, endpoint) for service in (NODE_SERVICE, self._config.service) for endpoint in CHANGES
         )
+        egress.guarded.update((REGISTRY_SERVICE, endpoint) for endpoint in WRITES)
         return own
 
     def _inside(self, server: Server, nursery: trio.Nursery) -> Port:

@@ -13,15 +13,11 @@ from random import Random
 
 import trio
 
-from proxy.egress import not_for_everybody
-from proxy.legs import Failed, Target
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
 from router.gossip import Gossip
 from router.table import RoutingTable
-from sdk.errors import BadRequest, NotFound
-from sdk.head import CallHead
-from sdk.port import Port
+from sdk.errors import BadRequest
 from sdk.port.inner import inner_pair
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import Registry, open_registry
@@ -33,6 +29,7 @@ from tunnel.identity import NodeKey, format_id, node_id, verify
 from .addresses import check_address, local_address
 from .config import MAX_NAME
 from .local import LocalServices
+from .only import Only
 from .presence import Presence
 from .router_service import ROUTER_SERVICE, WRITES, RouterService
 from .steps import Steps
@@ -123,7 +120,9 @@ class Router:
         mux = Mux(on_open=lambda stream, opened: server.accept(stream, opened, nursery))
         near, far = inner_pair(self._switch, mux, name=server.name, clock=trio.current_time)
         mux.attach(far)
-        self._switch.ingress = self._switch.egress = _Only(near)
+        self._switch.ingress = self._switch.egress = Only(
+            ROUTER_SERVICE, near, writes=WRITES, what="this is the routing table, which calls nobody"
+        )
         self._timers.watch(self._switch)
 
         def changed(services: tuple[Service, ...]) -> None:
@@ -155,37 +154,3 @@ class Router:
             random=Random(),
             wake=lambda: None,
         )
-
-
-class _Only:
-    """Sends every call to the one service there is."""
-
-    def __init__(self, port: Port) -> None:
-        self._port = port
-
-    def choose(self, head: CallHead, now: float, trusted: bool = False) -> Target:
-        """Raises `NotFound` for any other service, and `Forbidden` for what only `trusted` callers may do."""
-        if head.service != ROUTER_SERVICE:
-            raise NotFound(f"this is the routing table, which calls nobody: {head.service!r} is to be called at a node")
-        if not trusted and head.endpoint in WRITES:
-            raise not_for_everybody(head)
-        return Target(self._port, b"", None)
-
-    def knows(self, service: str) -> bool:
-        """Only itself."""
-        return service == ROUTER_SERVICE
-
-    def spoken_by(self, service: str) -> frozenset[str]:
-        """There are no instances."""
-        return frozenset()
-
-    def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
-        """There is no other."""
-        return self.choose(head, now, trusted)
-
-    def extend(self, head: CallHead, hops: int, now: float) -> Target:
-        """Nobody's gateway either."""
-        return self.choose(head, now)
-
-    def failed_edge(self, edge: bytes, now: float) -> None:
-        """There are no links."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from sdk.errors import Forbidden, NotFound, TooManyRequests, Unavailable
-from sdk.head import CallHead
+from sdk.head import CallHead, endpoint_of
 from sdk.port import Port
 from sdk.types import Instance
 
@@ -143,7 +143,7 @@ class Egress:
         `NotFound` where the caller wants a raw connection."""
         if head.protocol == RAW:
             raise NotFound(f"{self._name}: {head.service} is this node itself, which takes no raw connections")
-        if not trusted and (head.service, head.endpoint) in self.guarded:
+        if not trusted and (head.service, endpoint_of(head.endpoint)) in self.guarded:
             raise not_for_everybody(head)
         return Target(own, b"", None)
 

@@ -55,7 +55,7 @@ from sdk.head import (
     parse_reply_head_untrusted,
     parse_trailers_untrusted,
 )
-from sdk.registry import dnssd
+from sdk.registry import Action, Event, dnssd
 from sdk.registry.etcdjson import (
     parse_answer_untrusted,
     parse_number_untrusted,
@@ -64,6 +64,7 @@ from sdk.registry.etcdjson import (
     parse_told_untrusted,
 )
 from sdk.registry.records import parse_record_untrusted
+from sdk.registry.remote import event_record, parse_change_untrusted, parse_records_untrusted
 from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
 from sdk.wire import frame
 from sdk.wire.hpack import Decoder
@@ -204,13 +205,12 @@ def read_id(data: bytes) -> bytes:
     return parse_id_untrusted(data.decode("latin-1"))
 
 
-def read_service(data: bytes) -> Service:
-    """Anything that JSON or msgpack can say may be handed to it."""
+def value_of(data: bytes) -> object:
+    """Anything that JSON or msgpack can say."""
     try:
-        value = msgpack.unpackb(data, strict_map_key=False)
+        return msgpack.unpackb(data, strict_map_key=False)
     except Exception:
-        value = data
-    return parse_service_untrusted(value)
+        return data
 
 
 def told(message: bytes) -> list[Signed]:
@@ -320,7 +320,17 @@ TARGETS: dict[str, Target] = {
         ),
         [dnssd.head_to_text(MDNS_HEAD)],
     ),
-    "sdk.types:parse_service_untrusted": Target(read_service, [msgpack.packb(service_to_json(SERVICE))]),
+    "sdk.registry.remote:parse_change_untrusted": Target(
+        lambda data: parse_change_untrusted(value_of(data)),
+        [msgpack.packb(event_record(Event(action=Action.UPDATE, service=SERVICE)))],
+    ),
+    "sdk.registry.remote:parse_records_untrusted": Target(
+        lambda data: parse_records_untrusted(value_of(data)),
+        [msgpack.packb({"services": [service_to_json(SERVICE), None]})],
+    ),
+    "sdk.types:parse_service_untrusted": Target(
+        lambda data: parse_service_untrusted(value_of(data)), [msgpack.packb(service_to_json(SERVICE))]
+    ),
     "sdk.wire.frame:open_layout_untrusted": Target(frame.open_layout_untrusted, OPENS),
     "sdk.wire.frame:split_open_untrusted": Target(frame.split_open_untrusted, OPENS),
     "sdk.wire.frame:split_headed_untrusted": Target(frame.split_headed_untrusted, HEADED),

@@ -13,7 +13,8 @@ from .network import network
 from .options import Group, dashes
 from .prompt import prompt
 from .proxy import proxy
-from .registry import deregister, get, list_, register
+from .registry import deregister, get, list_, register, watch
+from .registry_program import registry
 from .router import router
 from .run import exit_status
 from .tunnel import tunnel
@@ -24,7 +25,10 @@ def micro() -> None:
     """Call services wherever they run, and run the nodes of the network that carries the calls."""
 
 
-for command in (network, tunnel, proxy, router, call, stream, health, stats, list_, get, register, deregister, prompt):
+for command in (
+    network, tunnel, proxy, router, registry, call, stream, health, stats, list_, get, register, deregister, watch,
+    prompt,
+):  # fmt: skip
     micro.add_command(command)
 
 

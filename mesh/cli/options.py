@@ -36,6 +36,11 @@ def settings() -> Settings:
     return Settings(**{name: value for name, (value, _) in given.items()})
 
 
+def by_flag(name: str) -> bool:
+    """Whether a flag of every command was given on the command line, and not by its variable."""
+    return bool(click.get_current_context().meta.get(_META, {}).get(name, ("", False))[1])
+
+
 def output(known: Sequence[str]) -> str:
     """How to print: what was asked for, where this command knows it, else the first that it knows.
 
@@ -73,7 +78,9 @@ def _global(name: str, text: str, **more: Any) -> click.Option:
 
 EVERYWHERE = (
     _global(
-        "--registry", "Kind of the local registry: sqlite (when nothing is said), mdns, etcd or memory; or its URL."
+        "--registry",
+        "Kind of the local registry: sqlite (when nothing is said), mdns, etcd, memory, or service, which is called; "
+        "or its URL.",
     ),
     _global("--registry-address", "Where the local registry is: for sqlite a path, else host:port,... or a URL."),
     _global(

@@ -1,4 +1,8 @@
-"""`micro list`, `get`, `register` and `deregister`: what the local registry holds."""
+"""`micro list`, `get`, `register`, `deregister` and `watch`: what a registry holds.
+
+It is the one the flags name; else that of the node at MICRO_PROXY_ADDRESS or MICRO_PROXY, which every node and proxy
+offers; else the local one.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -6,13 +10,13 @@ from typing import Any, TypeVar
 import click
 
 from sdk.errors import BadRequest
-from sdk.registry import Registry
+from sdk.registry import Event, Registry
 from sdk.types import Service, parse_service, service_to_json
 
 from . import render
-from .options import Group, Json, output
+from .options import Command, Group, Json, output
 from .run import Failure, run
-from .target import registry
+from .target import ask_option, registry_of
 
 T = TypeVar("T")
 
@@ -25,10 +29,11 @@ def list_() -> None:
 
 
 @list_.command("services")
-def list_services() -> None:
+@ask_option
+def list_services(proxy_address: str | None) -> None:
     """List the names of all services."""
     form = output(FORMS)
-    records = _with_registry(lambda store: store.list())
+    records = _with_registry(proxy_address, lambda store: store.list())
     names = sorted({record.name for record in records})
     if form == "json":
         click.echo(render.to_json({"services": names}))
@@ -43,10 +48,11 @@ def get() -> None:
 
 @get.command("service")
 @click.argument("name")
-def get_service(name: str) -> None:
+@ask_option
+def get_service(name: str, proxy_address: str | None) -> None:
     """Show the instances and endpoints of a service, version by version."""
     form = output(FORMS)
-    records = _with_registry(lambda store: store.get(name))
+    records = _with_registry(proxy_address, lambda store: store.get(name))
     if not records:
         raise Failure(f"error: no service {name!r} in the local registry; `micro list services` shows those there are")
     if form == "json":
@@ -62,7 +68,8 @@ def register() -> None:
 
 @register.command("service")
 @click.argument("record", metavar="JSON", type=Json())
-def register_service(record: Any) -> None:
+@ask_option
+def register_service(record: Any, proxy_address: str | None) -> None:
     """Offer a service that any program runs; it stays until it is deregistered.
 
     \b
@@ -70,7 +77,7 @@ def register_service(record: Any) -> None:
         [{"id": "hello-1", "address": "10.0.0.7:9090", "metadata": {"protocol": "grpc"}}]}'
     """
     service = _service(record)
-    _with_registry(lambda store: store.register(service))
+    _with_registry(proxy_address, lambda store: store.register(service))
     click.echo("ok")
 
 
@@ -81,11 +88,28 @@ def deregister() -> None:
 
 @deregister.command("service")
 @click.argument("record", metavar="JSON", type=Json())
-def deregister_service(record: Any) -> None:
+@ask_option
+def deregister_service(record: Any, proxy_address: str | None) -> None:
     """Take the instances of this record out of the local registry; what is not there is no error."""
     service = _service(record)
-    _with_registry(lambda store: store.deregister(service))
+    _with_registry(proxy_address, lambda store: store.deregister(service))
     click.echo("ok")
+
+
+@click.command(cls=Command)
+@click.argument("service", required=False, default="")
+@ask_option
+def watch(service: str, proxy_address: str | None) -> None:
+    """Print what is offered, and then each change, until interrupted; of SERVICE alone where it is given."""
+    form = output(FORMS)
+
+    async def follow(store: Registry) -> None:
+        async with store.watch() as events:
+            async for event in events:
+                if service in ("", event.service.name):
+                    click.echo(_change(event, form))
+
+    _with_registry(proxy_address, follow)
 
 
 def describe(service: Service) -> str:
@@ -104,6 +128,14 @@ def describe(service: Service) -> str:
     return "\n\n".join(parts)
 
 
+def _change(event: Event, form: str) -> str:
+    if form == "json":
+        return render.to_json_line({"action": event.action.value, "service": service_to_json(event.service)})
+    service, instance = event.service, event.service.instances[0]
+    row = (event.action.value, service.name, service.version, instance.id, instance.address)
+    return "  ".join(render.printable(text) for text in (*row, render.metadata(instance.metadata))).rstrip()
+
+
 def _service(record: Any) -> Service:
     try:
         service = parse_service(record)
@@ -114,9 +146,11 @@ def _service(record: Any) -> Service:
     return service
 
 
-def _with_registry(use: Callable[[Registry], Awaitable[T]]) -> T:
+def _with_registry(proxy_address: str | None, use: Callable[[Registry], Awaitable[T]]) -> T:
+    store = registry_of(proxy_address)
+
     async def open_and_use() -> T:
-        async with registry() as store:
+        async with store:
             return await use(store)
 
     return run(open_and_use)

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import click
+from click.core import ParameterSource
 
 from sdk import Client
 from sdk.netaddress import join_address, split_address
 from sdk.registry import Registry, open_registry
 
-from .options import settings
+from .options import by_flag, settings
 
 EVERY_INTERFACE = ("", "0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
@@ -32,6 +33,19 @@ def registry() -> Registry:
     """The local registry, as the flags say."""
     asked = settings()
     return open_registry(asked.registry, asked.registry_address)
+
+
+def registry_of(proxy_address: str | None) -> Registry:
+    """The registry that a command works on: the one that the flags of this command name, else that of the node at this
+    address or at MICRO_PROXY, else the local one."""
+    context = click.get_current_context()
+    if not (by_flag("registry") or by_flag("registry_address")) or (
+        context.get_parameter_source("proxy_address") is ParameterSource.COMMANDLINE
+    ):
+        node = reachable(proxy_address) or os.environ.get("MICRO_PROXY", "")
+        if ":" in node:
+            return open_registry("service", node)
+    return registry()
 
 
 @asynccontextmanager

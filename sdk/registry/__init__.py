@@ -96,8 +96,10 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     `mdns`: `address` is any text; who gives the same one, on this host or its networks, sees each other.
     `etcd`: `address` is one `host:port` or several with commas between, by default etcd's port on this host, or a URL:
     `etcd://user:password@host:port,host2:port`, `etcds://host?ca=FILE&cert=FILE&key=FILE`.
+    `service`: `address` is where `micro registry` or a node listens, one `host:port` or several with commas between.
 
-    A URL may also stand alone, as either of the two. Raises `BadRequest` for a name that is none of these.
+    A URL, such as `sqlite:///path`, may stand for both, as either of the two. Raises `BadRequest` for a name that is
+    none of these.
     """
     # Imported on use: a program pays for the back end it has, and sqlite3 costs as much as the rest of the package.
     if "://" in name:
@@ -112,19 +114,23 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     if name in {"", "sqlite"}:
         from .sqlite import SqliteRegistry
 
-        return SqliteRegistry(address)
+        return SqliteRegistry(address.removeprefix("sqlite://"))
     if name == "memory":
         from .memory import MemoryRegistry
 
-        return MemoryRegistry(address)
+        return MemoryRegistry(address.removeprefix("memory://"))
     if name == "mdns":
         from .mdns import MdnsRegistry
 
-        return MdnsRegistry(address)
+        return MdnsRegistry(address.removeprefix("mdns://"))
     if name in {"etcd", "etcds"}:
         from .etcd import EtcdRegistry
 
         return EtcdRegistry(address)
+    if name == "service":
+        from .service import ServiceRegistry
+
+        return ServiceRegistry(address)
     raise BadRequest(
-        f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes etcd, mdns, memory or sqlite"
+        f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes etcd, mdns, memory, service or sqlite"
     )

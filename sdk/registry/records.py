@@ -6,7 +6,7 @@ Nothing here does I/O.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -90,8 +90,11 @@ class View:
 
     def replace(self, records: Mapping[Key, Service]) -> list[Event]:
         """The events that lead from what was told to these records: what is gone, then the rest in their order."""
-        gone = [Change(key, None) for key in self._known if key not in records]
-        return self.follow(gone + [Change(key, record) for key, record in records.items()])
+        return self.keep(records) + self.follow([Change(key, record) for key, record in records.items()])
+
+    def keep(self, keys: Container[Key]) -> list[Event]:
+        """The events for what was told and is not among these."""
+        return self.follow([Change(key, None) for key in self._known if key not in keys])
 
     def _change(self, key: Key, record: Service | None) -> Event | None:
         before = self._known.get(key)

@@ -1,6 +1,7 @@
 """The local registry from the command line: real processes that share one file."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from mesh.cli.registry import describe
 from sdk.types import Endpoint, Instance, Service, Value
-from tests.processes import Done, run
+from tests.processes import Done, run, start_only
 
 HELLO: dict[str, Any] = {
     "name": "hello",
@@ -97,6 +98,30 @@ def test_a_record_that_is_none_is_a_usage_error_and_changes_nothing(
     assert (done.status, done.stdout) == (2, "")
     assert reason in done.stderr
     assert not shelf.path.exists()
+
+
+def test_changes_are_printed_as_they_come_of_all_services_or_of_one(shelf: Shelf) -> None:
+    env = {"MICRO_REGISTRY_ADDRESS": str(shelf.path)}
+    a = json.dumps({"name": "a", "nodes": [{"id": "a-1", "address": "h:1", "metadata": {"protocol": "tcp"}}]})
+    record = {"name": "b", "nodes": [{"id": "b-1", "address": "h:2"}]}
+    shelf.prints("register", "service", a)
+    shelf.prints("register", "service", json.dumps(record))
+    with (
+        start_only("micro", "watch", env=env) as all_,
+        start_only("micro", "watch", "b", "--output=json", env=env) as b,
+    ):
+        all_.wait_for("create  a  latest  a-1  h:1  protocol=tcp")
+        b.wait_for("create")
+        shelf.prints("deregister", "service", json.dumps(record))
+        all_.wait_for("delete  b  latest  b-1  h:2")
+        b.wait_for("delete")
+        assert [
+            (json.loads(line)["action"], json.loads(line)["service"]["name"]) for line in b.stdout.splitlines()
+        ] == [
+            ("create", "b"),
+            ("delete", "b"),
+        ]
+        assert all_.stop(signal.SIGINT)[0] == 130
 
 
 def test_a_registry_of_an_unknown_kind_is_a_usage_error() -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from sdk.registry import Registry, open_registry
 from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.registryserver import RegistryServer
 
 Opener = Callable[[], Registry]
 
-BACK_ENDS = ["memory", "sqlite", "mdns", pytest.param("etcd", marks=pytest.mark.peers)]
+BACK_ENDS = ["memory", "sqlite", "mdns", pytest.param("etcd", marks=pytest.mark.peers), "service"]
 
 
 @pytest.fixture(scope="session")
@@ -37,10 +38,20 @@ def own_etcd(require: Callable[[str], str], tmp_path: Path) -> Iterator[EtcdServ
         yield server
 
 
+@pytest.fixture
+def registry_server() -> Iterator[RegistryServer]:
+    """A registry that is called, and holds nothing."""
+    with RegistryServer() as server:
+        yield server
+
+
 @pytest.fixture(params=BACK_ENDS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one and the same store, as often as it is called."""
     if request.param == "etcd":
         server: EtcdServer = request.getfixturevalue("etcd")
         return lambda: open_registry("etcd", f"127.0.0.1:{server.port}")
+    if request.param == "service":
+        called: RegistryServer = request.getfixturevalue("registry_server")
+        return lambda: open_registry("service", called.address)
     return lambda: open_registry(request.param, str(tmp_path / "made" / "registry.db"))

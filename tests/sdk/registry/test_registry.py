@@ -18,7 +18,7 @@ Opener = Callable[[], Registry]
 with_a_short_log = pytest.mark.parametrize("opener", ["memory", "sqlite", "mdns"], indirect=True)
 """For back ends that keep the last `LOG_LENGTH` changes."""
 with_a_store = pytest.mark.parametrize(
-    "opener", ["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.peers)], indirect=True
+    "opener", ["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.peers), "service"], indirect=True
 )
 """For back ends that keep records while no program is there."""
 
@@ -325,10 +325,24 @@ async def test_a_registry_can_be_opened_again(opener: Opener) -> None:
 
 
 def test_a_back_end_that_is_not_there_is_refused_naming_those_that_are() -> None:
-    with pytest.raises(BadRequest, match=r"'consul'.*etcd, mdns, memory or sqlite"):
+    with pytest.raises(BadRequest, match=r"'consul'.*etcd, mdns, memory, service or sqlite"):
         open_registry("consul")
 
 
 def test_sqlite_is_what_nobody_has_to_ask_for(tmp_path: Path) -> None:
     assert open_registry().name == "sqlite"
     assert open_registry("", str(tmp_path)).address == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "address", "kind", "where"),
+    [
+        ("sqlite:///a/b.db", "", "sqlite", "/a/b.db"),
+        ("", "memory://x", "memory", "x"),
+        ("memory", "memory://x", "memory", "x"),
+        ("service://a:1,b:2", "", "service", "a:1,b:2"),
+    ],
+)
+def test_a_url_says_both_which_registry_and_where(name: str, address: str, kind: str, where: str) -> None:
+    registry = open_registry(name, address)
+    assert (registry.name, registry.address) == (kind, where)

@@ -1,0 +1,113 @@
+"""`micro registry`: a registry as a service, for hosts that have none of their own."""
+
+import secrets
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import trio
+
+from proxy.listener import ProxyListener
+from proxy.switch import Switch
+from sdk.errors import BadRequest, Conflict
+from sdk.port.inner import inner_pair
+from sdk.rawsocket import bound_address, listen_tcp
+from sdk.registry import open_registry
+from sdk.registry.remote import REGISTRY_SERVICE
+from sdk.timers import Timers
+from sdk.wire.mux import Mux
+from tunnel.identity import ID_SIZE
+
+from .addresses import check_address
+from .only import Only
+from .registry_service import WRITES, RegistryService, Shelf
+from .tokens import to_bytes
+
+ADDRESS: Final = "--address (MICRO_SERVER_ADDRESS)"
+STORE: Final = "--store (MICRO_REGISTRY_STORE)"
+
+MAX_INSTANCES: Final = 100_000
+"""Instances that are taken; ten to each of 10,000 services."""
+
+MAX_BYTES: Final = 256 * 1024 * 1024
+"""Bytes of records, as JSON, that are taken."""
+
+LOOK: Final = 0.02
+"""Seconds between looks at the open calls while it drains."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryConfig:
+    """What the registry is told before it starts. Raises `BadRequest` naming flag and variable of what cannot be
+    used."""
+
+    address: str = ":8000"
+    """Where programs reach it: `host:port`."""
+    proxy_tokens: tuple[str, ...] = field(default=(), repr=False)
+    """What programs of other hosts show, any of these. With none, those of private networks may read, and only this
+    host may register."""
+    store: str = "memory"
+    """Where the records are: `memory`, for as long as it runs, or `sqlite`."""
+    store_address: str = ""
+    """The path of the file for `sqlite`; empty for the one that all programs of this user share."""
+
+    def __post_init__(self) -> None:
+        check_address(self.address, ADDRESS, bind=True)
+        if self.store not in {"memory", "sqlite"}:
+            raise BadRequest(f"{STORE} is {self.store!r}: it takes memory or sqlite")
+        if self.store == "memory" and self.store_address:
+            raise BadRequest(
+                "--store-address (MICRO_REGISTRY_STORE_ADDRESS) is the path of a file, and --store is memory: add "
+                "--store sqlite"
+            )
+
+
+class RegistryProgram:
+    """A registry that is called. `run` it once."""
+
+    def __init__(self, config: RegistryConfig) -> None:
+        self._config = config
+        # In memory stores have names; this one is nobody else's.
+        self._store = open_registry(
+            config.store, config.store_address if config.store == "sqlite" else secrets.token_hex()
+        )
+        self._timers = Timers()
+        self._switch = Switch(me=secrets.token_bytes(ID_SIZE), name=REGISTRY_SERVICE)
+        self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
+        self._shelf = Shelf(instances=MAX_INSTANCES, size=MAX_BYTES)
+        self._service = RegistryService(self._store, shelf=self._shelf)
+
+    async def run(self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED) -> None:
+        """Runs until cancelled; started with the addresses it is bound to. Raises `Conflict` when the port is taken,
+        `Unavailable` when the store cannot be opened."""
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(self._store)
+            try:
+                listeners = await listen_tcp(self._config.address)
+            except (BadRequest, Conflict) as error:
+                raise type(error)(f"{ADDRESS}: {error.detail}") from None
+            for listener in listeners:
+                stack.push_async_callback(listener.aclose)
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            nursery.start_soon(self._timers.run)
+            nursery.start_soon(self._shelf.follow, store)
+            server = self._service.server
+            mux = Mux(on_open=lambda stream, opened: server.accept(stream, opened, nursery))
+            near, far = inner_pair(self._switch, mux, name=server.name, clock=trio.current_time)
+            mux.attach(far)
+            self._switch.ingress = self._switch.egress = Only(
+                REGISTRY_SERVICE, near, writes=WRITES, what="this is a registry, which calls nobody"
+            )
+            self._timers.watch(self._switch)
+            nursery.start_soon(partial(self._listener.serve, listeners))
+            task_status.started(tuple(map(bound_address, listeners)))
+            await trio.sleep_forever()
+
+    async def drain(self) -> None:
+        """Sends callers elsewhere, ends the watches, and returns when what is asked is answered."""
+        self._listener.go_away()
+        self._service.end()
+        self._listener.refuse()
+        while self._switch.statistics()["open"]:  # noqa: ASYNC110 - an event would cost every call something
+            await trio.sleep(LOOK)

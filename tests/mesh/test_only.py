@@ -1,0 +1,34 @@
+import pytest
+
+from mesh.only import Only
+from sdk.errors import Forbidden, NotFound
+from sdk.head import CallHead
+from tests.proxy.bench import FakePort
+
+PORT = FakePort("shelf")
+ONLY = Only("books", PORT, writes={"Books.Write"}, what="this is a shelf, which calls nobody")
+
+
+def test_the_one_service_answers_everybody() -> None:
+    head = CallHead("books", "Books.Read")
+    for target in (ONLY.choose(head, 0.0), ONLY.again(head, 0.0, ()), ONLY.extend(head, 3, 0.0)):
+        assert (target.port, target.path, target.load) == (PORT, b"", None)
+    assert ONLY.knows("books")
+    assert not ONLY.knows("greeter")
+    assert ONLY.spoken_by("books") == frozenset()
+    ONLY.failed_edge(b"edge", 0.0)
+
+
+def test_any_other_service_is_to_be_called_elsewhere() -> None:
+    with pytest.raises(NotFound, match="a shelf, which calls nobody: 'greeter'"):
+        ONLY.choose(CallHead("greeter", "Greeter.Hello"), 0.0, trusted=True)
+
+
+@pytest.mark.parametrize("endpoint", ["Books.Write", "/books.Books/Write", "/Books/Write"])
+def test_only_trusted_callers_change_it_however_they_write_the_endpoint(endpoint: str) -> None:
+    head = CallHead("books", endpoint)
+    with pytest.raises(Forbidden):
+        ONLY.choose(head, 0.0)
+    with pytest.raises(Forbidden):
+        ONLY.extend(head, 3, 0.0)
+    assert ONLY.choose(head, 0.0, trusted=True).port is PORT
