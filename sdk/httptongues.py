@@ -35,12 +35,10 @@ class HttpTongues:
         accept: Callable[[MuxStream, Open], None],
         *,
         listing: Callable[[], bytes],
-        on_change: Callable[[], object],
     ) -> None:
         """See `Tongues`."""
         self._name = name
         self._accept = accept
-        self._on_change = on_change
         callees, handlers = Mux(clock=trio.current_time), Mux(on_open=accept, clock=trio.current_time)
         near, far = inner_pair(callees, handlers, name=name, clock=trio.current_time)
         callees.attach(near)
@@ -73,7 +71,6 @@ class HttpTongues:
             forwarded=forwarded_by(transport.peer_host).decode(),
             otherwise=self._name,
         )
-        port.on_change = self._on_change
         mux.attach(port)
         return port
 
@@ -84,14 +81,6 @@ class HttpTongues:
 
 class Http2ServedPort(Http2ServingPort):
     """The port of a connection that speaks HTTP/2."""
-
-    on_change: Callable[[], object]
-    """Called when no more calls are taken."""
-
-    def refuse(self) -> None:
-        """Says so to whoever waits for it."""
-        super().refuse()
-        self.on_change()
 
     @property
     def owing(self) -> bool:

@@ -63,8 +63,8 @@ class Tongues:
     def __init__(
         self, name: str, accept: Accept, *, listing: Callable[[], bytes], on_change: Callable[[], object]
     ) -> None:
-        """`name` is the service's; `listing` says in JSON what it offers; `on_change` is called when a port takes no
-        more calls."""
+        """`name` is the service's; `listing` says in JSON what it offers; `on_change` is called when a port in
+        frames takes no more calls."""
         self._name = name
         self._accept = accept
         self._listing = listing
@@ -93,7 +93,7 @@ class Tongues:
         if self._http is None:
             from .httptongues import HttpTongues
 
-            self._http = HttpTongues(self._name, self._accept, listing=self._listing, on_change=self._on_change)
+            self._http = HttpTongues(self._name, self._accept, listing=self._listing)
         return self._http
 
 

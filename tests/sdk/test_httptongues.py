@@ -126,6 +126,12 @@ async def test_the_root_says_what_is_here(version: int) -> None:
         assert (await there.post(endpoints["Greeter.Hello"]["path"], {"name": "J"})).json() == {"msg": "Hello J"}
 
 
+async def test_a_host_that_is_a_name_means_no_other_service() -> None:
+    async with web() as there:
+        answer = await there.post("/Greeter/Hello", {"name": "J"}, headers={"host": "services.example:8080"})
+        assert answer.json() == {"msg": "Hello J"}
+
+
 async def test_whoever_names_another_service_in_http_is_told_which_one_is_here() -> None:
     async with web() as there:
         answer = await there.post("/Greeter/Hello", {}, headers={"micro-service": "other"})
@@ -178,6 +184,38 @@ async def test_a_service_that_stops_answers_what_was_asked_in_json() -> None:
             while port in there.service._server._ports:
                 await trio.lowlevel.checkpoint()
     assert [answer.json() for answer in answers] == ["x" * 500_000]
+
+
+async def test_an_answer_that_is_read_slowly_is_not_cut_short_by_the_end_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("LINGER_SECONDS", "LAST_WORDS"):
+        monkeypatch.setattr(f"sdk.server.{name}", 0.01)
+    body = b'"%s"' % (b"x" * 3_000_000)
+    reached = trio.Event()
+
+    async def back(request: Any) -> Any:
+        reached.set()
+        return request
+
+    async with web(1, {"Greeter.Echo": back}) as there:
+        host, _, port = there.address.rpartition(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            head = b"POST /Greeter/Echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            await stream.send_all(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+            got = b""
+            with trio.fail_after(10):
+                await reached.wait()
+                while there.service._server.open_calls:
+                    await trio.lowlevel.checkpoint()
+                there.service.stop()
+                while not there.service._server._accepting.cancel_called:
+                    await trio.lowlevel.checkpoint()
+                with trio.move_on_after(0.3):
+                    await trio.sleep_forever()  # longer than a service that owed nothing would stay
+                while data := await stream.receive_some():
+                    got += data
+    assert got.endswith(body)
 
 
 async def test_an_idle_connection_is_ended_and_not_broken_when_the_service_stops() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 import trio
+import trio.testing
 
 from sdk import Client, Service, errors
 from sdk.registry.memory import MemoryRegistry
@@ -253,3 +254,45 @@ async def test_a_service_that_stops_answers_what_grpcio_has_asked() -> None:
                     await trio.lowlevel.checkpoint()
                 go_on.set()
                 assert len(await trio.to_thread.run_sync(lambda: call.result(timeout=10))) == 200_000
+
+
+async def test_a_service_stops_as_soon_as_grpcio_has_heard_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sdk.server.LINGER_SECONDS", 30.0)
+    async with MemoryRegistry() as registry:
+        service = offering(registry, HANDLERS)
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(service.serve)
+            with channel_to(address) as channel:
+                method = channel.unary_unary("/greeter.Greeter/Hello")
+                assert await trio.to_thread.run_sync(lambda: method(b"1", timeout=10)) == b"hello 1"
+                with trio.move_on_after(10) as waiting:
+                    service.stop()
+                    while service._server._ports:
+                        await trio.lowlevel.checkpoint()
+                assert not waiting.cancelled_caught
+
+
+async def test_who_has_not_shown_yet_what_it_speaks_when_the_service_stops_is_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sdk.server.LINGER_SECONDS", 30.0)
+    async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
+        service = offering(registry, HANDLERS)
+        address = await nursery.start(service.serve)
+        host, _, port = address.rpartition(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(b"GE")
+            with trio.fail_after(10):
+                while not service._server._arriving and not service._server._ports:
+                    await trio.lowlevel.checkpoint()
+                service.stop()
+                while not service._server._accepting.cancel_called:
+                    await trio.lowlevel.checkpoint()
+                await trio.testing.wait_all_tasks_blocked()
+                await stream.send_all(b"T / HTTP/1.1\r\nhost: x\r\n\r\n")
+                said = b""
+                while data := await stream.receive_some():
+                    said += data
+        nursery.cancel_scope.cancel()
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"this end is stopping" in said
