@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+import trio
 
 import sdk.grpc
 from sdk import Client, Service, errors
@@ -125,3 +126,21 @@ async def test_wrappers_of_the_service_are_around_servicers_as_well() -> None:
         async with running(service), Client(ClientConfig(), registry=registry) as client:
             await client.call("welcome", "Greeter.SayHello", greeting("John"))
     assert seen == ["Greeter.SayHello"]
+
+
+@BOTH
+async def test_grpcio_calls_a_servicer_on_the_port_of_its_service(servicer: type) -> None:
+    def call(address: str) -> None:
+        with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
+            stub = pb2_grpc.GreeterStub(channel)
+            assert stub.SayHello(greeting("John"), timeout=10) == pb2.Answer(message="Hello John")
+            assert [reply.message for reply in stub.Count(greeting("n", 2), timeout=10)] == ["n 0", "n 1"]
+            assert stub.Join(iter([greeting("a"), greeting("b")]), timeout=10) == pb2.Answer(message="a b")
+            chat = stub.Chat(iter([greeting("a")]), timeout=10)
+            assert [reply.message for reply in chat] == ["speak", "Hello a"]
+
+    async with MemoryRegistry() as registry:
+        service = Service("welcome", registry=registry)
+        sdk.grpc.mount(service, servicer(), pb2_grpc.add_GreeterServicer_to_server)
+        async with running(service) as address:
+            await trio.to_thread.run_sync(call, address)

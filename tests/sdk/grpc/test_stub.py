@@ -1,14 +1,18 @@
 """Generated stubs in programs on trio."""
 
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import pytest
 import trio
 
 import sdk.grpc
 from sdk import Client, errors
 from sdk.config import ClientConfig
+from sdk.registry.memory import MemoryRegistry
+from sdk.types import Instance, Service
 from tests.sdk.grpc.greetings import InThreads, OnTrio, greeting, pb2, pb2_grpc
 from tests.sdk.grpc.mounted import mounted, stub_of
 from tests.sdk.living import greeting as beside
@@ -138,3 +142,29 @@ async def test_a_client_that_is_not_open_says_so() -> None:
     stub = pb2_grpc.GreeterStub(sdk.grpc.Channel(Client(ClientConfig()), "welcome"))
     with pytest.raises(RuntimeError, match="async with Client"):
         await stub.SayHello(greeting("John"))
+
+
+async def test_a_server_of_grpcio_is_called_directly() -> None:
+    server = grpc.server(ThreadPoolExecutor(4))
+    pb2_grpc.add_GreeterServicer_to_server(InThreads(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        record = Service(
+            name="welcome",
+            version="latest",
+            instances=(Instance(id="welcome-1", address=f"127.0.0.1:{port}", metadata={"protocol": "grpc"}),),
+        )
+        async with MemoryRegistry() as registry, Client(ClientConfig(), registry=registry) as client:
+            await registry.register(record, ttl=60)
+            stub = pb2_grpc.GreeterStub(sdk.grpc.Channel(client, "welcome"))
+            assert [await stub.SayHello(greeting("John"))] == said("Hello John")
+            async with stub.Count(greeting("n", 2)) as replies:
+                assert [reply async for reply in replies] == said("n 0", "n 1")
+            assert [await stub.Join(map(greeting, "ab"))] == said("a b")
+            async with stub.Chat() as call:
+                assert [await call.receive()] == said("speak")
+                await call.send(greeting("a"))
+                assert [await call.receive()] == said("Hello a")
+    finally:
+        await trio.to_thread.run_sync(server.stop(0).wait)
