@@ -1,7 +1,9 @@
 """Channels of grpcio to a service of the network: existing programs, through real nodes, to a servicer in a service."""
 
 import asyncio  # noqa: TID251 - grpc.aio runs on it
+import base64
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 import sdk.grpc
 from sdk.errors import BadRequest, Unavailable
-from tests.sdk.grpc.greetings import greeting, pb2, pb2_grpc
+from tests.sdk.grpc.greetings import InThreads, greeting, pb2, pb2_grpc
 from tests.twonodes import World
 
 PROGRAM = """
@@ -80,12 +82,49 @@ def test_a_program_on_asyncio_calls_through_nodes(world: World, service: str) ->
     asyncio.run(call_all())
 
 
-def test_several_nodes_take_calls_in_turn_and_for_one_another(world: World) -> None:
-    proxies = f"{world.proxy},localhost:{world.far.address('proxy').rpartition(':')[2]},127.0.0.1:1"
-    with sdk.grpc.insecure_channel("on-trio", proxy=proxies) as channel:
-        stub = pb2_grpc.GreeterStub(channel)
-        for _ in range(10):
-            assert stub.SayHello(greeting("John"), timeout=10) == pb2.Answer(message="Hello John")
+class Node(InThreads):
+    """Stands for a node that has the service, and writes down what it is shown."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__()
+        self.shown: list[dict[str, Any]] = []
+        server = grpc.server(ThreadPoolExecutor(2))
+        pb2_grpc.add_GreeterServicer_to_server(self, server)
+        self.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        stack.callback(lambda: server.stop(0).wait())
+
+    def SayHello(self, request: Any, context: Any) -> Any:
+        self.shown.append(dict(context.invocation_metadata()))
+        return super().SayHello(request, context)
+
+
+def test_several_nodes_take_calls_in_turn_and_one_that_is_gone_is_passed_over() -> None:
+    with ExitStack() as stack:
+        nodes = [Node(stack), Node(stack)]
+        proxies = ",".join(("localhost:1", *(node.address for node in nodes)))
+        with sdk.grpc.insecure_channel("greeter", proxy=proxies) as channel:
+            stub = pb2_grpc.GreeterStub(channel)
+            for _ in range(1000):
+                assert stub.SayHello(greeting("John"), timeout=10) == pb2.Answer(message="Hello John")
+                if all(node.shown for node in nodes):
+                    break
+        assert all(node.shown for node in nodes)
+
+
+def test_nodes_are_shown_the_service_and_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as stack:
+        node = Node(stack)
+        with sdk.grpc.insecure_channel("greeter", proxy=node.address) as channel:
+            pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=10)
+        monkeypatch.setenv("MICRO_PROXY_TOKEN", "a secret")
+        with sdk.grpc.insecure_channel("greeter", proxy=node.address) as channel:
+            pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=10)
+    without, shown = node.shown
+    assert without["micro-service"] == "greeter"
+    assert "proxy-authorization" not in without
+    _, _, name_and_token = base64.b64decode(shown["proxy-authorization"].removeprefix("Basic ")).partition(b":")
+    assert name_and_token == b"a secret"
 
 
 def test_a_service_that_is_not_there_is_named(world: World) -> None:

@@ -227,5 +227,13 @@ async def test_callbacks_on_trio_are_given_the_context(caplog: pytest.LogCapture
 
 
 async def test_a_method_in_a_thread_may_cancel_its_call() -> None:
-    error = await caught(in_threads(lambda context: context.cancel()))
+    active: list[bool] = []
+
+    def behave(context: Any) -> None:
+        active.append(context.is_active())
+        context.cancel()
+        active.append(context.is_active())
+
+    error = await caught(in_threads(behave))
+    assert active == [True, False] * 2
     assert (type(error), error.detail) == (errors.Cancelled, "the servicer cancelled the call")

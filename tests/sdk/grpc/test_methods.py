@@ -12,44 +12,72 @@ from tests.sdk.grpc.greetings import InThreads, OnTrio, greeting, pb2
 from tests.sdk.grpc.mounted import stub_of
 
 
-async def test_as_many_threads_as_were_said_work_at_a_time() -> None:
-    class Counting(InThreads):
-        def __init__(self) -> None:
-            super().__init__()
-            self.busy = self.most = 0
-            self.lock = threading.Lock()
-            self.two = threading.Barrier(2)
+@pytest.mark.parametrize("threads", [2, 3])
+async def test_as_many_threads_as_were_said_work_at_a_time(threads: int) -> None:
+    three = threading.Barrier(3)
+    met: list[bool] = []
 
+    class Meeting(InThreads):
         def SayHello(self, request: Any, context: Any) -> Any:
-            with self.lock:
-                self.busy += 1
-                self.most = max(self.most, self.busy)
-            self.two.wait(10)
-            with self.lock:
-                self.busy -= 1
+            try:
+                three.wait(0.5 if threads == 2 else 10)
+            except threading.BrokenBarrierError:
+                met.append(False)
+            else:
+                met.append(True)
             return pb2.Answer()
 
-    servicer = Counting()
-    async with stub_of(servicer, threads=2) as stub, trio.open_nursery() as nursery:
-        for _ in range(8):
+    async with stub_of(Meeting(), threads=threads) as stub, trio.open_nursery() as nursery:
+        for _ in range(3):
             nursery.start_soon(stub.SayHello, greeting(""))
-    assert servicer.most == 2
+    assert met == [threads == 3] * 3
 
 
 async def test_a_thread_that_outlives_its_call_holds_up_nothing_but_its_place() -> None:
-    go_on = threading.Event()
+    go_on, over, ended = threading.Event(), threading.Event(), threading.Event()
 
     class Stuck(InThreads):
         def SayHello(self, request: Any, context: Any) -> Any:
             if request.name == "stuck":
-                go_on.wait(10)
+                context.add_callback(over.set)
+                go_on.wait(30)
+                ended.set()
             return super().SayHello(request, context)
 
     async with stub_of(Stuck(), threads=2) as stub:
-        with pytest.raises(trio.TooSlowError), trio.fail_after(0.05):
+        with pytest.raises(trio.TooSlowError), trio.fail_after(0.2):
             await stub.SayHello(greeting("stuck"))
+        assert await trio.to_thread.run_sync(over.wait, 10)
+        assert not ended.is_set()
         assert await stub.SayHello(greeting("John")) == pb2.Answer(message="Hello John")
         go_on.set()
+
+
+async def test_a_thread_of_the_servicers_own_is_told_when_the_call_is_over() -> None:
+    told: list[Exception] = []
+    readers: list[threading.Thread] = []
+
+    class Reading(InThreads):
+        def Join(self, request_iterator: Iterator[Any], context: Any) -> Any:
+            first = threading.Event()
+
+            def read() -> None:
+                try:
+                    for _ in request_iterator:
+                        first.set()
+                except errors.Cancelled as error:
+                    told.append(error)
+
+            readers.append(threading.Thread(target=read))
+            readers[0].start()
+            first.wait(10)
+            return pb2.Answer(message="enough")
+
+    async with stub_of(Reading()) as stub, stub.Join._open(None) as call:
+        await call.send(greeting("John"))
+        assert await call.receive() == pb2.Answer(message="enough")
+        await trio.to_thread.run_sync(readers[0].join, 10)
+    assert [str(error) for error in told] == ["the call is over"]
 
 
 async def test_a_thread_that_waits_for_requests_is_told_when_the_call_is_over() -> None:
