@@ -34,6 +34,8 @@ def mount(
     threads, at most `threads` at a time, those that wait for requests included. Callers may send JSON and msgpack as
     well as protobuf. A status that a method sets reaches them as it is, with its text.
 
+    To wrappers of the service all of them are streams: when `proceed` returns, the answer has been sent.
+
     Raises `ValueError` for an endpoint that has a handler, and `TypeError` for handlers that do not say which methods
     they answer.
     """

@@ -3,6 +3,7 @@
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 import trio
 
@@ -144,3 +145,15 @@ async def test_grpcio_calls_a_servicer_on_the_port_of_its_service(servicer: type
         sdk.grpc.mount(service, servicer(), pb2_grpc.add_GreeterServicer_to_server)
         async with running(service) as address:
             await trio.to_thread.run_sync(call, address)
+
+
+@BOTH
+async def test_json_over_http_calls_a_servicer_on_the_port_of_its_service(servicer: type) -> None:
+    async with MemoryRegistry() as registry:
+        service = Service("welcome", registry=registry)
+        sdk.grpc.mount(service, servicer(), pb2_grpc.add_GreeterServicer_to_server)
+        async with running(service) as address, httpx.AsyncClient(trust_env=False) as web:
+            answer = await web.post(f"http://{address}/Greeter/SayHello", json={"name": "John"})
+            assert (answer.status_code, answer.json()) == (200, {"message": "Hello John"})
+            wrong = await web.post(f"http://{address}/Greeter/SayHello", json={"name": 5})
+            assert (wrong.status_code, wrong.json()["status"]) == (400, "Bad Request")
