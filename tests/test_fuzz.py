@@ -56,6 +56,13 @@ from sdk.head import (
     parse_trailers_untrusted,
 )
 from sdk.registry import Action, Event, dnssd
+from sdk.registry.consuljson import (
+    parse_agent_service_untrusted,
+    parse_entries_untrusted,
+    parse_index_untrusted,
+    parse_instance_untrusted,
+    parse_names_untrusted,
+)
 from sdk.registry.etcdjson import (
     parse_answer_untrusted,
     parse_number_untrusted,
@@ -287,6 +294,22 @@ TARGETS: dict[str, Target] = {
     "sdk.head:parse_call_head_untrusted": Target(parse_call_head_untrusted, [HEAD]),
     "sdk.head:parse_reply_head_untrusted": Target(parse_reply_head_untrusted, [REPLY]),
     "sdk.head:parse_trailers_untrusted": Target(parse_trailers_untrusted, [TRAILERS]),
+    "sdk.registry.consuljson:parse_agent_service_untrusted": Target(
+        parse_agent_service_untrusted, [b'{"Service":"a","Tags":["v-00"],"Address":"h","Port":1}']
+    ),
+    "sdk.registry.consuljson:parse_entries_untrusted": Target(parse_entries_untrusted, [b"[{}]"]),
+    "sdk.registry.consuljson:parse_instance_untrusted": Target(
+        lambda data: parse_instance_untrusted(decode_untrusted(JSON, data)),
+        [
+            b'{"Service":{"ID":"1","Service":"a","Tags":["v=1","t={\\"a\\":\\"b\\"}"],"Address":"h","Port":1}}',
+            b'{"Node":{"Address":"h"},"Service":{"ID":"1","Service":"a%25","Meta":{"version":"2"},"Port":1}}',
+            b'{"Service":{"ID":"1","Service":"a","Tags":["v-789c33020000330033","e-"],"Address":"::1","Port":1}}',
+        ],
+    ),
+    "sdk.registry.consuljson:parse_index_untrusted": Target(
+        lambda data: parse_index_untrusted(data.decode("latin-1")), [b"17"]
+    ),
+    "sdk.registry.consuljson:parse_names_untrusted": Target(parse_names_untrusted, [b'{"a":[],"consul":[]}']),
     "sdk.registry.etcdjson:parse_answer_untrusted": Target(parse_answer_untrusted, [b'{"ID":"5","TTL":"1"}']),
     "sdk.registry.etcdjson:parse_number_untrusted": Target(
         lambda data: parse_number_untrusted(data.decode("latin-1")), [b"123", b"-4"]

@@ -97,6 +97,8 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     `etcd`: `address` is one `host:port` or several with commas between, by default etcd's port on this host, or a URL:
     `etcd://user:password@host:port,host2:port`, `etcds://host?ca=FILE&cert=FILE&key=FILE`.
     `service`: `address` is where `micro registry` or a node listens, one `host:port` or several with commas between.
+    `consul`: `address` is the `host:port` of an agent, by default that of this host, or a URL: `consul://TOKEN@host`,
+    `consuls://host?ca=FILE`; the token may also be in MICRO_REGISTRY_TOKEN.
 
     A URL, such as `sqlite:///path`, may stand for both, as either of the two. Raises `BadRequest` for a name that is
     none of these.
@@ -127,10 +129,15 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         from .etcd import EtcdRegistry
 
         return EtcdRegistry(address)
+    if name in {"consul", "consuls"}:
+        from .consul import ConsulRegistry
+
+        return ConsulRegistry(address)
     if name == "service":
         from .service import ServiceRegistry
 
         return ServiceRegistry(address)
     raise BadRequest(
-        f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes etcd, mdns, memory, service or sqlite"
+        f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes "
+        "consul, etcd, mdns, memory, service or sqlite"
     )

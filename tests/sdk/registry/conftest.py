@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from sdk.registry import Registry, open_registry
+from tests.sdk.registry.consulserver import ConsulServer
 from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.registryserver import RegistryServer
 
 Opener = Callable[[], Registry]
 
-BACK_ENDS = ["memory", "sqlite", "mdns", pytest.param("etcd", marks=pytest.mark.peers), "service"]
+BACK_ENDS = ["memory", "sqlite", "mdns", "consul", pytest.param("etcd", marks=pytest.mark.peers), "service"]
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +46,13 @@ def registry_server() -> Iterator[RegistryServer]:
         yield server
 
 
+@pytest.fixture
+def consul() -> Iterator[ConsulServer]:
+    """One of ours, which the test may kill: Debian has no Consul."""
+    with ConsulServer() as server:
+        yield server
+
+
 @pytest.fixture(params=BACK_ENDS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one and the same store, as often as it is called."""
@@ -54,4 +62,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     if request.param == "service":
         called: RegistryServer = request.getfixturevalue("registry_server")
         return lambda: open_registry("service", called.address)
+    if request.param == "consul":
+        agent: ConsulServer = request.getfixturevalue("consul")
+        return lambda: open_registry("consul", f"127.0.0.1:{agent.port}")
     return lambda: open_registry(request.param, str(tmp_path / "made" / "registry.db"))

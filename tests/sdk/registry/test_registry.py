@@ -17,8 +17,13 @@ Opener = Callable[[], Registry]
 
 with_a_short_log = pytest.mark.parametrize("opener", ["memory", "sqlite", "mdns"], indirect=True)
 """For back ends that keep the last `LOG_LENGTH` changes."""
+with_every_change = pytest.mark.parametrize(
+    "opener", ["memory", "sqlite", "mdns", pytest.param("etcd", marks=pytest.mark.peers), "service"], indirect=True
+)
+"""For back ends that keep changes, where others only tell what there is now."""
+
 with_a_store = pytest.mark.parametrize(
-    "opener", ["memory", "sqlite", pytest.param("etcd", marks=pytest.mark.peers), "service"], indirect=True
+    "opener", ["memory", "sqlite", "consul", pytest.param("etcd", marks=pytest.mark.peers), "service"], indirect=True
 )
 """For back ends that keep records while no program is there."""
 
@@ -102,6 +107,7 @@ async def test_what_is_deregistered_is_gone_and_the_rest_stays(opener: Opener) -
         assert await registry.list() == ()
 
 
+@with_every_change
 async def test_a_watcher_is_told_what_is_there_and_then_each_change_in_order(opener: Opener) -> None:
     async with opener() as ours, opener() as theirs:
         await ours.register(a("1"))
@@ -192,6 +198,7 @@ async def test_a_time_to_live_can_be_cut_short_under_a_waiting_watcher(opener: O
         assert await next_of(events) == ("delete", "1", "80")
 
 
+@with_every_change
 async def test_two_watchers_are_told_the_same(opener: Opener) -> None:
     async with opener() as registry, registry.watch() as one:
         await registry.register(a("1"))
@@ -231,6 +238,7 @@ async def test_a_watcher_too_far_behind_is_told_the_difference(opener: Opener) -
         assert await next_of(events) == ("delete", "stays", "80")
 
 
+@with_a_short_log
 async def test_a_watcher_as_far_behind_as_the_log_is_long_misses_nothing(opener: Opener) -> None:
     async with opener() as registry, registry.watch() as events:
         await registry.register(a(*map(str, range(LOG_LENGTH - 1))))
@@ -325,8 +333,8 @@ async def test_a_registry_can_be_opened_again(opener: Opener) -> None:
 
 
 def test_a_back_end_that_is_not_there_is_refused_naming_those_that_are() -> None:
-    with pytest.raises(BadRequest, match=r"'consul'.*etcd, mdns, memory, service or sqlite"):
-        open_registry("consul")
+    with pytest.raises(BadRequest, match=r"'zookeeper'.*consul, etcd, mdns, memory, service or sqlite"):
+        open_registry("zookeeper")
 
 
 def test_sqlite_is_what_nobody_has_to_ask_for(tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""What is Consul's own: checks, tokens, counts of changes, services of others, and what befalls it."""
+
+import logging
+
+import pytest
+import trio
+
+from sdk.errors import BadRequest, Forbidden, Unavailable
+from sdk.registry import Registry, open_registry
+from sdk.registry.consul import ConsulRegistry
+from tests.sdk.registry.consulserver import ConsulServer
+from tests.sdk.registry.test_registry import a, next_of
+
+
+def opened(server: ConsulServer, token: str = "") -> Registry:
+    return open_registry(f"consul://{token}{'@' if token else ''}127.0.0.1:{server.port}")
+
+
+async def test_a_renewal_passes_the_check_and_registers_nothing(consul: ConsulServer) -> None:
+    async with opened(consul) as registry:
+        await registry.register(a("1"), ttl=60)
+        consul.set_check("service:1", "critical")
+        assert await registry.list() == ()
+        before = consul.services["1"]
+        await registry.register(a("1"), ttl=60)
+        assert await registry.list() == (a("1"),)
+        assert consul.services["1"] is before
+        assert [asked.path for asked in consul.asked].count("/v1/agent/service/register") == 1
+
+
+@pytest.mark.parametrize("ttl", [None, 60.0])
+@pytest.mark.parametrize("trouble", ["deregistered", "overwritten", "check lost"])
+async def test_a_renewal_brings_back_what_was_lost_behind_our_back(
+    consul: ConsulServer, ttl: float | None, trouble: str
+) -> None:
+    async with opened(consul) as registry, registry.watch() as events:
+        await registry.register(a("1"), ttl=ttl)
+        assert await next_of(events) == ("create", "1", "80")
+        if trouble == "deregistered":
+            consul.forget("1")
+            assert await next_of(events) == ("delete", "1", "80")
+        elif trouble == "overwritten":
+            consul.put({"ID": "1", "Name": "greeter", "Address": "h", "Port": 9})
+            assert (await next_of(events))[1:] == ("1", "80")  # the old version's is gone
+        else:
+            consul.checks.clear()
+        await registry.register(a("1"), ttl=ttl)
+        assert await registry.get("greeter") == (a("1"),)
+        assert ("service:1" in consul.checks) is (ttl is not None)
+
+
+async def test_an_instance_whose_check_fails_is_withdrawn_and_comes_back(consul: ConsulServer) -> None:
+    async with opened(consul) as registry, registry.watch() as events:
+        await registry.register(a("1"), ttl=60)
+        assert await next_of(events) == ("create", "1", "80")
+        for status, told in (("critical", "delete"), ("passing", "create"), ("warning", "delete")):
+            consul.set_check("service:1", status)
+            assert await next_of(events) == (told, "1", "80")
+
+
+async def test_each_change_that_is_looked_at_is_told(consul: ConsulServer) -> None:
+    async with opened(consul) as registry, registry.watch() as events:
+        await registry.register(a("1"))
+        assert await next_of(events) == ("create", "1", "80")
+        await registry.register(a("1", port=81))
+        assert await next_of(events) == ("update", "1", "81")
+        await registry.deregister(a("1"))
+        assert await next_of(events) == ("delete", "1", "81")
+
+
+async def test_a_server_that_goes_and_comes_back_is_caught_up_with(consul: ConsulServer) -> None:
+    async with opened(consul) as registry, registry.watch() as events:
+        await registry.register(a("stays"))
+        await registry.register(a("goes"))
+        assert {(await next_of(events))[1] for _ in range(2)} == {"stays", "goes"}
+        consul.kill()
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=f"consul|127.0.0.1:{consul.port}"):
+                await next_of(events)
+        with pytest.raises(Unavailable):
+            await registry.register(a("new"))
+        consul.start()
+        consul.forget("goes")
+        await registry.register(a("new"))
+        assert [await next_of(events) for _ in range(2)] == [("delete", "goes", "80"), ("create", "new", "80")]
+
+
+async def test_a_count_of_changes_that_went_back_is_begun_anew(consul: ConsulServer) -> None:
+    consul.longest_wait = 0.05
+    async with opened(consul) as registry, registry.watch() as events:
+        await registry.register(a("1"))
+        assert await next_of(events) == ("create", "1", "80")
+        with consul.changed:  # as after servers were restored from a copy
+            consul.services.clear()
+            consul.index = 3
+        assert await next_of(events) == ("delete", "1", "80")
+        await registry.register(a("2"))
+        assert await next_of(events) == ("create", "2", "80")
+
+
+async def test_what_cannot_be_read_is_named_once_and_spoils_nothing(
+    consul: ConsulServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    consul.put({"ID": "bad", "Name": "greeter", "Address": "h", "Port": 0})
+    consul.put({"ID": "2", "Name": "half%", "Address": "h", "Port": 1})
+    async with opened(consul) as registry:
+        await registry.register(a("1"))
+        with caplog.at_level(logging.WARNING):
+            assert await registry.list() == await registry.list() == (a("1"),)
+        assert len(caplog.messages) == 2
+        assert "'greeter' is skipped: there is no port" in caplog.text
+
+
+async def test_a_token_is_shown_to_consul_and_to_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ConsulServer(token="s3cret") as server:
+        async with opened(server, "s3cret") as registry:
+            await registry.register(a("1"), ttl=60)
+            assert "s3cret" not in registry.address
+        async with opened(server, "gu3ss") as registry:
+            with pytest.raises(Forbidden, match="MICRO_REGISTRY_TOKEN") as caught:
+                await registry.list()
+            assert "gu3ss" not in str(caught.value)
+        monkeypatch.setenv("MICRO_REGISTRY_TOKEN", "s3cret")
+        async with opened(server) as registry:
+            assert await registry.list() == (a("1"),)
+
+
+async def test_an_id_of_another_service_is_left_alone(consul: ConsulServer) -> None:
+    async with opened(consul) as registry:
+        await registry.register(a("1", name="other"))
+        await registry.deregister(a("1"))
+        assert await registry.get("other") == (a("1", name="other"),)
+
+
+async def test_a_slow_agent_holds_nobody_beyond_the_deadline(consul: ConsulServer) -> None:
+    async with opened(consul) as registry:
+        with consul.changed, trio.move_on_after(0.05) as scope:
+            await registry.register(a("1"))
+        assert scope.cancelled_caught
+
+
+async def test_a_hundred_services_of_large_records_are_found(consul: ConsulServer) -> None:
+    async with opened(consul) as registry:
+        for number in range(100):
+            await registry.register(a("x" * 200 + str(number), name=f"service-{number:02}"))
+        assert len(await registry.list()) == 100
+
+
+def test_one_agent_is_enough() -> None:
+    with pytest.raises(BadRequest, match="several agents"):
+        ConsulRegistry("one,two")
+    assert ConsulRegistry().address == "consul://127.0.0.1:8500"
