@@ -248,6 +248,57 @@ async def test_a_watcher_as_far_behind_as_the_log_is_long_misses_nothing(opener:
         assert seen[-1] == ("delete", "0", "80")
 
 
+async def test_versions_come_and_go_each_for_itself(opener: Opener) -> None:
+    async with opener() as registry, registry.watch() as events:
+        for service in (a("1"), a("2", version="2")):
+            await registry.register(service)
+            with trio.fail_after(10):
+                assert await anext(events) == Event(action=Action.CREATE, service=service)
+        await registry.deregister(a("1"))
+        with trio.fail_after(10):
+            assert await anext(events) == Event(action=Action.DELETE, service=a("1"))
+        assert await registry.get("greeter") == (a("2", version="2"),)
+
+
+async def test_a_record_of_100_kb_in_any_script_comes_back_as_it_was(opener: Opener) -> None:
+    one = Instance(id="名前-1", address="10.0.0.1:80", metadata={"größe": "".join(map(chr, range(0x4E00, 0x9A00))) * 2})
+    service = Service(name="größer", version="ß", metadata={"\n": "\0\u2028😀"}, instances=(one,))
+    async with opener() as ours, opener() as theirs, theirs.watch() as events:
+        await ours.register(service)
+        with trio.fail_after(10):
+            assert await anext(events) == Event(action=Action.CREATE, service=service)
+        assert await theirs.get("größer") == (service,)
+
+
+async def test_a_thousand_instances_are_listed_and_watched(opener: Opener) -> None:
+    services = [
+        a(*(f"{number:04}" for number in range(at, at + 50)), name=f"service-{at:04}") for at in range(0, 1000, 50)
+    ]
+    async with opener() as ours, opener() as theirs, theirs.watch() as events:
+        for service in services:
+            await ours.register(service, ttl=60)
+        seen = [(await next_of(events))[:2] for _ in range(1000)]
+        assert sorted(seen) == [("create", f"{number:04}") for number in range(1000)]
+        assert await theirs.list() == tuple(services)
+
+
+async def test_every_operation_can_be_cancelled_and_leaves_the_registry_usable(opener: Opener) -> None:
+    async with opener() as registry:
+        await registry.register(a("1"))
+        for use in (
+            lambda: registry.register(a("2")),
+            lambda: registry.deregister(a("1")),
+            lambda: registry.get("greeter"),
+            registry.list,
+        ):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await use()
+            assert scope.cancelled_caught
+        await registry.register(a("1", "2"))
+        assert await registry.get("greeter") == (a("1", "2"),)
+
+
 @pytest.mark.parametrize("name", ["Zoë/\\'\"; DROP TABLE", "a\nb", "%s", "\0", "名前", "x" * 255])
 async def test_any_text_is_a_name(opener: Opener, name: str) -> None:
     service = a(name, name=name, version=name)
