@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 import socket
 import urllib.request
@@ -16,11 +17,12 @@ class EtcdServer:
     """Inside its `with` it runs."""
 
     def __init__(self, program: str, folder: Path, *more: str, scheme: str = "http") -> None:
+        self._data = folder / "etcd"
         self.port, peers = free_ports(2)
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         between = f"http://127.0.0.1:{peers}"
         self._command = [
-            program, f"--data-dir={folder / 'etcd'}", "--name=one",
+            program, f"--data-dir={self._data}", "--name=one",
             f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={between}", f"--initial-advertise-peer-urls={between}",
             f"--initial-cluster=one={between}",
@@ -47,6 +49,10 @@ class EtcdServer:
         running, self._running = self._running, None
         running.process.kill()
         running.__exit__(None, None, None)
+
+    def forget(self) -> None:
+        """While it does not run: as if it had never been."""
+        shutil.rmtree(self._data)
 
     def send(self, number: signal.Signals) -> None:
         assert self._running is not None

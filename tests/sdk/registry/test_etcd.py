@@ -10,6 +10,8 @@ import trio
 from sdk.errors import BadRequest, Unavailable
 from sdk.registry import Registry, open_registry
 from sdk.registry.etcd import EtcdRegistry
+from sdk.registry.etcdclient import EtcdClient
+from sdk.registry.etcdjson import Kept
 from sdk.types import Instance, Service
 from tests.sdk.registry.etcdserver import EtcdServer, b64
 from tests.sdk.registry.test_registry import a, next_of
@@ -133,3 +135,27 @@ async def test_opening_it_needs_no_server_and_using_it_says_which_is_missing() -
     assert str(caught.value).count(f"127.0.0.1:{port}") == 2
     assert "MICRO_REGISTRY_ADDRESS" in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+async def test_a_log_that_is_compacted_before_the_watch_stands_is_listed_again(
+    etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(etcd) as registry:
+        await registry.register(a("1"))
+        everything, listed = EtcdClient.everything, 0
+
+        async def compacting(client: EtcdClient, prefix: str) -> tuple[int, list[Kept]]:
+            nonlocal listed
+            listed += 1
+            found = await everything(client, prefix)
+            if listed == 1:
+                etcd.delete(GREETER_1)
+                etcd.put("/other", b"")
+                etcd.compact()
+            return found
+
+        monkeypatch.setattr(EtcdClient, "everything", compacting)
+        async with registry.watch() as events:
+            assert await next_of(events) == ("create", "1", "80")
+            assert await next_of(events) == ("delete", "1", "80")
+            assert listed == 2

@@ -1,0 +1,135 @@
+"""A registry that goes away under a program that follows it. A back end with a server joins `server`."""
+
+import signal
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+import trio
+
+from mesh.local import LocalServices, RegistryState
+from sdk.errors import Unavailable
+from sdk.registry import open_registry
+from tests.sdk.registry.conftest import Opener
+from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.test_registry import a, next_of
+
+pytestmark = pytest.mark.peers
+
+
+@pytest.fixture(params=["etcd"])
+def server(request: pytest.FixtureRequest) -> Iterator[EtcdServer]:
+    """A registry's server that keeps its records when it is killed, and a short patience of those who ask it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sdk.registry.etcdclient.PATIENCE", 1.0)
+        patch.setattr("sdk.registry.etcdclient.SILENCE", 0.5)
+        yield request.getfixturevalue(f"own_{request.param}")
+
+
+@pytest.fixture
+def opener(server: EtcdServer) -> Opener:
+    return lambda: open_registry("etcd", f"127.0.0.1:{server.port}")
+
+
+class Follower:
+    """What a node knows of its registry."""
+
+    def __init__(self, opener: Opener) -> None:
+        self._registry = opener()
+        self.local = LocalServices(self._registry, random=Random(1), changed=lambda services: None)
+
+    async def run(self) -> None:
+        async with self._registry:
+            await self.local.run()
+
+    async def until(self, state: RegistryState, *ids: str) -> None:
+        """Waits until the node knows of these instances, and that of its registry."""
+        with trio.fail_after(30):
+            while (self.local.status.state, self._ids()) != (state, set(ids)):  # noqa: ASYNC110 - the state has no event
+                await trio.sleep(0.01)
+
+    def _ids(self) -> set[str]:
+        return {instance.id for service in self.local.services for instance in service.instances}
+
+
+async def test_what_was_known_stays_until_the_server_is_back_and_then_the_truth_is_told(
+    server: EtcdServer, opener: Opener, nursery: trio.Nursery
+) -> None:
+    follower = Follower(opener)
+    nursery.start_soon(follower.run)
+    async with opener() as registry:
+        await registry.register(a("stays", "goes"), ttl=60)
+        await follower.until(RegistryState.CURRENT, "stays", "goes")
+        server.kill()
+        await follower.until(RegistryState.STALE, "stays", "goes")
+        assert str(server.port) in follower.local.status.error
+        for use in (registry.register(a("new"), ttl=60), registry.deregister(a("goes")), registry.list()):
+            with pytest.raises(Unavailable), trio.fail_after(5):
+                await use
+        server.start()
+        server.delete("/micro/registry/greeter/goes")
+        await follower.until(RegistryState.CURRENT, "stays")
+        await registry.register(a("new"), ttl=60)
+        await follower.until(RegistryState.CURRENT, "stays", "new")
+
+
+@pytest.mark.parametrize("trouble", ["killed", "stopped"])
+async def test_a_watch_that_breaks_says_so_and_then_tells_the_difference(
+    server: EtcdServer, opener: Opener, trouble: str
+) -> None:
+    async with opener() as registry, registry.watch() as events:
+        await registry.register(a("stays"))
+        await registry.register(a("goes"))
+        assert [(await next_of(events))[:2] for _ in range(2)] == [("create", "stays"), ("create", "goes")]
+        if trouble == "killed":
+            server.kill()
+        else:
+            server.send(signal.SIGSTOP)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await next_of(events)
+        if trouble == "killed":
+            server.start()
+        else:
+            server.send(signal.SIGCONT)
+        await registry.deregister(a("goes"))
+        await registry.register(a("new"))
+        server.compact()
+        assert [(await next_of(events))[:2] for _ in range(2)] == [("delete", "goes"), ("create", "new")]
+
+
+async def test_a_server_that_does_not_answer_is_given_up_in_time_and_can_be_left_at_once(
+    server: EtcdServer, opener: Opener
+) -> None:
+    async with opener() as registry:
+        await registry.register(a("1"), ttl=60)
+        server.send(signal.SIGSTOP)
+        try:
+            with trio.move_on_after(0.05) as scope:
+                await registry.register(a("1"), ttl=60)
+            assert scope.cancelled_caught
+            with pytest.raises(Unavailable, match="within 1 s"), trio.fail_after(5):
+                await registry.get("greeter")
+        finally:
+            server.send(signal.SIGCONT)
+        await registry.register(a("1"), ttl=60)
+        assert await registry.get("greeter") == (a("1"),)
+
+
+async def test_a_server_that_lost_everything_is_told_again_by_the_next_renewal(
+    server: EtcdServer, opener: Opener
+) -> None:
+    async with opener() as registry, registry.watch() as events:
+        await registry.register(a("1"), ttl=60)
+        assert await next_of(events) == ("create", "1", "80")
+        server.kill()
+        server.forget()
+        server.start()
+        with trio.fail_after(20):
+            while True:
+                try:
+                    await registry.register(a("1"), ttl=60)
+                    break
+                except Unavailable:  # the connection that was kept is found dead
+                    pass
+        assert await registry.get("greeter") == (a("1"),)
