@@ -24,11 +24,14 @@ from sdk.errors import RemoteProtocolError
 from sdk.netaddress import split_address
 from sdk.types import Service
 
+from .asking import new_question
 from .dnssd import TYPE, Head, parse_head_untrusted, part_names, unpack_untrusted
 from .records import Key
 
 MAX_INSTANCES = 20_000
 """Instances of others that are kept; more are passed over."""
+LATE = 10.0
+"""Seconds for which an answer that was under way may still come after the goodbye, and counts for nothing."""
 MAX_PENDING = 200
 """Records whose parts are being fetched; more wait for their next announcement."""
 FETCH_AGAIN = 0.3
@@ -91,13 +94,14 @@ class Listening(RecordUpdateListener):
         source: str,
         group: str,
         host: str,
+        ask: Callable[[DNSOutgoing], None],
         heard: Callable[[Sequence[Heard]], None],
         goodbye: Callable[[str, bytes | None, bool], None],
     ) -> None:
         """What `source` says, this registry itself, is passed over.
 
-        `heard` is given the news of each packet, `goodbye` each goodbye: the label, the TXT record that is taken back,
-        None where it is the name, and whether that was known here.
+        `ask` sends a question, `heard` is given the news of each packet, `goodbye` each goodbye: the label, the TXT
+        record that is taken back, None where it is the name, and whether that was known here.
         """
         assert zeroconf.loop is not None
         self._zeroconf = zeroconf
@@ -105,9 +109,11 @@ class Listening(RecordUpdateListener):
         self._source = source
         self._group = group
         self._host = host
+        self._ask = ask
         self._heard = heard
         self._goodbye = goodbye
         self._pending: dict[str, _Pending] = {}
+        self._gone: dict[str, tuple[str, int, float]] = {}
         self._skipped: set[str] = set()
         self._news: list[Heard] = []
         self.known: dict[str, Known] = {}
@@ -138,15 +144,20 @@ class Listening(RecordUpdateListener):
         return bool(self._pending)
 
     def drop(self, name: str) -> Known | None:
-        """Forgets an instance without telling anybody."""
+        """Forgets an instance without telling anybody, until something new is said of it."""
         self._drop_pending(name)
-        return self.known.pop(name, None)
+        known = self.known.pop(name, None)
+        if known is not None and len(self._gone) < MAX_INSTANCES:
+            self._gone[name] = known.head.source, known.head.sequence, self._loop.time() + LATE
+        return known
 
     def purge(self) -> None:
         """Forgets what ran out."""
         now = self._loop.time()
         for name in [name for name, known in self.known.items() if known.expires <= now]:
             del self.known[name]
+        for name in [name for name, (*_, until) in self._gone.items() if until <= now]:
+            del self._gone[name]
 
     def _hand_over(self) -> None:
         if self._news:
@@ -175,6 +186,9 @@ class Listening(RecordUpdateListener):
         if head.source == self._source or head.group != self._group:
             return
         if known is not None and known.head.source == head.source and head.sequence < known.head.sequence:
+            return
+        source, sequence, _ = self._gone.get(name, ("", 0, 0))
+        if head.source == source and head.sequence <= sequence:
             return
         if known is not None and known.head.digest == head.digest:
             self._learn(name, head, text, known.record)
@@ -212,10 +226,10 @@ class Listening(RecordUpdateListener):
         if pending.timer is not None:
             pending.timer.cancel()
         pending.asked = set(missing)
-        out = DNSOutgoing(0)
+        out = new_question()
         for called in missing:
             out.add_question(DNSQuestion(called, TXT, IN))
-        self._zeroconf.async_send(out)
+        self._ask(out)
         pending.timer = self._loop.call_later(FETCH_AGAIN, self._fetch_again, name)
 
     def _fetch_again(self, name: str) -> None:

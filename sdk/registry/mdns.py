@@ -24,9 +24,9 @@ from .records import check_ttl, merge, split
 from .responder import Piece, Responder
 from .store import Store, Watch
 
-FIRST_ANSWERS = 1.5
-"""Seconds after opening until everybody has answered. Most do in 150 ms; who has just said it multicasts it again only
-after a second (RFC 6762 section 6)."""
+FIRST_ANSWERS = 0.5
+"""Seconds after opening until everybody has answered. Most do in some milliseconds, and everybody is asked three times
+by then."""
 LONG_RECORDS = 5.0
 """Seconds to wait beyond that, while records longer than a packet are being fetched."""
 CLOSING = 6.0
@@ -89,11 +89,16 @@ class MdnsRegistry:
         await self._wait(lambda done: responder.publish(pieces, seconds, done))
 
     async def deregister(self, service: Service) -> None:
-        """See `Registry.deregister`. A service that runs comes back with its next renewal."""
+        """See `Registry.deregister`. A service that runs comes back with its next renewal.
+
+        What is not known yet is waited for, as `get` does: only what was heard of can be taken back.
+        """
         records = split(service)
-        await trio.lowlevel.checkpoint()
-        store, responder = self._opened()
-        store.sweep()
+        while True:
+            await self._settle()
+            store, responder = self._opened()
+            if records.keys() <= store.kept.keys() or not await self._more_to_come():
+                break
         store.remove(records)
         await self._wait(lambda done: responder.withdraw(list(records), done))
 
@@ -110,7 +115,7 @@ class MdnsRegistry:
                 return found
 
     async def list(self) -> tuple[Service, ...]:
-        """See `Registry.list`. Waits until all have had time to answer: 1.5 s after opening."""
+        """See `Registry.list`. Waits until all have had time to answer: half a second after opening."""
         while await self._more_to_come():
             pass
         await self._settle()

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from zeroconf import (  # type: ignore[attr-defined] # left out of its __all__, and documented
-    DNSOutgoing,
     DNSPointer,
     DNSQuestion,
     DNSRecord,
@@ -40,6 +39,7 @@ from zeroconf import (  # type: ignore[attr-defined] # left out of its __all__, 
 from sdk.netaddress import split_address
 from sdk.types import Service
 
+from .asking import BUFFER, Asking, new_question
 from .dnssd import MAX_TTL, PART_TYPE, TYPE, Head, digest, head_of, head_to_text, label, part_names, parts_of
 from .listening import IN, TXT, Heard, Listening
 from .outbox import Outbox, nothing
@@ -49,12 +49,11 @@ STAY = 120.0
 """Seconds for which a record without a time to live is announced, as RFC 6762 has it for names of hosts."""
 RENEW = 40.0
 """Seconds after which it is announced again: two announcements may be lost."""
-ASK_AT = (0.0, 0.3, 1.2)
-"""Seconds after opening at which everybody is asked. Later ones announce themselves."""
+ASK_AT = (0.0, 0.1, 0.3, 1.2)
+"""Seconds after opening at which everybody is asked: a question or an answer may be lost. Later ones announce
+themselves."""
 REPEAT = (1.0, 3.0)
 """Seconds after which a change is announced again, RFC 6762 section 8.3: the first time may have been lost."""
-BUFFER = 1 << 20
-"""Bytes that may wait to be read. The system gives what it allows, by default twice as much as without asking."""
 CHECK = 10.0
 """Seconds between two looks for interfaces that came or went."""
 DRAIN = 0.2
@@ -105,15 +104,13 @@ class Responder:
         assert self._zeroconf.loop is not None
         self._loop = self._zeroconf.loop
         self._outbox = Outbox(self._zeroconf)
-        self._listening = Listening(
-            self._zeroconf,
-            source=self._source,
-            group=group,
-            host=self._host,
-            heard=heard,
-            goodbye=self._answer_goodbye,
-        )
-        self._loop.call_soon_threadsafe(self._begin)
+        begun = concurrent.futures.Future[None]()
+        self._loop.call_soon_threadsafe(self._begin, begun)
+        try:
+            begun.result()
+        except OSError:
+            self._zeroconf.close()
+            raise
 
     def publish(self, pieces: Sequence[Piece], ttl: float, done: Callable[[], None]) -> None:
         """Publishes or renews these; `done` is called in zeroconf's thread once they are sent."""
@@ -142,25 +139,40 @@ class Responder:
 
     # From here on everything runs on zeroconf's loop.
 
-    def _begin(self) -> None:
+    def _begin(self, begun: concurrent.futures.Future[None]) -> None:
+        try:
+            self._asking = Asking(self._zeroconf)
+        except OSError as error:
+            begun.set_exception(error)
+            return
+        self._listening = Listening(
+            self._zeroconf,
+            source=self._source,
+            group=self._group,
+            host=self._host,
+            ask=self._asking.ask,
+            heard=self._heard,
+            goodbye=self._answer_goodbye,
+        )
         for reader in self._zeroconf.engine.readers:
             reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
         self._zeroconf.async_add_listener(self._listening, None)
         for seconds in ASK_AT:
             self._loop.call_later(seconds, self._ask)
         self._loop.call_later(CHECK, self._check)
+        begun.set_result(None)
 
     def _ask(self) -> None:
         """Asks who is there, naming those that are known, who need not answer (RFC 6762 section 7.1)."""
         known = {*self._listening.known, *self._own}
         if len(known) > 500:  # the list would be longer than many an answer; who is missing announces itself
             return
-        out, now = DNSOutgoing(0), current_time_millis()
+        out, now = new_question(), current_time_millis()
         out.add_question(DNSQuestion(TYPE, _PTR, IN))
         for record in self._zeroconf.cache.get_all_by_details(TYPE, _PTR, IN):
             if isinstance(record, DNSPointer) and record.alias[: -len(TYPE) - 1] in known:
                 out.add_answer_at_time(record, now)
-        self._zeroconf.async_send(out)
+        self._asking.ask(out)
 
     def _check(self) -> None:
         """Follows the interfaces of the host, and forgets what ran out."""
@@ -255,6 +267,7 @@ class Responder:
         for name in names:
             if known := self._listening.drop(name):
                 batch += _goodbye(name, known.text)
+        self._heard([Heard(key, None, 0) for key in keys])  # it may have been heard once more on the way here
         self._outbox.send(batch, nothing)
         self._unpublish(names, done)
 
@@ -273,12 +286,14 @@ class Responder:
         return own
 
     def _say_goodbye(self, gone: concurrent.futures.Future[None]) -> None:
+        self._asking.close()
         self._unpublish(list(self._own), lambda: gone.set_result(None))
 
     def _drain(self, give_up: float, done: Callable[[], None]) -> None:
         waiting = select.poll()
         for reader in self._zeroconf.engine.readers:
             waiting.register(reader.fileno, select.POLLIN)
+        waiting.register(self._asking.socket, select.POLLIN)
         if waiting.poll(0) and self._loop.time() < give_up:
             self._loop.call_soon(self._drain, give_up, done)
         else:

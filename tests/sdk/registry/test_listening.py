@@ -154,6 +154,19 @@ async def test_a_goodbye_for_a_name_counts(speaker: Speaker) -> None:
         await heard(registry)
 
 
+async def test_an_answer_that_comes_after_the_goodbye_does_not_count(speaker: Speaker) -> None:
+    async with MdnsRegistry(speaker.group) as registry:
+        speaker.offer(a("1"), sequence=3)
+        await heard(registry, "1")
+        speaker.say(label(key_of(a("1"))), head_to_text(speaker.head(a("1"), sequence=3)), 0)
+        await heard(registry)
+        speaker.offer(a("1"), sequence=3, ttl=59)
+        speaker.offer(a("2"))
+        await heard(registry, "2")
+        speaker.offer(a("1"), sequence=4)
+        await heard(registry, "1", "2")
+
+
 async def test_a_goodbye_for_what_was_said_before_does_not_count(speaker: Speaker) -> None:
     async with MdnsRegistry(speaker.group) as registry:
         before = head_to_text(speaker.head(a("1"), sequence=1))
