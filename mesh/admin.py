@@ -245,6 +245,7 @@ class Admin:
             "refused": _by_reason(tunnel.refused),
             "cut_off": _by_reason(tunnel.cut_off),
             "registry": {"state": registry.state.value, "error": registry.error},
+            "checks": self._local.checks.records(trio.current_time()),
             "uptime_s": round(trio.current_time() - self._started, 1),
             "loop_lag_ms": round(self._lag.worst * 1000, 1),
         }

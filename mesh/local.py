@@ -16,6 +16,8 @@ import trio
 from sdk.registry import Action, Event, Registry
 from sdk.types import Service
 
+from .checks import Checks
+
 FIRST_WAIT: Final = 0.2
 """Seconds before a broken registry is tried again, doubled each time …"""
 LONGEST_WAIT: Final = 10.0
@@ -51,14 +53,16 @@ class LocalServices:
         self._registry = registry
         self._random = random
         self._changed = changed
+        self.checks = Checks(random=random, changed=self._tell)
+        """Which instances are dead, of those whose records ask to be checked."""
         self._services: dict[tuple[str, str], Service] = {}
         self._attached: tuple[Service, ...] = ()
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """All records, one for each name and version, without those that have no instance."""
+        """All records, one for each name and version, without those that have no instance and without what is dead."""
         if not self._attached:
-            return tuple(self._services.values())
+            return self.checks.alive(self._services.values())
         services = dict(self._services)
         for service in self._attached:
             known = services.setdefault((service.name, service.version), service)
@@ -66,15 +70,20 @@ class LocalServices:
                 services[service.name, service.version] = replace(
                     known, instances=(*known.instances, *service.instances)
                 )
-        return tuple(services.values())
+        return self.checks.alive(services.values())
 
     def set_attached(self, services: tuple[Service, ...]) -> None:
         """These are attached from now on, whatever becomes of the registry."""
         self._attached = services
-        self._changed(self.services)
+        self._tell()
 
     async def run(self) -> Never:
-        """Follows the registry for ever, over its failures."""
+        """Follows the registry for ever, over its failures, and checks the instances that ask for it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.checks.run)
+            await self._follow()
+
+    async def _follow(self) -> Never:
         wait = FIRST_WAIT
         while True:
             try:
@@ -96,7 +105,8 @@ class LocalServices:
         if self.status.state is RegistryState.STALE:
             _log.info("the registry is back")
         self.status = RegistryStatus(state=RegistryState.CURRENT)
-        self._changed(self.services)
+        self.checks.follow_all(self._services.values())
+        self._tell()
 
     def _apply(self, event: Event) -> None:
         key = (event.service.name, event.service.version)
@@ -113,7 +123,12 @@ class LocalServices:
         else:
             self._services.pop(key, None)
         if self._services.get(key) != before:
-            self._changed(self.services)
+            self.checks.follow(*key, instances.values())
+            self._tell()
+
+    def _tell(self) -> None:
+        """What may be called is something else than before."""
+        self._changed(self.services)
 
     def _fell_out(self, reason: str) -> None:
         if self.status.state is not RegistryState.STALE:

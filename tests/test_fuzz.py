@@ -24,6 +24,7 @@ import proxy
 import router
 import sdk
 import tunnel
+from mesh.probe import parse_status_untrusted
 from mesh.resolver.listing import parse_listing_untrusted
 from proxy.connect import ConnectRequest
 from proxy.sni import ClientHello
@@ -264,6 +265,7 @@ BY_ACCEPTOR = Target(shaken(dialled=True), [SAID[1]])
 MDNS_HEAD = dnssd.head_of(dnssd.pack(SERVICE), source="a" * 32, sequence=1, ttl=30, group="b" * 32, host="c" * 32)
 
 TARGETS: dict[str, Target] = {
+    "mesh.probe:parse_status_untrusted": Target(parse_status_untrusted, [b"HTTP/1.1 200 OK", b"HTTP/1.0 503"]),
     "mesh.resolver.listing:parse_listing_untrusted": Target(
         parse_listing_untrusted,
         [b'{"nodes": [{"address": "10.0.0.1:8085"}]}', b'["a:1", "ws://b:2/way"]', b"# ours\na:1\n[::1]:2\n"],

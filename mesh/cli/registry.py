@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mesh.check import parse_check
 from sdk.errors import BadRequest
 from sdk.registry import Event, Registry
 from sdk.types import Service, parse_service, service_to_json
@@ -73,10 +74,18 @@ def register_service(record: Any, proxy_address: str | None) -> None:
     """Offer a service that any program runs; it stays until it is deregistered.
 
     \b
-    micro register service '{"name": "hello", "nodes":
-        [{"id": "hello-1", "address": "10.0.0.7:9090", "metadata": {"protocol": "grpc"}}]}'
+    micro register service '{"name": "hello", "nodes": [{"id": "hello-1",
+        "address": "10.0.0.7:9090", "metadata": {"protocol": "grpc", "check": "tcp"}}]}'
+
+    With "check" (tcp, grpc, /path or http://host:port/path) nodes withdraw an instance that is dead; "check-interval",
+    "check-timeout", "check-failures" and "check-successes" say how fast.
     """
     service = _service(record)
+    try:
+        for instance in service.instances:
+            parse_check(instance)
+    except BadRequest as error:
+        raise click.UsageError(f"metadata of {service.name}: {error}") from None
     _with_registry(proxy_address, lambda store: store.register(service))
     click.echo("ok")
 

@@ -100,6 +100,14 @@ def test_a_record_that_is_none_is_a_usage_error_and_changes_nothing(
     assert not shelf.path.exists()
 
 
+def test_a_check_that_makes_no_sense_is_refused_and_can_be_deregistered_all_the_same(shelf: Shelf) -> None:
+    record = json.dumps({"name": "a", "nodes": [{"id": "a-1", "address": "h:1", "metadata": {"check": "smoke"}}]})
+    done = shelf.micro("register", "service", record)
+    assert done.status == 2
+    assert "check is 'smoke': it takes tcp, grpc" in done.stderr
+    assert shelf.prints("deregister", "service", record) == "ok\n"
+
+
 def test_changes_are_printed_as_they_come_of_all_services_or_of_one(shelf: Shelf) -> None:
     env = {"MICRO_REGISTRY_ADDRESS": str(shelf.path)}
     a = json.dumps({"name": "a", "nodes": [{"id": "a-1", "address": "h:1", "metadata": {"protocol": "tcp"}}]})
