@@ -134,14 +134,12 @@ class EtcdClient:
             return await self._ask_one(server, path, request, read)
         except _TokenRefused as error:
             if not self._url.user:
-                raise Unauthorized(
-                    f"the registry at {server.url} wants a user and a password: {error}; {_ADVICE}"
-                ) from None
+                raise Unauthorized(f"{error}: it wants a user and a password; {_ADVICE}") from None
         self._token = await self._authenticate(server)
         try:
             return await self._ask_one(server, path, request, read)
         except _TokenRefused as error:
-            raise Unauthorized(f"the registry at {server.url} does not know the user any more: {error}") from None
+            raise Unauthorized(f"{error}; {_ADVICE}") from None
 
     async def _authenticate(self, server: HttpClient) -> str:
         self._token = ""
@@ -149,7 +147,7 @@ class EtcdClient:
         try:
             answer = await self._ask_one(server, "/v3/auth/authenticate", who, parse_answer_untrusted)
         except (_TokenRefused, BadRequest) as error:
-            raise Unauthorized(f"the registry at {server.url} does not take the user: {error}; {_ADVICE}") from None
+            raise Unauthorized(f"{error}; {_ADVICE}") from None
         token = answer.get("token")
         if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
             raise server.unavailable("it gave the user no token")
@@ -200,7 +198,7 @@ class Changes:
 
 def _error(server: HttpClient, path: str, code: int, text: str) -> Exception:
     if code == _UNAUTHENTICATED or (code == _INVALID and ("auth store" in text or "user name is empty" in text)):
-        return _TokenRefused(text)
+        return _TokenRefused(f"the registry at {server.url} refuses {path}: {text}")
     if code == _OUT_OF_RANGE and "compacted" in text:
         return Compacted(text)
     if code in _FOR_NOW and "larger than max" not in text:
