@@ -25,6 +25,7 @@ _KINDS: Final = {
     Status.NOT_FOUND: (404, "destination_not_found"),
     Status.PERMISSION_DENIED: (403, "http_request_denied"),
     Status.RESOURCE_EXHAUSTED: (503, "connection_limit_reached"),
+    Status.UNIMPLEMENTED: (501, "destination_unavailable"),
     Status.UNAVAILABLE: (503, "destination_unavailable"),
     Status.UNAUTHENTICATED: (407, "http_request_denied"),
 }
@@ -34,9 +35,10 @@ CHALLENGE: Final = ("proxy-authenticate", 'Basic realm="micro"')
 """What goes with 407 (RFC 9110, 11.7.1)."""
 
 
-def refusal(reset: Reset) -> Refusal:
-    """The answer to a request whose call was reset before its answer began."""
-    status, kind = _KINDS.get(Status(reset.status), _OTHERWISE)
+def refusal(reset: Reset, special: int = 0) -> Refusal:
+    """The answer to a request whose call was reset before its answer began; `special` is the HTTP status, where the
+    request itself is at fault in a way that gRPC has no number for."""
+    status, kind = (special, "http_request_error") if special else _KINDS.get(Status(reset.status), _OTHERWISE)
     fate = "not-reached" if reset.fate == Fate.NOT_REACHED else "may-have-run"
     return _refusal(status, kind, reset.detail, ("micro-fate", fate))
 
@@ -62,7 +64,7 @@ def refusal_bytes(refused: Refusal, *, close: bool, body: bool = True) -> bytes:
 def _refusal(status: int, kind: str, detail: str, *more: tuple[str, str]) -> Refusal:
     quoted = detail.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')
     details = "".join(letter if letter.isprintable() else "?" for letter in quoted)
-    text = f"{detail}\n"
+    text = f"{detail}\n".encode(errors="replace").decode()
     fields = (
         ("content-type", "text/plain; charset=utf-8"),
         ("content-length", str(len(text.encode()))),
