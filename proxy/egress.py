@@ -128,8 +128,8 @@ class Egress:
         """The instance of a group that answers. Raises `TooManyRequests` when the service has enough to do."""
         if self._max_calls and self.is_full(head.service):
             raise TooManyRequests(
-                f"{self._name}: {self._max_calls} calls to {head.service!r} are open already, which is the limit of "
-                "this node: --max-calls (MICRO_NETWORK_MAX_CALLS)"
+                f"{self._max_calls} calls to {head.service!r} are open already, which is the limit of this node: "
+                "--max-calls (MICRO_NETWORK_MAX_CALLS)"
             )
         (instance, way), load = self._balancer.choose(group, now)
         connect = self._connect.get(way)
@@ -139,12 +139,19 @@ class Egress:
         return Target(connect(instance.address), b"", load if way is not Way.JSON else None)
 
     def to_itself(self, own: Port, head: CallHead, *, trusted: bool) -> Target:
-        """The node itself answers, at this port. Raises `Forbidden` for what only `trusted` callers may do, and
-        `NotFound` where the caller wants a raw connection."""
+        """The node itself answers, at this port; calls in JSON over HTTP come to it by way of gRPC. Raises `Forbidden`
+        for what only `trusted` callers may do, and nobody over HTTP, where a web page could make the browser of
+        whoever is trusted call it; `NotFound` where the caller wants a raw connection."""
         if head.protocol == RAW:
             raise NotFound(f"{self._name}: {head.service} is this node itself, which takes no raw connections")
-        if not trusted and (head.service, endpoint_of(head.endpoint)) in self.guarded:
-            raise not_for_everybody(head)
+        in_json = self._connect.get(Way.JSON) if head.protocol == "http" else None
+        if (head.service, endpoint_of(head.endpoint)) in self.guarded:
+            if in_json is not None:
+                raise Forbidden(f"{head.endpoint} changes this node, which is not done in JSON over HTTP")
+            if not trusted:
+                raise not_for_everybody(head)
+        if in_json is not None:
+            return Target(in_json(""), b"", None)
         return Target(own, b"", None)
 
     def is_full(self, service: str) -> bool:
@@ -162,7 +169,9 @@ class Egress:
             return NotFound(f"{self._name}: no instance of {service!r} here is of {pins.kind}")
         spoken = ", ".join(sorted({instance.protocol for instance in self._instances.local_instances(service)}))
         if spoken:
-            return Unavailable(f"the instances of {service!r} speak {spoken} only, which this node cannot call yet")
+            return Unavailable(
+                f"the instances of {service!r} speak {spoken} only, which no {head.protocol} call can reach"
+            )
         return NotFound(f"{self._name}: no instance of {service!r} is left here")
 
 

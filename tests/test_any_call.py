@@ -265,6 +265,18 @@ def test_json_over_http_reaches_a_service_of_the_sdk(world: World) -> None:
     assert status == 415
 
 
+def test_json_over_http_reaches_the_services_of_the_node_itself(world: World) -> None:
+    status, said = ask(world, "POST", "http://go.micro.network/Network/Nodes", b"{}", Content_Type="application/json")
+    assert status == 200
+    assert {node["name"] for node in json.loads(said)["nodes"]} == {"near", "far"}
+
+
+def test_methods_that_few_programs_have_pass_as_well(world: World) -> None:
+    for method in ("PROPFIND", "PURGE", "VERSION-CONTROL"):
+        status, _ = ask(world, method, "http://web/seen")
+        assert status == 501  # by http.server, which has none of them
+
+
 def test_the_last_calls_are_shown_with_their_way(world: World) -> None:
     ask(world, "GET", "http://web/seen")
     asked = run(

@@ -5,9 +5,17 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-HTTP1: Final = tuple(
-    b"%b " % method for method in (b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS", b"PATCH", b"TRACE")
-)
+_METHODS: Final = (
+    "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
+    "ACL", "BASELINE-CONTROL", "BIND", "CHECKIN", "CHECKOUT", "COPY", "LABEL", "LINK", "LOCK", "MERGE", "MKACTIVITY",
+    "MKCALENDAR", "MKCOL", "MKREDIRECTREF", "MKWORKSPACE", "MOVE", "ORDERPATCH", "PROPFIND", "PROPPATCH", "QUERY",
+    "REBIND", "REPORT", "SEARCH", "UNBIND", "UNCHECKOUT", "UNLINK", "UNLOCK", "UPDATE", "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+    "PURGE",
+)  # fmt: skip
+"""Those of RFC 9110, of WebDAV and the others of IANA's registry, and one that caches have."""
+
+HTTP1: Final = tuple(f"{method} ".encode() for method in _METHODS)
 """What HTTP/1.1 begins with, but for CONNECT: that asks for something else."""
 
 

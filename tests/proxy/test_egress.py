@@ -161,6 +161,26 @@ def test_services_of_the_node_itself_answer_other_nodes_but_take_no_changes_of_t
         egress.choose(CallHead("node", "", "tcp"), 0.0)
 
 
+def test_services_of_the_node_itself_are_called_in_json_over_http_like_others() -> None:
+    near, _ = inner_pair(Mux(), Mux(), name="own", clock=lambda: 0.0)
+    json, _ = inner_pair(Mux(), Mux(), name="json", clock=lambda: 0.0)
+    routes, balancer = StaticRoutes(), Balancer(Random(1))
+    egress = Egress(
+        name="here", instances=routes, dialer=PortsByAddress(), balancer=balancer, own={"node": near}, json=json
+    )
+    egress.guarded.add(("node", "Node.Connect"))
+    assert egress.choose(CallHead("node", "/Node/Nodes", "http"), 0.0).port is json
+    assert egress.choose(CallHead("node", "/Node/Nodes", "grpc"), 0.0).port is near
+    with pytest.raises(Forbidden, match="not done in JSON over HTTP"):
+        egress.to_itself(near, CallHead("node", "/Node/Connect", "http"), trusted=True)
+
+
+def test_who_calls_what_nobody_here_speaks_is_told_what_they_speak() -> None:
+    egress, _, _ = egress_to(instance("one", protocol="http"))
+    with pytest.raises(Unavailable, match="speak http only, which no grpc call can reach"):
+        egress.choose(CallHead("greeter", "/a.B/C", "grpc"), 0.0)
+
+
 def test_what_the_instances_here_speak_is_known() -> None:
     routes = StaticRoutes()
     routes.instances["greeter"] = (instance("a"), instance("b", protocol="http"), instance("c"))
