@@ -11,7 +11,7 @@ import trio
 
 from .codec import BYTES, MSGPACK, content_type_of, encode
 from .errors import BadRequest, LocalProtocolError, MicroError, Status
-from .head import CallHead, Metadata, ReplyHead, Trailers, metadata_to_dict, pack_reply_head, pack_trailers
+from .head import CallHead, Metadata, ReplyHead, Trailers, endpoint_of, metadata_to_dict, pack_reply_head, pack_trailers
 from .messages import MessageStream
 from .schema import Convert
 from .wire.frame import MAX_PAYLOAD
@@ -60,7 +60,7 @@ class ServerStream(MessageStream):
             return self._decode(self._incoming_content_type(), data)
         if self._convert is None:
             return None
-        raise BadRequest(f"{self.head.service} {self.head.endpoint}: the request is missing")
+        raise BadRequest(f"{self._whom()}: the request is missing")
 
     async def reply(self, value: Any) -> None:
         """Answers with one message and ends."""
@@ -144,7 +144,10 @@ class ServerStream(MessageStream):
         await super()._write(data)
 
     def _malformed(self, reason: str) -> MicroError:
-        return BadRequest(f"{self.head.service} {self.head.endpoint}: the request cannot be read: {reason}")
+        return BadRequest(f"{self._whom()}: the request cannot be read: {reason}")
+
+    def _whom(self) -> str:
+        return f"{self.head.service} {endpoint_of(self.head.endpoint)}"
 
     def _changed(self) -> None:
         if self._stream.reset_by_peer is not None:

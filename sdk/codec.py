@@ -75,7 +75,7 @@ def encode(content_type: str, value: Any) -> bytes:
         return (_ENCODERS.get(content_type) or _ENCODERS[_known(content_type)])(value)
     except Exception as error:
         kind = type(value).__name__
-        raise TypeError(f"a value of type {kind} cannot be encoded as {content_type}: {error}") from error
+        raise TypeError(f"a value of type {kind} cannot be encoded as {_named(content_type)}: {error}") from error
 
 
 def decode_untrusted(content_type: str, data: bytes) -> Any:
@@ -86,16 +86,22 @@ def decode_untrusted(content_type: str, data: bytes) -> Any:
     try:
         return (_DECODERS.get(content_type) or _DECODERS[_known(content_type)])(data)
     except Exception as error:
-        raise RemoteProtocolError(f"a message is not {content_type}: {type(error).__name__} {error}") from None
+        raise RemoteProtocolError(f"a message is not {_named(content_type)}: {type(error).__name__} {error}") from None
 
 
 _NOT_IN_NAMES: Final = frozenset(" ;,\t\r\n")
 
 
-def _known(content_type: str) -> str:
-    """The content type without parameters and in the spelling used here."""
+def _named(content_type: str) -> str:
+    """The content type without parameters and in the spelling used here: whoever sent JSON over HTTP has not heard of
+    `application/grpc+json`."""
     plain = content_type.partition(";")[0].strip().lower()
-    plain = _SYNONYMS.get(plain, plain)
+    return _SYNONYMS.get(plain, plain)
+
+
+def _known(content_type: str) -> str:
+    """That name, if it is spoken; raises `ValueError`."""
+    plain = _named(content_type)
     if plain not in _ENCODERS:
         raise ValueError(f"the content type is not spoken here; known are {', '.join(_ENCODERS)}")
     return plain

@@ -5,7 +5,7 @@ from typing import Any
 
 import trio
 
-from .errors import RemoteProtocolError, Status, error_from_status
+from .errors import MicroError, RemoteProtocolError, Status, error_from_status
 from .head import ReplyHead, parse_reply_head_untrusted, parse_trailers_untrusted
 from .messages import MessageStream
 from .wire.frame import Fate
@@ -67,6 +67,9 @@ class ClientStream(MessageStream):
         head = self._stream.head
         said = _parse_head(head).content_type if head else ""
         return self._content_type if not said or said == UNSPECIFIED else said
+
+    def _malformed(self, reason: str) -> MicroError:
+        return RemoteProtocolError(f"the answer cannot be read: {reason}")
 
     def _check_end(self) -> None:
         """Raises the error that the answer ended with, if it did."""

@@ -112,7 +112,8 @@ class Server:
         call = ServerStream(stream, head, handler.convert if handler else None, deadline)
         if handler is None:
             known = ", ".join(sorted(self._listed)) or "none"
-            call.fail(Unimplemented(f"{self.name} has no endpoint {head.endpoint}; it has {known}", id=self.name))
+            wanted = endpoint_of(head.endpoint)
+            call.fail(Unimplemented(f"{self.name} has no endpoint {wanted}; it has {known}", id=self.name))
             return
         self.open_calls += 1
         nursery.start_soon(self._answer, call, handler, name=head.endpoint)
@@ -222,7 +223,7 @@ class Server:
             with call.scope:
                 await self._run_handler(call, handler)
             if call.scope.cancelled_caught and call.expire(
-                f"{self.name} {call.head.endpoint} did not answer before the deadline"
+                f"{self.name} {handler.endpoint.name} did not answer before the deadline"
             ):
                 handler.stats.errors += 1
         finally:
@@ -256,7 +257,7 @@ class Server:
 
     def _fail(self, call: ServerStream, handler: Handler, error: Exception) -> None:
         handler.stats.errors += 1
-        call.fail(self._unexpected(call, error))
+        call.fail(self._unexpected(handler, error))
 
     def _incoming(self, call: ServerStream, handler: Handler, request: Any) -> IncomingCall:
         return IncomingCall(
@@ -269,7 +270,7 @@ class Server:
             handler=handler,
         )
 
-    def _unexpected(self, call: ServerStream, error: Exception) -> MicroError:
+    def _unexpected(self, handler: Handler, error: Exception) -> MicroError:
         """What the caller is told of an error: its own class, or that the handler failed, which then is in the log as
         well."""
         while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
@@ -277,6 +278,6 @@ class Server:
         if isinstance(error, MicroError):
             error.id = error.id or self.name
             return error
-        where = f"{self.name} {call.head.endpoint}"
+        where = f"{self.name} {handler.endpoint.name}"
         _log.error("%s raised", where, exc_info=error)
         return InternalServerError(f"{where} raised {type(error).__name__}: {error}", id=self.name)

@@ -136,12 +136,21 @@ async def _each(service: str, endpoint: str, wanted: str, metadata: dict[str, st
         instances = [each for record in await store.get(service) for each in record.instances]
         asked = [each for each in instances if wanted in ("", each.id, each.address)]
         if not asked:
-            what = f"no instance {wanted!r} of {service!r}" if instances else f"no service {service!r}"
-            raise Failure(f"error: {what} in the local registry; `micro get service {service}` shows what there is")
+            raise Failure(f"error: {_missing(service, wanted, bool(instances))}")
         async with trio.open_nursery() as nursery:
             for instance in asked:
                 nursery.start_soon(ask, caller, instance)
     return [answers[instance.id] for instance in asked]
+
+
+def _missing(service: str, wanted: str, there: bool) -> str:
+    """That there is nobody to ask, and where to look."""
+    if there:
+        return f"no instance {wanted!r} of {service!r} in the local registry; `micro get service {service}` shows them"
+    return (
+        f"no service {service!r} in the local registry; `micro list services` shows those there are. One that is "
+        "attached to a node is asked through it: --proxy-address (MICRO_PROXY_ADDRESS)"
+    )
 
 
 def _told(answer: Answer) -> dict[str, Any]:

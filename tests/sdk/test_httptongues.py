@@ -106,6 +106,15 @@ async def test_what_is_no_json_is_the_callers_fault() -> None:
         assert (answer.status_code, answer.json()["status"]) == (400, "Bad Request")
 
 
+async def test_errors_speak_of_endpoints_and_json_as_their_reader_does() -> None:
+    async with web() as there:
+        answer = await there.program.post("/Greeter/Echo", content=b"{", headers={"content-type": "application/json"})
+        assert "greeter Greeter.Echo: the request cannot be read: a message is not application/json" in answer.text
+        answer = await there.post("/Greeter/Typed", {"nome": "ada"})
+        assert "greeter Greeter.Typed: the request cannot be read: name is missing" in answer.text
+        assert "greeter has no endpoint Greeter.Nothing; it has" in (await there.post("/Greeter/Nothing", {})).text
+
+
 async def test_a_method_that_streams_cannot_be_called_in_json() -> None:
     async with web() as there:
         answer = await there.post("/Greeter/Count", {"to": 2})

@@ -27,6 +27,11 @@ async def test_an_answer_without_a_content_type_is_in_that_of_the_request() -> N
     ).client.receive() == {"a": 1}
 
 
+async def test_of_an_answer_that_cannot_be_read_it_is_said_that_it_is_the_answer() -> None:
+    with pytest.raises(RemoteProtocolError, match="the answer cannot be read: a message is not application/json: "):
+        await answered(body=encode_message(b"{"), content_type="application/grpc+json").client.only_message()
+
+
 @pytest.mark.parametrize("status", [each for each in Status if each])
 async def test_every_status_is_raised_as_its_own_error(status: Status) -> None:
     with pytest.raises(MicroError, match="what happened") as caught:

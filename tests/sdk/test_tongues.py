@@ -156,8 +156,8 @@ async def test_metadata_of_grpcio_is_the_handlers() -> None:
     ("method", "code", "detail"),
     [
         ("Refuse", grpc.StatusCode.ALREADY_EXISTS, "it is there: ü 100 %"),
-        ("Fail", grpc.StatusCode.INTERNAL, "greeter /greeter.Greeter/Fail raised ValueError: no luck"),
-        ("Nothing", grpc.StatusCode.UNIMPLEMENTED, "greeter has no endpoint /greeter.Greeter/Nothing; it has"),
+        ("Fail", grpc.StatusCode.INTERNAL, "greeter Greeter.Fail raised ValueError: no luck"),
+        ("Nothing", grpc.StatusCode.UNIMPLEMENTED, "greeter has no endpoint Greeter.Nothing; it has"),
     ],
 )
 async def test_errors_are_told_by_status_and_in_words(method: str, code: grpc.StatusCode, detail: str) -> None:

@@ -135,6 +135,7 @@ def test_a_service_that_is_not_there_is_named(tmp_path: Path, command: str) -> N
     done = run("micro", command, "nobody", env={"MICRO_REGISTRY_ADDRESS": str(tmp_path / "r.db")})
     assert (done.status, done.stdout) == (1, "")
     assert "no service 'nobody' in the local registry" in done.stderr
+    assert "--proxy-address (MICRO_PROXY_ADDRESS)" in done.stderr  # where services that are attached are found
 
 
 def test_through_a_node_one_instance_answers(line: dict[str, Place]) -> None:
