@@ -65,5 +65,5 @@ def test_a_web_app_is_reached_by_its_name_through_a_node(env: dict[str, str]) ->
 
 
 def test_every_example_is_tried() -> None:
-    tried = {*ALONE, "greeter.py", "caller.py", "notebook.py", "web.py", "demo.py", "latency.py"}
+    tried = {*ALONE, "greeter.py", "caller.py", "notebook.py", "web.py", "demo.py", "latency.py", "protobuf_grpcio.py"}
     assert {path.name for path in EXAMPLES.glob("*.py")} == tried
