@@ -33,6 +33,9 @@ ANSWER_SECONDS = 5.0
 SHORT = 1.0
 """A watch that is lost sooner than these seconds after it began is not begun again at once."""
 
+_ELSEWHERE = (Unavailable, Timeout, Cancelled, NotFound, RemoteProtocolError)
+"""Errors after which another address may do better; others say that the question was wrong, or who asked."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -159,7 +162,7 @@ class ServiceRegistry:
                     return await client.call(
                         REGISTRY_SERVICE, endpoint, {**request, "relays": relays.get()}, idempotent=True
                     )
-            except (Unavailable, Timeout, Cancelled, NotFound, RemoteProtocolError) as error:
+            except _ELSEWHERE as error:
                 failures[address] = error.detail
         raise self.unavailable(failures)
 
@@ -206,7 +209,7 @@ class _Watch:
                     return await self._begin_at(address)
                 except trio.EndOfChannel:
                     reason = "it ended the watch"
-                except MicroError as error:
+                except _ELSEWHERE as error:
                     reason = error.detail
             failures[address] = reason
         raise self._registry.unavailable(failures)

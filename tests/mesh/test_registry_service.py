@@ -8,6 +8,7 @@ from mesh import registry_service
 from mesh.registry_service import RegistryService, Shelf
 from sdk import Client
 from sdk.errors import BadRequest, Forbidden, TooManyRequests
+from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry.memory import MemoryRegistry
 from sdk.registry.remote import MAX_RELAYS
 from sdk.registry.service import ServiceRegistry
@@ -92,6 +93,20 @@ async def test_what_makes_no_sense_is_refused(endpoint: str, request_: Any, says
         arguments = (request_, Caller()) if endpoint == "watch" else (request_,)
         with pytest.raises(BadRequest, match=says):
             await getattr(RegistryService(registry), endpoint)(*arguments)
+
+
+async def test_registries_that_ask_each_other_in_a_circle_say_so_at_once(nursery: trio.Nursery) -> None:
+    one, two = [await listen_tcp("127.0.0.1:0") for _ in range(2)]
+    for listeners, [other] in ((one, two), (two, one)):
+        registry = ServiceRegistry(bound_address(other))
+        await registry.__aenter__()
+        await nursery.start(RegistryService(registry).server.serve, listeners)
+    async with ServiceRegistry(bound_address(one[0])) as registry:
+        with pytest.raises(BadRequest, match=r"^this was passed on by 4 registries already, .* a store of its own$"):
+            await registry.list()
+        with pytest.raises(BadRequest, match=r"^this was passed on by 4 registries already, .* a store of its own$"):
+            async with registry.watch():
+                pytest.fail("there is nothing to watch")
 
 
 async def test_a_full_shelf_takes_no_more_until_something_goes(autojump_clock: MockClock) -> None:
