@@ -42,7 +42,7 @@ def registry_of(proxy_address: str | None) -> Registry:
     if not (by_flag("registry") or by_flag("registry_address")) or (
         context.get_parameter_source("proxy_address") is ParameterSource.COMMANDLINE
     ):
-        node = reachable(proxy_address) or os.environ.get("MICRO_PROXY", "")
+        node = node_to_ask(proxy_address)
         if ":" in node:
             return open_registry("service", node)
     return registry()
