@@ -56,7 +56,7 @@ from sdk.head import (
     parse_reply_head_untrusted,
     parse_trailers_untrusted,
 )
-from sdk.registry import Action, Event, dnssd
+from sdk.registry import Action, Event, dnssd, kubejson
 from sdk.registry.consuljson import (
     parse_agent_service_untrusted,
     parse_entries_untrusted,
@@ -264,6 +264,17 @@ BY_ACCEPTOR = Target(shaken(dialled=True), [SAID[1]])
 
 MDNS_HEAD = dnssd.head_of(dnssd.pack(SERVICE), source="a" * 32, sequence=1, ttl=30, group="b" * 32, host="c" * 32)
 
+KUBE_SLICES = [
+    (
+        b'{"metadata":{"namespace":"n","name":"s","labels":{"kubernetes.io/service-name":"a","micro.mu/version":"2"}},'
+        b'"ports":[{"name":"grpc","port":80}],"endpoints":[{"addresses":["h"],"targetRef":{"name":"p"}}]}'
+    ),
+    (
+        b'{"metadata":{"namespace":"n","name":"s","labels":{"micro.mu/name":"a"}},"addressType":"IPv6",'
+        b'"ports":[{"port":80,"appProtocol":"http"}],"endpoints":[{"addresses":["::1"],"conditions":{"ready":true}}]}'
+    ),
+]
+
 TARGETS: dict[str, Target] = {
     "mesh.probe:parse_status_untrusted": Target(parse_status_untrusted, [b"HTTP/1.1 200 OK", b"HTTP/1.0 503"]),
     "mesh.resolver.listing:parse_listing_untrusted": Target(
@@ -330,6 +341,23 @@ TARGETS: dict[str, Target] = {
             b'{"result":{"events":[{"type":"DELETE","kv":{"key":"L2E=","mod_revision":"3"}}]}}',
             b'{"result":{"canceled":true,"compact_revision":"2"}}',
             b'{"error":{"grpc_code":14,"message":"gone"}}',
+        ],
+    ),
+    "sdk.registry.kubejson:parse_page_untrusted": Target(
+        kubejson.parse_page_untrusted,
+        [b'{"metadata":{"resourceVersion":"5","continue":"x"},"items":[{}]}'],
+    ),
+    "sdk.registry.kubejson:parse_path_untrusted": Target(
+        lambda data: kubejson.parse_path_untrusted(decode_untrusted(JSON, data)), KUBE_SLICES
+    ),
+    "sdk.registry.kubejson:parse_slice_untrusted": Target(
+        lambda data: kubejson.parse_slice_untrusted(decode_untrusted(JSON, data)), KUBE_SLICES
+    ),
+    "sdk.registry.kubejson:parse_told_untrusted": Target(
+        kubejson.parse_told_untrusted,
+        [
+            b'{"type":"ADDED","object":{"metadata":{"resourceVersion":"5"}}}',
+            b'{"type":"ERROR","object":{"code":410,"message":"too old"}}',
         ],
     ),
     "sdk.registry.records:parse_record_untrusted": Target(

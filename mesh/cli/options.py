@@ -79,8 +79,8 @@ def _global(name: str, text: str, **more: Any) -> click.Option:
 EVERYWHERE = (
     _global(
         "--registry",
-        "Kind of the local registry: sqlite (when nothing is said), mdns, etcd, consul, memory, or service, which is "
-        "called; or its URL.",
+        "Kind of the local registry: sqlite (when nothing is said), mdns, etcd, consul, kubernetes, memory, "
+        "or service, which is called; or its URL.",
     ),
     _global("--registry-address", "Where the local registry is: for sqlite a path, else host:port,... or a URL."),
     _global(

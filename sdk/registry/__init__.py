@@ -99,6 +99,8 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     `service`: `address` is where `micro registry` or a node listens, one `host:port` or several with commas between.
     `consul`: `address` is the `host:port` of an agent, by default that of this host, or a URL: `consul://TOKEN@host`,
     `consuls://host?ca=FILE`; the token may also be in MICRO_REGISTRY_TOKEN.
+    `kubernetes`: `address` is a namespace, by default the account's, or `*`, or a URL:
+    `kubernetes://NAMESPACE?kubeconfig=FILE&selector=LABELS`. It is read only.
 
     A URL, such as `sqlite:///path`, may stand for both, as either of the two. Raises `BadRequest` for a name that is
     none of these.
@@ -133,11 +135,15 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         from .consul import ConsulRegistry
 
         return ConsulRegistry(address)
+    if name == "kubernetes":
+        from .kubernetes import KubernetesRegistry
+
+        return KubernetesRegistry(address)
     if name == "service":
         from .service import ServiceRegistry
 
         return ServiceRegistry(address)
     raise BadRequest(
         f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes "
-        "consul, etcd, mdns, memory, service or sqlite"
+        "consul, etcd, kubernetes, mdns, memory, service or sqlite"
     )

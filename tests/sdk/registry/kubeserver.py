@@ -1,0 +1,126 @@
+"""What of Kubernetes' interface a registry uses, as its documentation has it: EndpointSlices listed and watched.
+
+Pages with `continue`, watches with `resourceVersion` and bookmarks, 410 for a version that is no longer kept, and
+bearer tokens.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.sdk.registry.threadserver import Asked, Said, ThreadServer
+
+
+def slice_of(path: str, /, *pods: str, service: str = "greeter", port: int = 80, **labels: str) -> dict[str, Any]:
+    """A slice as Kubernetes writes it; each pod has its own address, and one that ends in a `!` is not ready."""
+    return {
+        "metadata": {
+            "namespace": "shop",
+            "name": path,
+            "labels": {
+                "kubernetes.io/service-name": service,
+                **{f"micro.mu/{key}": value for key, value in labels.items()},
+            },
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "", "port": port, "protocol": "TCP"}],
+        "endpoints": [
+            {
+                "addresses": ["10.0.0.1"],
+                "conditions": {"ready": not pod.endswith("!")},
+                "targetRef": {"kind": "Pod", "name": pod.rstrip("!")},
+            }
+            for pod in pods
+        ],
+    }
+
+
+class KubeServer(ThreadServer):
+    def __init__(self) -> None:
+        super().__init__()
+        self.version = 100
+        self.oldest = 100
+        """The oldest version whose changes are kept."""
+        self.token = "t0ken"
+        self.slices: dict[str, dict[str, Any]] = {}
+        self.log: list[tuple[int, dict[str, Any]]] = []
+        self.ending = 0
+        """How many times watches were told to end."""
+        self.watches = 0
+
+    def put(self, item: dict[str, Any]) -> None:
+        with self.changed:
+            name = item["metadata"]["name"]
+            self._say("MODIFIED" if name in self.slices else "ADDED", item)
+            self.slices[name] = item
+
+    def delete(self, name: str) -> None:
+        with self.changed:
+            self._say("DELETED", self.slices.pop(name))
+
+    def bookmark(self) -> None:
+        with self.changed:
+            self._say("BOOKMARK", {"kind": "EndpointSlice", "metadata": {}})
+
+    def compact(self) -> None:
+        """Keeps no changes of before."""
+        with self.changed:
+            self.version += 1
+            self.oldest = self.version
+            self.log.clear()
+
+    def end_watches(self) -> None:
+        """As after `timeoutSeconds`."""
+        with self.changed:
+            self.ending += 1
+            self.changed.notify_all()
+
+    def wait_for_watches(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: self.watches >= count, 10)
+
+    def break_watches(self, code: int) -> None:
+        with self.changed:
+            self.log.append((self.version + 1, {"type": "ERROR", "object": {"code": code, "message": "as asked"}}))
+            self.version += 1
+            self.oldest = self.version
+            self.changed.notify_all()
+
+    def answer(self, asked: Asked) -> Said:
+        if asked.headers.get("authorization") != f"Bearer {self.token}":
+            return Said(401, {"code": 401})
+        if asked.path != "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices":
+            return Said(403, {"code": 403})
+        assert asked.query["labelSelector"] == "kubernetes.io/service-name"
+        with self.changed:
+            if "watch" in asked.query:
+                since = int(asked.query["resourceVersion"])
+                if since < self.oldest:
+                    return Said(410, {"code": 410})
+                self.watches += 1
+                self.changed.notify_all()
+                return Said(200, lines=self._lines(since, self.ending))
+            start, limit = int(asked.query.get("continue", 0)), int(asked.query["limit"])
+            items = list(self.slices.values())[start : start + limit]
+            about = {"resourceVersion": str(self.version)}
+            if start + limit < len(self.slices):
+                about["continue"] = str(start + limit)
+            return Said(200, {"metadata": about, "items": items})
+
+    def _say(self, kind: str, item: dict[str, Any]) -> None:
+        self.version += 1
+        item["metadata"]["resourceVersion"] = str(self.version)
+        self.log.append((self.version, {"type": kind, "object": item}))
+        self.changed.notify_all()
+
+    def _lines(self, since: int, ending: int) -> Iterator[dict[str, Any]]:
+        while True:
+            with self.changed:
+                while self.running and self.ending == ending and not any(at > since for at, _ in self.log):
+                    self.changed.wait(0.2)
+                left = [told for told in self.log if told[0] > since]
+                if not self.running or not left:
+                    return
+                since, event = left[0]
+            yield event
+            if event["type"] == "ERROR":
+                return

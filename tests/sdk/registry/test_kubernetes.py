@@ -1,0 +1,222 @@
+"""Kubernetes as a registry: slices listed and watched, and what befalls the server."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from sdk.errors import BadRequest, Forbidden, Unauthorized, Unavailable
+from sdk.registry import Registry, open_registry
+from sdk.registry.kubernetes import PAGE
+from sdk.types import Instance, Service
+from tests.sdk.registry.kubeserver import KubeServer, slice_of
+from tests.sdk.registry.test_registry import a, next_of
+
+CONFIG = """
+current-context: here
+contexts: [{{name: here, context: {{cluster: c, user: u, namespace: shop}}}}]
+clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
+users: [{{name: u, user: {{tokenFile: token}}}}]
+"""
+
+
+@pytest.fixture
+def kube(tmp_path: Path) -> Iterator[KubeServer]:
+    with KubeServer() as server:
+        (tmp_path / "config").write_text(CONFIG.format(port=server.port))
+        (tmp_path / "token").write_text(f"{server.token}\n")
+        yield server
+
+
+@pytest.fixture
+def registry(kube: KubeServer, tmp_path: Path) -> Registry:
+    return open_registry(f"kubernetes://?kubeconfig={tmp_path / 'config'}")
+
+
+def found(*ids: str) -> Service:
+    return a(*ids, version="latest")
+
+
+async def test_ready_pods_are_the_instances_of_a_service(kube: KubeServer, registry: Registry) -> None:
+    kube.put(slice_of("s1", "2", "1", "3!"))
+    kube.put(slice_of("s2", "4"))
+    kube.put(slice_of("s3", "1", service="web", name="shop.web", version="2", protocol="http"))
+    async with registry:
+        web = Instance(id="1", address="10.0.0.1:80", metadata={"protocol": "http"})
+        assert await registry.list() == (
+            found("1", "2", "4"),
+            Service(name="shop.web", version="2", instances=(web,)),
+        )
+        assert await registry.get("greeter") == (found("1", "2", "4"),)
+        assert await registry.get("web") == ()
+        assert registry.address == "kubernetes://shop"
+
+
+async def test_a_long_list_comes_in_pages(kube: KubeServer, registry: Registry) -> None:
+    for number in range(PAGE + 1):
+        kube.put(slice_of(f"s{number}", f"pod-{number}"))
+    async with registry:
+        [service] = await registry.get("greeter")
+        assert len(service.instances) == PAGE + 1
+
+
+async def test_a_watcher_is_told_what_is_there_and_then_each_change_in_order(
+    kube: KubeServer, registry: Registry
+) -> None:
+    kube.put(slice_of("s1", "1"))
+    async with registry, registry.watch() as events:
+        kube.put(slice_of("s1", "1", "2"))
+        kube.put(slice_of("s1", "1!", "2", port=81))
+        kube.delete("s1")
+        assert [await next_of(events) for _ in range(5)] == [
+            ("create", "1", "80"),
+            ("create", "2", "80"),
+            ("delete", "1", "80"),
+            ("update", "2", "81"),
+            ("delete", "2", "81"),
+        ]
+
+
+async def test_an_instance_that_moves_to_another_slice_stays(kube: KubeServer, registry: Registry) -> None:
+    kube.put(slice_of("s1", "1"))
+    async with registry, registry.watch() as events:
+        kube.put(slice_of("s2", "1"))
+        kube.delete("s1")
+        kube.put(slice_of("s3", "2"))
+        assert [await next_of(events) for _ in range(2)] == [("create", "1", "80"), ("create", "2", "80")]
+
+
+async def test_a_watch_that_ends_goes_on_where_it_was(kube: KubeServer, registry: Registry) -> None:
+    async with registry, registry.watch() as events:
+        kube.put(slice_of("s1", "1"))
+        assert await next_of(events) == ("create", "1", "80")
+        kube.bookmark()
+        kube.end_watches()
+        kube.put(slice_of("s2", "2"))
+        assert await next_of(events) == ("create", "2", "80")
+        lists = [asked for asked in kube.asked if "watch" not in asked.query]
+        assert len(lists) == 1
+
+
+async def test_a_bookmark_moves_the_version_on(kube: KubeServer, registry: Registry) -> None:
+    async with registry, registry.watch() as events, trio.open_nursery() as nursery:
+
+        async def put_once_watched_again() -> None:
+            await trio.to_thread.run_sync(kube.wait_for_watches, 2)
+            kube.put(slice_of("s1", "1"))
+
+        kube.bookmark()
+        kube.oldest = kube.version
+        kube.end_watches()
+        nursery.start_soon(put_once_watched_again)
+        assert await next_of(events) == ("create", "1", "80")
+        assert len([asked for asked in kube.asked if "watch" not in asked.query]) == 1
+
+
+@pytest.mark.parametrize("how", ["answered", "told"])
+async def test_a_version_that_is_no_longer_kept_is_listed_again(kube: KubeServer, registry: Registry, how: str) -> None:
+    kube.put(slice_of("s1", "stays", "goes"))
+    async with registry, registry.watch() as events:
+        assert {(await next_of(events))[1] for _ in range(2)} == {"stays", "goes"}
+        if how == "answered":
+            kube.slices["s1"] = slice_of("s1", "stays", "new")
+            kube.compact()
+            kube.end_watches()
+        else:
+            kube.slices["s1"] = slice_of("s1", "stays", "new")
+            kube.break_watches(410)
+        assert [await next_of(events) for _ in range(2)] == [("delete", "goes", "80"), ("create", "new", "80")]
+
+
+async def test_a_server_that_goes_and_comes_back_is_caught_up_with(kube: KubeServer, registry: Registry) -> None:
+    kube.put(slice_of("s1", "1"))
+    async with registry, registry.watch() as events:
+        assert await next_of(events) == ("create", "1", "80")
+        kube.kill()
+        for _ in range(2):
+            with pytest.raises(Unavailable, match=str(kube.port)):
+                await next_of(events)
+        kube.put(slice_of("s1", "2"))
+        kube.start()
+        assert [await next_of(events) for _ in range(2)] == [("delete", "1", "80"), ("create", "2", "80")]
+
+
+async def test_a_server_that_cannot_go_on_is_asked_again(kube: KubeServer, registry: Registry) -> None:
+    async with registry, registry.watch() as events:
+        kube.break_watches(500)
+        with pytest.raises(Unavailable, match="as asked"):
+            await next_of(events)
+        kube.put(slice_of("s1", "1"))
+        assert await next_of(events) == ("create", "1", "80")
+
+
+async def test_a_wait_that_was_cancelled_loses_nothing(kube: KubeServer, registry: Registry) -> None:
+    async with registry, registry.watch() as events:
+        for number in range(20):
+            with trio.move_on_after(0.002):
+                await anext(events)
+                pytest.fail("there is nothing to be told")
+            kube.put(slice_of(f"s{number}", str(number)))
+            assert await next_of(events) == ("create", str(number), "80")
+
+
+async def test_a_slice_that_cannot_be_read_is_named_once_and_spoils_nothing(
+    kube: KubeServer, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    kube.put(slice_of("good", "1"))
+    kube.put(slice_of("bad", "2", port=0))
+    with caplog.at_level(logging.WARNING):
+        async with registry, registry.watch() as events:
+            assert await registry.list() == (found("1"),)
+            assert await next_of(events) == ("create", "1", "80")
+            kube.put(slice_of("good", "1", port=0))
+            assert await next_of(events) == ("delete", "1", "80")
+    assert [record for record in caplog.messages if "shop/bad" in record] == caplog.messages[:1]
+
+
+async def test_a_token_that_was_replaced_is_read_again(kube: KubeServer, registry: Registry, tmp_path: Path) -> None:
+    async with registry:
+        await registry.list()
+        kube.token = "an0ther"
+        with pytest.raises(Unauthorized) as caught:
+            await registry.list()
+        assert "t0ken" not in str(caught.value)
+        (tmp_path / "token").write_text("an0ther")
+        assert await registry.list() == ()
+
+
+async def test_an_account_that_may_not_read_is_told_what_it_needs(kube: KubeServer, tmp_path: Path) -> None:
+    async with open_registry("kubernetes", f"kubernetes://*?kubeconfig={tmp_path / 'config'}") as registry:
+        with pytest.raises(Forbidden, match="list and watch for endpointslices"):
+            await registry.list()
+
+
+async def test_nothing_is_registered_by_hand(registry: Registry) -> None:
+    async with registry:
+        for change in (registry.register, registry.deregister):
+            with pytest.raises(Forbidden, match="Kubernetes registers pods by itself"):
+                await change(a("1"))
+
+
+async def test_a_registry_that_is_closed_says_so_to_whoever_waits(kube: KubeServer, registry: Registry) -> None:
+    with pytest.raises(trio.ClosedResourceError):
+        await registry.list()
+    await registry.__aenter__()
+    async with registry.watch() as events, trio.open_nursery() as nursery:
+
+        async def close_once_it_waits() -> None:
+            await trio.testing.wait_all_tasks_blocked()
+            await registry.__aexit__(None, None, None)
+
+        nursery.start_soon(close_once_it_waits)
+        with pytest.raises(trio.ClosedResourceError):
+            await next_of(events)
+
+
+@pytest.mark.parametrize("address", ["kubernetes://shop/more", "kubernetes://shop?color=red", "etcd://shop"])
+def test_an_address_that_is_not_known_is_refused(address: str) -> None:
+    with pytest.raises(BadRequest, match="NAMESPACE"):
+        open_registry("kubernetes", address)
