@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import trio
 
-from .errors import BadRequest
-from .netaddress import join_address, split_address
+from .netaddress import join_address, split_address, split_host
 from .rawsocket import bound_address
 
 _WAYS_OUT = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
@@ -22,9 +21,9 @@ def advertised(advertise: str, listeners: Sequence[trio.SocketListener]) -> str:
 
     A service that listens on every interface tells the address its packets leave with: of several networks the one with
     the way out, in a container the container's. It tells IPv4 rather than IPv6, because more programs can dial that,
-    but not where only IPv6 leads out.
+    but not where only IPv6 leads out. Raises `BadRequest` for what is no address.
     """
-    host, port = _parts(advertise)
+    host, port = split_host(advertise)
     ordered = sorted(listeners, key=lambda listener: listener.socket.family != socket.AF_INET)
     bound_host, bound_port = split_address(bound_address(ordered[0]))
     if not host:
@@ -52,18 +51,3 @@ def _way_out(family: int) -> str:
 
 def _unspecified(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_unspecified
-
-
-def _parts(advertise: str) -> tuple[str, int]:
-    """Host and port; an IPv6 address without brackets is a host, not a host and a port."""
-    host = advertise.removeprefix("[").removesuffix("]")
-    try:
-        ipaddress.IPv6Address(host)
-    except ValueError:
-        pass
-    else:
-        return host, 0
-    try:
-        return split_address(advertise)
-    except BadRequest:
-        return host, 0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
 from .errors import BadRequest
-from .netaddress import split_address
+from .netaddress import split_address, split_host
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -40,6 +40,11 @@ def _parse_nodes(text: str) -> tuple[str, ...]:
 
 def _parse_attach(text: str) -> str:
     _parse_nodes(text)
+    return text
+
+
+def _parse_advertise(text: str) -> str:
+    split_host(text)
     return text
 
 
@@ -113,10 +118,9 @@ class ServiceConfig:
 
     def check(self) -> None:
         """Raises `BadRequest` for values that make no sense, or do not go together."""
-        try:
-            _parse_nodes(self.attach)
-        except BadRequest as error:
-            raise BadRequest(f"--attach (MICRO_ATTACH): {error}") from None
+        for setting in SERVICE_SETTINGS:
+            if setting.field in ("attach", "advertise"):
+                setting.parsed(getattr(self, setting.field))
         if self.register_ttl <= self.register_interval:
             raise BadRequest(
                 f"--register-ttl (MICRO_REGISTER_TTL) is {self.register_ttl:g} s: it must be more than "
@@ -138,6 +142,14 @@ class Setting(NamedTuple):
     """Text to value; raises `BadRequest`."""
     help: str
     """For `--help`."""
+
+    def parsed(self, text: str) -> Any:
+        """The value; raises `BadRequest` naming the flag and the variable."""
+        try:
+            return self.parse(text)
+        except BadRequest as error:
+            said = f"{self.flags[-1]} ({self.variable})" if self.flags else self.variable
+            raise BadRequest(f"{said}: {error}") from None
 
 
 _REGISTRY = (
@@ -166,7 +178,7 @@ SERVICE_SETTINGS = (
         "advertise",
         "MICRO_SERVER_ADVERTISE",
         ("--server-advertise", "--advertise"),
-        str,
+        _parse_advertise,
         "Address told to the registry: host:port, or host for the port that was bound.",
     ),
     Setting(
@@ -201,8 +213,5 @@ def _override(settings: tuple[Setting, ...], environment: Mapping[str, str]) -> 
     values = {}
     for setting in settings:
         if text := environment.get(setting.variable, ""):
-            try:
-                values[setting.field] = setting.parse(text)
-            except BadRequest as error:
-                raise BadRequest(f"{setting.variable}: {error}") from None
+            values[setting.field] = setting.parsed(text)
     return values

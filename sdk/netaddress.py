@@ -20,6 +20,24 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
+def split_host(text: str) -> tuple[str, int]:
+    """Host and port of what `split_address` takes, or of a host alone, whose port is 0 then; an IPv6 address may stand
+    without brackets. Raises `BadRequest`, also for a URL."""
+    bare = text.removeprefix("[").removesuffix("]")
+    try:
+        ipaddress.IPv6Address(bare)
+    except ValueError:
+        host, port = split_address(text) if ":" in text else (text, 0)
+    else:
+        return bare, 0
+    if set(host) & _NOT_IN_HOSTS:
+        raise BadRequest(f"{text!r} is no address: expected host:port, or a host alone")
+    return host, port
+
+
+_NOT_IN_HOSTS = frozenset("/@[]?#, \t\r\n")
+
+
 def join_address(host: str, port: int) -> str:
     """The reverse of `split_address`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -280,4 +280,5 @@ class Server:
             return error
         where = f"{self.name} {handler.endpoint.name}"
         _log.error("%s raised", where, exc_info=error)
-        return InternalServerError(f"{where} raised {type(error).__name__}: {error}", id=self.name)
+        said = f"{type(error).__name__}: {error}".removesuffix(": ")  # many have no words
+        return InternalServerError(f"{where} raised {said}", id=self.name)

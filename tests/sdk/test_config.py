@@ -54,7 +54,7 @@ def test_a_variable_that_makes_no_sense_is_named() -> None:
     for text in ("-1", "x", "1.5", "٣"):
         with pytest.raises(BadRequest, match=f"MICRO_CLIENT_RETRIES: '{text}' is no number"):
             ClientConfig.from_environment({"MICRO_CLIENT_RETRIES": text})
-    with pytest.raises(BadRequest, match="MICRO_SERVER_ADDRESS: 'nowhere'"):
+    with pytest.raises(BadRequest, match=r"--address \(MICRO_SERVER_ADDRESS\): 'nowhere'"):
         ServiceConfig(name="greeter").override({"MICRO_SERVER_ADDRESS": "nowhere"})
 
 
@@ -86,7 +86,15 @@ def test_a_service_is_attached_to_each_node_that_is_named() -> None:
 
 
 def test_what_is_no_address_of_a_node_is_named() -> None:
-    with pytest.raises(BadRequest, match=r"^MICRO_ATTACH: 'here' is no address"):
+    with pytest.raises(BadRequest, match=r"^--attach \(MICRO_ATTACH\): 'here' is no address"):
         ServiceConfig(name="greeter").override({"MICRO_ATTACH": "here"})
     with pytest.raises(BadRequest, match=r"^--attach \(MICRO_ATTACH\): 'a:0' is no address of a node"):
         ServiceConfig(name="greeter", attach="a:0").check()
+
+
+@pytest.mark.parametrize("text", ["http://greeter.example", "http://greeter.example:80", "a:b", "host:99999", "a b:80"])
+def test_what_nobody_could_dial_is_not_advertised(text: str) -> None:
+    with pytest.raises(BadRequest, match=r"^--advertise \(MICRO_SERVER_ADVERTISE\): .* is no address"):
+        ServiceConfig(name="greeter", advertise=text).check()
+    with pytest.raises(BadRequest, match=r"^--advertise \(MICRO_SERVER_ADVERTISE\): .* is no address"):
+        ServiceConfig(name="greeter").override({"MICRO_SERVER_ADVERTISE": text})

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.errors import BadRequest
-from sdk.netaddress import is_loopback, is_private, join_address, split_address
+from sdk.netaddress import is_loopback, is_private, join_address, split_address, split_host
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,19 @@ def test_this_host_is_told_from_others(host: str) -> None:
 @pytest.mark.parametrize("host", ["10.0.0.1", "::ffff:10.0.0.1", "fe80::1%lo", "0.0.0.0", "localhost", ""])
 def test_others_are_not_this_host(host: str) -> None:
     assert not is_loopback(host)
+
+
+def test_a_host_may_stand_without_a_port() -> None:
+    for text, parts in {
+        "greeter.example": ("greeter.example", 0),
+        "greeter.example:80": ("greeter.example", 80),
+        ":80": ("", 80),
+        "::1": ("::1", 0),
+        "[::1]": ("::1", 0),
+        "[::1]:80": ("::1", 80),
+        "": ("", 0),
+    }.items():
+        assert split_host(text) == parts
+    for text in ("http://greeter", "http://greeter:80", "greeter:http", "a b", "a,b"):
+        with pytest.raises(BadRequest, match="is no address"):
+            split_host(text)

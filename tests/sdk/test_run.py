@@ -114,7 +114,7 @@ def test_a_port_that_is_taken_is_named_in_one_line(slow: Running, registry: Mapp
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["--register_ttl", "soon"], "MICRO_REGISTER_TTL: 'soon'"),
+        (["--register_ttl", "soon"], "--register-ttl (MICRO_REGISTER_TTL): 'soon'"),
         (["--register-ttl=10", "--register-interval=20"], "MICRO_REGISTER_INTERVAL"),
         (["--registry", "nowhere"], "nowhere"),
         (["--no-such-flag"], "no-such-flag"),

@@ -56,6 +56,15 @@ async def test_an_endpoint_that_is_not_there_is_named_with_those_that_are() -> N
             await client.call("greeter", "Greeter.Bye", bytes(1_000_000))
 
 
+async def test_an_exception_without_words_is_told_by_its_name() -> None:
+    async def slow(request: Any) -> Any:
+        raise trio.TooSlowError
+
+    async with greeting({"Greeter.Slow": slow}) as client:
+        with pytest.raises(errors.InternalServerError, match=r"greeter Greeter\.Slow raised TooSlowError$"):
+            await client.call("greeter", "Greeter.Slow")
+
+
 async def test_a_handler_that_raises_is_an_error_of_the_service_and_others_go_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
