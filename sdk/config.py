@@ -89,7 +89,7 @@ class ServiceConfig:
     """Labels in the registry."""
     address: str = "127.0.0.1:0"
     """Where it listens: `host:port`, an empty host for every interface, port 0 for a free one. By default only programs
-    and nodes of the same host can call it, because the default registry is this host's as well."""
+    and nodes of the same host can call it, and only they find it."""
     advertise: str = ""
     """What the registry is told, where that is not the address it listens on: behind NAT, or in a container."""
     register_ttl: float = 60.0

@@ -152,7 +152,8 @@ class Directory:
                 f"the instances of {name} speak {', '.join(protocols)} only: a client can call those that speak "
                 "gRPC (protocol: grpc in their metadata), or frames (native: 1)"
             )
-        raise NotFound(f"no service {name} in the registry ({self._registry.name}, {self._registry.address})")
+        where = f"{self._registry.name}, {self._registry.address}".removesuffix(", ")
+        raise NotFound(f"no service {name} in the registry ({where})")
 
     async def _refresh(self, name: str) -> tuple[Service, ...]:
         services = await self._registry.get(name)

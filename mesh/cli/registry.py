@@ -4,10 +4,12 @@ It is the one the flags name; else that of the node at MICRO_PROXY_ADDRESS or MI
 offers; else the local one.
 """
 
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import click
+import trio
 
 from mesh.check import parse_check
 from sdk.errors import BadRequest
@@ -71,7 +73,8 @@ def register() -> None:
 @click.argument("record", metavar="JSON", type=Json())
 @ask_option
 def register_service(record: Any, proxy_address: str | None) -> None:
-    """Offer a service that any program runs; it stays until it is deregistered.
+    """Offer a service that any program runs; it stays until it is deregistered. With mdns, which has no store, for as
+    long as this command runs.
 
     \b
     micro register service '{"name": "hello", "nodes": [{"id": "hello-1",
@@ -86,8 +89,7 @@ def register_service(record: Any, proxy_address: str | None) -> None:
             parse_check(instance)
     except BadRequest as error:
         raise click.UsageError(f"metadata of {service.name}: {error}") from None
-    _with_registry(proxy_address, lambda store: store.register(service))
-    click.echo("ok")
+    _with_registry(proxy_address, lambda store: _offer(store, service))
 
 
 @click.group(cls=Group)
@@ -143,6 +145,15 @@ def _change(event: Event, form: str) -> str:
     service, instance = event.service, event.service.instances[0]
     row = (event.action.value, service.name, service.version, instance.id, instance.address)
     return "  ".join(render.printable(text) for text in (*row, render.metadata(instance.metadata))).rstrip()
+
+
+async def _offer(store: Registry, service: Service) -> None:
+    await store.register(service)
+    click.echo("ok")
+    if store.name == "mdns":
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            click.echo("mdns has no store: it is offered until this command is ended", err=True)
+            await anext(signals)
 
 
 def _service(record: Any) -> Service:

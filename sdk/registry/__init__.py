@@ -91,9 +91,9 @@ class Registry(Protocol):
 def open_registry(name: str = "", address: str = "") -> Registry:
     """The registry a program was told to use; enter it to open it.
 
-    `sqlite` (the default): `address` is the path of a file, by default one per user of this host.
+    `mdns` (the default): `address` is any text; who gives the same one, on this host or its networks, sees each other.
+    `sqlite` (the default for an `address` with a slash): the path of a file, by default one per user of this host.
     `memory`: `address` is any name; who gives the same one inside one `trio.run` shares the records.
-    `mdns`: `address` is any text; who gives the same one, on this host or its networks, sees each other.
     `etcd`: `address` is one `host:port` or several with commas between, by default etcd's port on this host, or a URL:
     `etcd://user:password@host:port,host2:port`, `etcds://host?ca=FILE&cert=FILE&key=FILE`.
     `service`: `address` is where `micro registry` or a node listens, one `host:port` or several with commas between.
@@ -115,7 +115,9 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         name, address = name.partition("://")[0], name
     elif not name and "://" in address:
         name = address.partition("://")[0]
-    if name in {"", "sqlite"}:
+    elif not name:
+        name = "sqlite" if "/" in address else "mdns"
+    if name == "sqlite":
         from .sqlite import SqliteRegistry
 
         return SqliteRegistry(address.removeprefix("sqlite://"))

@@ -538,7 +538,7 @@ async def test_an_error_in_the_block_leaves_it_as_it_is() -> None:
 
 
 async def test_a_client_outside_its_block_says_so() -> None:
-    client = Client(ClientConfig())
+    client = Client(ClientConfig(registry="memory"))
     with pytest.raises(RuntimeError, match="async with"):
         await client.call("greeter", "Greeter.Hello")
     async with client:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,12 @@ def test_a_record_is_described_for_a_person() -> None:
         "            }",
         "  response  any",
     ]
+
+
+def test_with_mdns_a_service_is_offered_for_as_long_as_the_command_runs() -> None:
+    env = {"MICRO_REGISTRY": "mdns", "MICRO_REGISTRY_ADDRESS": uuid.uuid4().hex}
+    with start_only("micro", "register", "service", json.dumps(HELLO), env=env) as offering:
+        offering.wait_for("until this command is ended")
+        assert run("micro", "list", "services", env=env).stdout == "hello\n"
+        assert offering.stop()[0] == 0
+    assert run("micro", "list", "services", env=env).stdout == ""

@@ -388,9 +388,15 @@ def test_a_back_end_that_is_not_there_is_refused_naming_those_that_are() -> None
         open_registry("zookeeper")
 
 
-def test_sqlite_is_what_nobody_has_to_ask_for(tmp_path: Path) -> None:
-    assert open_registry().name == "sqlite"
-    assert open_registry("", str(tmp_path)).address == str(tmp_path)
+def test_mdns_is_what_nobody_has_to_ask_for() -> None:
+    assert open_registry().name == "mdns"
+    assert open_registry("", "staging").name == "mdns"
+
+
+def test_a_path_alone_is_a_file(tmp_path: Path) -> None:
+    registry = open_registry("", str(tmp_path))
+    assert (registry.name, registry.address) == ("sqlite", str(tmp_path))
+    assert open_registry("", "./registry.db").name == "sqlite"
 
 
 @pytest.mark.parametrize(
