@@ -16,13 +16,16 @@ from tests.processes import Running
 class EtcdServer:
     """Inside its `with` it runs."""
 
-    def __init__(self, program: str, folder: Path, *more: str, scheme: str = "http") -> None:
+    def __init__(
+        self, program: str, folder: Path, *more: str, scheme: str = "http", before: tuple[str, ...] = ()
+    ) -> None:
+        """`before` stands before the command, as `ip netns exec …`; `ask` then reaches nobody."""
         self._data = folder / "etcd"
         self.port, peers = free_ports(2)
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         between = f"http://127.0.0.1:{peers}"
         self._command = [
-            program, f"--data-dir={self._data}", "--name=one",
+            *before, program, f"--data-dir={self._data}", "--name=one",
             f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={between}", f"--initial-advertise-peer-urls={between}",
             f"--initial-cluster=one={between}",
