@@ -101,6 +101,8 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     `consuls://host?ca=FILE`; the token may also be in MICRO_REGISTRY_TOKEN.
     `kubernetes`: `address` is a namespace, by default the account's, or `*`, or a URL:
     `kubernetes://NAMESPACE?kubeconfig=FILE&selector=LABELS`. It is read only.
+    `dns`: `address` is `dns://SERVER/DOMAIN?services=NAME,NAME:PORT`, where SERVER is an IP address, or left out
+    for the system's. It is read only.
 
     A URL, such as `sqlite:///path`, may stand for both, as either of the two. Raises `BadRequest` for a name that is
     none of these.
@@ -141,11 +143,15 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         from .kubernetes import KubernetesRegistry
 
         return KubernetesRegistry(address)
+    if name == "dns":
+        from .dns import DnsRegistry
+
+        return DnsRegistry(address)
     if name == "service":
         from .service import ServiceRegistry
 
         return ServiceRegistry(address)
     raise BadRequest(
         f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes "
-        "consul, etcd, kubernetes, mdns, memory, service or sqlite"
+        "consul, dns, etcd, kubernetes, mdns, memory, service or sqlite"
     )
