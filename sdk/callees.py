@@ -7,7 +7,7 @@ import trio
 from .config import ClientConfig
 from .directory import Directory, Filter, Target, Targets
 from .errors import NotFound, Unavailable
-from .options import Way, split_addresses
+from .options import GRPC, Way, split_addresses
 from .pool import Connection, Pool
 from .registry import Registry, open_registry
 
@@ -47,12 +47,14 @@ class Callees:
         return self.nodes if way.through_node else self.instances
 
     def at(self, addresses: str) -> Targets:
-        """The targets at these addresses, with what is known of them. Raises `BadRequest`."""
+        """The targets at these addresses, with what is known of them; those behind `grpc://` are called in gRPC. Raises
+        `BadRequest`."""
         targets = self._fixed.get(addresses)
         if targets is None:
             if len(self._fixed) >= MOST_FIXED:
                 del self._fixed[next(iter(self._fixed))]
-            targets = Targets([Target(address) for address in split_addresses(addresses)])
+            grpc = {each.strip().removeprefix(GRPC): each.strip().startswith(GRPC) for each in addresses.split(",")}
+            targets = Targets([Target(each, grpc=grpc[each]) for each in split_addresses(",".join(grpc))])
             self._fixed[addresses] = targets
         return targets
 

@@ -47,9 +47,9 @@ class Target:
 
     __slots__ = ("address", "endpoints", "grpc", "labels", "load", "version")
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, grpc: bool = False) -> None:
         self.address = address
-        self.grpc = False
+        self.grpc = grpc
         """Whether it is called in gRPC, and not in frames."""
         self.load = Load()
         self.version = ""

@@ -10,6 +10,9 @@ from .metadata import merged, pairs_of
 from .netaddress import split_address
 from .strategy import Strategy, balanced
 
+GRPC = "grpc://"
+"""What stands before the address of a server that speaks gRPC and no frames."""
+
 
 class Options(TypedDict, total=False):
     """Keywords of `Client`, `Client.call` and `Client.stream`; those of a call take precedence over the client's."""
@@ -23,7 +26,8 @@ class Options(TypedDict, total=False):
     retries: int
     """How often a unary call that goes straight to instances is tried again; through a node, the node does that."""
     address: str
-    """`host:port` to call: no node is asked, nothing is looked up. Several, with commas between, are equals."""
+    """`host:port` to call: no node is asked, nothing is looked up. Several, with commas between, are equals. A server
+    that is no service of this SDK is called in gRPC: `grpc://host:port`."""
     proxy: str | None
     """The node to call through, see `ClientConfig.proxy`; None or "" to call instances directly."""
     version: str
@@ -79,6 +83,8 @@ def way_of(defaults: Options, options: Options, fixed: Callable[[str], Targets])
     version, labels = said.get("version", ""), said.get("labels") or {}
     node = said.get("proxy") or ""
     address = options.get("address") or ("" if "proxy" in options else defaults.get("address", ""))
+    if not address and GRPC in node:
+        raise BadRequest(f"proxy (MICRO_PROXY) is {node!r}: a node is named as host:port, without {GRPC}")
     targets = fixed(address) if address else fixed(node) if is_addresses(node) else None
     through_node = bool(node) and not address
     own = pairs_of(options.get("metadata") or {})

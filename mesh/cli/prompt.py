@@ -15,7 +15,7 @@ from .run import INTERRUPTED, exit_status
 
 PROMPT = "micro> "
 
-ALIASES = {"?": ["--help"], "help": ["--help"], "ls": ["list", "services"]}
+ALIASES = {"ls": ["list", "services"]}
 """What micro v2 has besides the names of commands."""
 
 LEAVING = ("quit", "exit")
@@ -29,15 +29,15 @@ behind it."""
 def prompt() -> None:
     """Take commands at a prompt: call greeter Greeter.Hello {"name": "John"}
 
-    JSON needs no quotes around it. `help` lists the commands, `quit` or the end of the input leaves. From a pipe the
-    lines are run one after the other, and the exit status is 1 when one of them failed.
+    JSON needs no quotes around it. `help` lists the commands, `help call` tells of one, `quit` or the end of the input
+    leaves. From a pipe the lines are run one after the other, and the exit status is 1 when one of them failed.
     """
     root = click.get_current_context().find_root().command
     said = _said(settings())
     assert isinstance(root, click.Group)
     by_person = sys.stdin.isatty()
     if by_person:
-        _complete([*root.commands, *ALIASES, *LEAVING])
+        _complete([*root.commands, *ALIASES, "help", *LEAVING])
     failed = False
     for line in _lines(by_person):
         try:
@@ -56,6 +56,8 @@ def prompt() -> None:
             )
             failed = True
             continue
+        if words[0] in ("help", "?"):
+            words = [*words[1:], "--help"]
         failed |= exit_status(root, [*said, *ALIASES.get(words[0], words[:1]), *words[1:]]) not in (0, INTERRUPTED)
     if failed and not by_person:
         click.get_current_context().exit(1)

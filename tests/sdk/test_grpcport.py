@@ -107,6 +107,13 @@ async def test_a_unary_call_is_answered() -> None:
     assert methods.paths == ["/greeter.Greeter/Hello", "/pack.v1.Greeter/Hello"]
 
 
+async def test_a_server_of_grpc_is_called_at_its_address_as_well() -> None:
+    async with served(Methods()) as address, Client(address=f"grpc://{address}") as client:
+        assert await client.call("greeter", "Greeter.Hello", b"x") == b"hello x"
+        async with client.stream("greeter", "Greeter.Count", b"2") as stream:
+            assert [message async for message in stream] == [b"0", b"1"]
+
+
 async def test_megabytes_go_both_ways() -> None:
     much = bytes(range(256)) * 12_000
     async with calling(Methods()) as client:

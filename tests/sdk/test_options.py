@@ -67,6 +67,11 @@ def test_several_addresses_are_told_apart_once_each() -> None:
             split_addresses(wrong)
 
 
+def test_a_node_is_not_called_in_grpc() -> None:
+    with pytest.raises(BadRequest, match=r"proxy \(MICRO_PROXY\) is 'grpc://h:1'"):
+        way({"proxy": "grpc://h:1"})
+
+
 def test_an_option_that_does_not_exist_is_named() -> None:
     with pytest.raises(TypeError, match="no option idempotant"):
         way(idempotant=True)

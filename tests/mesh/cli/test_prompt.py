@@ -85,6 +85,12 @@ def test_a_line_that_fails_is_told_and_the_next_is_run(line: str, says: str, env
     assert "Commands:" in done.stdout
 
 
+def test_help_tells_of_one_command(env: dict[str, str]) -> None:
+    done = cli("help call\n", env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "SERVICE ENDPOINT [JSON]" in done.stdout
+
+
 def test_a_person_is_asked_until_they_leave(env: dict[str, str]) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
