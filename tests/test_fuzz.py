@@ -369,7 +369,9 @@ TARGETS: dict[str, Target] = {
     "sdk.registry.dnssd:parse_record_untrusted": Target(dnssd.parse_record_untrusted, [dnssd.pack(SERVICE)]),
     "sdk.registry.dnssd:unpack_untrusted": Target(
         lambda data: dnssd.unpack_untrusted(
-            dnssd.parse_head_untrusted(data), [], dnssd.label((SERVICE.name, SERVICE.version, SERVICE.instances[0].id))
+            dnssd.parse_head_untrusted(data),
+            [],
+            dnssd.label((SERVICE.name, SERVICE.version, SERVICE.instances[0].id), "b" * 32),
         ),
         [dnssd.head_to_text(MDNS_HEAD)],
     ),

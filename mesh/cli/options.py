@@ -79,7 +79,7 @@ def _global(name: str, text: str, **more: Any) -> click.Option:
 EVERYWHERE = (
     _global(
         "--registry",
-        "Kind of the local registry: sqlite (when nothing is said), mdns, etcd, consul, kubernetes, dns, memory, "
+        "Kind of the local registry: mdns (when nothing is said), sqlite, etcd, consul, kubernetes, dns, memory, "
         "or service, which is called; or its URL.",
     ),
     _global("--registry-address", "Where the local registry is: for sqlite a path, else host:port,... or a URL."),

@@ -65,10 +65,13 @@ class Head:
     """The compressed record, where it is short."""
 
 
-def label(key: Key) -> str:
-    """What the instance is called in front of the type; the readable beginning is for people who browse."""
+def label(key: Key, group: str = "") -> str:
+    """What the instance is called in front of the type; the readable beginning is for people who browse.
+
+    The same instance in two groups has two names: who takes one back says nothing of the other.
+    """
     readable = re.sub(r"[^a-z0-9]+", "-", key[0].lower())[:24].strip("-") or "service"
-    return f"{readable}-{digest(json.dumps(key).encode())}"
+    return f"{readable}-{digest(json.dumps([*key, group]).encode())}"
 
 
 def group_of(address: str) -> str:
@@ -190,7 +193,7 @@ def unpack_untrusted(head: Head, parts: Sequence[bytes], name: str) -> Service:
     if digest(packed) != head.digest:
         raise RemoteProtocolError("its parts do not belong together")
     piece = parse_record_untrusted(packed)
-    if label(key_of(piece)) != name:
+    if label(key_of(piece), head.group) != name:
         raise RemoteProtocolError("it is the record of something else")
     return piece
 

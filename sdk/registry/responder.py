@@ -194,7 +194,7 @@ class Responder:
         changed: list[tuple[str, Head]] = []
         batch: list[DNSRecord] = []
         for piece in pieces:
-            name = label(piece.key)
+            name = label(piece.key, self._group)
             before = self._own.get(name)
             own = self._own[name] = self._make(name, piece, ttl)
             if before is not None:
@@ -262,7 +262,7 @@ class Responder:
         self._outbox.send(batch, nothing)
 
     def _withdraw(self, keys: Sequence[Key], done: Callable[[], None]) -> None:
-        names = [label(key) for key in keys]
+        names = [label(key, self._group) for key in keys]
         batch: list[DNSRecord] = []
         for name in names:
             if known := self._listening.drop(name):

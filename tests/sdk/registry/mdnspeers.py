@@ -60,6 +60,12 @@ class Other:
         await self.process.stdin.send_all(f"{what} {id} {address} {ttl}\n".encode())
         return (await self.read()).split()
 
+    async def sees(self, *ids: str) -> None:
+        """Waits until it sees these and no others: on a busy host a packet may be lost, and is sent again."""
+        with trio.fail_after(20):
+            while await self.do("look") != list(ids):
+                pass
+
 
 @asynccontextmanager
 async def other_process(group: str, *before: str) -> AsyncIterator[Other]:

@@ -51,7 +51,10 @@ def test_a_record_survives_the_way(service: Service) -> None:
     received = parse_head_untrusted(head_to_text(sent))
     assert received == sent
     assert bool(received.parts) == (len(packed) > INLINE)
-    assert unpack_untrusted(received, parts_of(packed) if received.parts else [], label(key_of(service))) == service
+    assert (
+        unpack_untrusted(received, parts_of(packed) if received.parts else [], label(key_of(service), group_of("ours")))
+        == service
+    )
 
 
 def test_no_packet_is_longer_than_a_link_carries() -> None:

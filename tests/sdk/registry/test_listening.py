@@ -41,14 +41,17 @@ class Speaker:
             host=host or digest(b"another host"),
         )
 
+    def label(self, service: Service) -> str:
+        return label(key_of(service), group_of(self.group))
+
     def say(self, name: str, text: bytes, ttl: int = 60) -> None:
         self._send(DNSText(f"{name}.{TYPE}", 16, 0x8001, ttl, text))
 
     def offer(self, service: Service, sequence: int = 1, host: str = "", ttl: float = 60) -> None:
-        self.say(label(key_of(service)), head_to_text(self.head(service, sequence, host, ttl)))
+        self.say(self.label(service), head_to_text(self.head(service, sequence, host, ttl)))
 
     def point(self, service: Service, ttl: int) -> None:
-        self._send(DNSPointer(TYPE, 12, 1, ttl, f"{label(key_of(service))}.{TYPE}"))
+        self._send(DNSPointer(TYPE, 12, 1, ttl, f"{self.label(service)}.{TYPE}"))
 
     def close(self) -> None:
         self._zeroconf.close()
@@ -158,7 +161,7 @@ async def test_an_answer_that_comes_after_the_goodbye_does_not_count(speaker: Sp
     async with MdnsRegistry(speaker.group) as registry:
         speaker.offer(a("1"), sequence=3)
         await heard(registry, "1")
-        speaker.say(label(key_of(a("1"))), head_to_text(speaker.head(a("1"), sequence=3)), 0)
+        speaker.say(speaker.label(a("1")), head_to_text(speaker.head(a("1"), sequence=3)), 0)
         await heard(registry)
         speaker.offer(a("1"), sequence=3, ttl=59)
         speaker.offer(a("2"))
@@ -172,6 +175,6 @@ async def test_a_goodbye_for_what_was_said_before_does_not_count(speaker: Speake
         before = head_to_text(speaker.head(a("1"), sequence=1))
         speaker.offer(a("1"), sequence=1)
         speaker.offer(a("1"), sequence=2)
-        speaker.say(label(key_of(a("1"))), before, 0)
+        speaker.say(speaker.label(a("1")), before, 0)
         speaker.offer(a("2"))
         await heard(registry, "1", "2")
