@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint docs format bench bench-routing bench-tunnel bench-slow-link bench-proxy bench-sdk upgrade clean
+.PHONY: help demo test test-peers simulate lint docs format bench bench-routing bench-tunnel bench-slow-link bench-proxy bench-sdk bench-registry upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench-proxy: $(INSTALLED)  ## HTTP and gRPC through nodes, beside pairs of proxi
 
 bench-sdk: $(INSTALLED)  ## the SDK beside grpcio, NATS and HTTP; FETCH=1 gets what these need from PyPI
 	@$(BIN)/python -m benchmarks.sdk $(if $(FETCH),--fetch)
+
+bench-registry: $(INSTALLED)  ## from a registration to a route three links away, and 10,000 services, per registry
+	@$(BIN)/python -m benchmarks.registry
 
 upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)
