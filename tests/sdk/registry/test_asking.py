@@ -22,15 +22,17 @@ KIND = "_micro-test._tcp.local."
 
 
 class Heard(RecordUpdateListener):
-    """The names of TXT records that came."""
+    """The names of TXT records of our kind that came; other tests may speak in the same group."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.changed = threading.Event()
 
     def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
-        self.names += [update.new.name for update in records if update.new.type == 16]
-        self.changed.set()
+        names = [each.new.name for each in records if each.new.type == 16 and each.new.name.endswith(KIND)]
+        if names:
+            self.names += names
+            self.changed.set()
 
 
 @pytest.fixture
