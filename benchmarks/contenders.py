@@ -2,6 +2,8 @@
 
 Each carries two ports of its near end to the two ports of a sink. Whatever can be encrypted is, and the near end
 checks who the far end is. Keys and configurations are made for one run, in its folder.
+
+The file is longer than others: six programs, each a configuration of its own.
 """
 
 import contextlib

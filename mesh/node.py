@@ -4,6 +4,8 @@
     programs → ProxyListener → Switch → links, or instances (TcpDialer), or the node's own services (Admin)
 
 Everything runs in one nursery. A node ends by being cancelled; `drain` before that lets calls end.
+
+The file is longer than others: it is the one place where all parts meet, and wiring has no second idea to part with.
 """
 
 import logging
@@ -285,22 +287,7 @@ class Node:
         own = self._choose_by(table, dialer)
 
         link = config.advertise or (local_address(bound) if bound else "")
-        named, looked_up = divide(config.choice, config.nodes)
-        seeds = Seeds(
-            named=named,
-            network=config.network,
-            me=self.id,
-            link=link,
-            dial=partial(_dial, tunnel),
-            leave=tunnel.forget,
-        )
-        seeds.start()
-        lookups = [
-            Lookup(source, found=seeds.found, random=self._random)
-            for source in sources(config.choice, looked_up, self._random)
-        ]
-        for lookup in lookups:
-            nursery.start_soon(lookup.run)
+        seeds, lookups = self._look_for_others(tunnel, link, nursery)
 
         def changed(registered: tuple[Service, ...]) -> None:
             services = with_exposed(registered, self._point_to_point.exposes)
@@ -333,12 +320,7 @@ class Node:
             traffic=self._traffic,
             calls=self._calls,
         )
-        own[NODE_SERVICE] = own[config.service] = self._inside(admin.server, nursery)
-        routes = RouterService(table, network=config.network, router=self.id, writable=False)
-        own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
-        records = RegistryService(registry)
-        own[REGISTRY_SERVICE] = self._inside(records.server, nursery)
-        self._watching = (admin.watching, routes.watching, records)
+        self._answer_for(own, admin, table, registry, nursery)
         await joined(
             tunnel, gossip, table,
             asked=lambda: local.status.state is not RegistryState.STARTING
@@ -350,6 +332,43 @@ class Node:
         self._presence = Presence(registry, self._record(admin.server, link, proxy))
         await nursery.start(self._presence.run)
         return Ready(id=self.id, link=bound, proxy=proxy)
+
+    def _look_for_others(self, tunnel: Tunnel, link: str, nursery: trio.Nursery) -> tuple[Seeds, list[Lookup]]:
+        """Begins to dial the nodes that are named, and to look up the others; `link` is this node's own address."""
+        config = self._config
+        named, looked_up = divide(config.choice, config.nodes)
+        seeds = Seeds(
+            named=named,
+            network=config.network,
+            me=self.id,
+            link=link,
+            dial=partial(_dial, tunnel),
+            leave=tunnel.forget,
+        )
+        seeds.start()
+        lookups = [
+            Lookup(source, found=seeds.found, random=self._random)
+            for source in sources(config.choice, looked_up, self._random)
+        ]
+        for lookup in lookups:
+            nursery.start_soon(lookup.run)
+        return seeds, lookups
+
+    def _answer_for(
+        self,
+        own: dict[str, Port],
+        admin: Admin,
+        table: RoutingTable,
+        registry: Registry,
+        nursery: trio.Nursery,
+    ) -> None:
+        """Puts the services that the node itself answers where calls find them."""
+        own[NODE_SERVICE] = own[self._config.service] = self._inside(admin.server, nursery)
+        routes = RouterService(table, network=self._config.network, router=self.id, writable=False)
+        own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
+        records = RegistryService(registry)
+        own[REGISTRY_SERVICE] = self._inside(records.server, nursery)
+        self._watching = (admin.watching, routes.watching, records)
 
     def _traffic(self) -> dict[str, object]:
         """What went through the node, for people."""

@@ -4,7 +4,8 @@ whatever its bytes come by.
 
 import itertools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import trio
@@ -26,6 +27,8 @@ from .doorkeeper import Doorkeeper
 from .program import ProgramPort
 from .switch import Switch
 from .visit import Visit
+
+_Port = NativePort | Http2ServingPort | ServingHttp1Port
 
 
 class Callers:
@@ -52,7 +55,7 @@ class Callers:
         self._refused = refused
         self._otherwise = otherwise
         self._limits = limits
-        self._ports: dict[NativePort | Http2ServingPort | ServingHttp1Port, None] = {}
+        self._ports: dict[_Port, None] = {}
         self._mine = secrets.token_bytes(8)
         self._count = itertools.count()
         self._draining = False
@@ -94,11 +97,8 @@ class Callers:
         )
         if self._draining:
             port.refuse()
-        self._ports[port] = None
-        try:
+        with self._there(port):
             await run_connection(port, visit.transport, timers=self._timers, first=first)
-        finally:
-            del self._ports[port]
         if port.hello is None:
             self._refused(visit, port.reason)
 
@@ -120,11 +120,8 @@ class Callers:
         port.progress = lambda: visit.socket.pieces
         if self._draining:
             port.go_away()
-        self._ports[port] = None
-        try:
+        with self._there(port):
             await run_connection(port, visit.transport, timers=self._timers, first=first)
-        finally:
-            del self._ports[port]
 
     async def http1(self, visit: Visit, first: bytes) -> None:
         """A program that speaks HTTP/1.1."""
@@ -147,12 +144,20 @@ class Callers:
             port.refuse()
         elif self._draining:
             port.go_away()
-        self._ports[port] = None
         self._timers.watch(port)
         try:
-            await splice(port, visit.transport, first)
+            with self._there(port):
+                await splice(port, visit.transport, first)
         finally:
             self._timers.unwatch(port)
+
+    @contextmanager
+    def _there(self, port: _Port) -> Iterator[None]:
+        """The time in which a port is told when the node stops."""
+        self._ports[port] = None
+        try:
+            yield
+        finally:
             del self._ports[port]
 
     def _meant(self, visit: Visit) -> tuple[str, Callable[[str], bool], Metadata]:

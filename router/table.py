@@ -3,6 +3,8 @@
 It keeps an index of who offers what (`offers`), the ways to all nodes (`choice`) and routes put in by hand (`applied`).
 What calls are routed by is worked out when first asked for after a change that touches it; routes as people see them
 are made on demand. A machine: its steps are those of the choice of ways.
+
+The file is longer than others: what changes the table and what is read from it share its indexes.
 """
 
 import functools

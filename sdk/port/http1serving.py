@@ -5,6 +5,8 @@ program is still there, and the rest stays in the socket. Answers are never out 
 
 A program that leaves before its answer has come, or ends its side of the connection, gives its call up: most programs
 that do so are gone, and a call that nobody waits for should not run on (nginx, Envoy and Go see it so too).
+
+The file is longer than others: request and answer of a connection take turns, and each looks at where the other is.
 """
 
 import enum

@@ -3,6 +3,8 @@
 The payload of a frame is looked at here; what a header block or a body means is the serving or the calling port's to
 say. A peer that breaks a rule of one stream hears RST_STREAM and goes on, one that breaks a rule of the connection
 hears GOAWAY and is done.
+
+The file is longer than others: a rule for each type of frame, all of one connection's state.
 """
 
 import math

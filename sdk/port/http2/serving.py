@@ -2,6 +2,8 @@
 
 A request whose body ends in the same read becomes one frame. Once an answer to a gRPC call is complete the call is
 over, whatever of the request is still to come; the body of an HTTP request is read on, unless nobody wants it.
+
+The file is longer than others: the two directions of an exchange share its state, and end each other.
 """
 
 import math
