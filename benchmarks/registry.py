@@ -33,6 +33,7 @@ import trio
 from benchmarks.contenders import MICRO, free_port
 from benchmarks.meshed import until_ready
 from benchmarks.processes import resident, running
+from benchmarks.report import Figures, conclude, medians
 from benchmarks.tunnel import stop_on_signals
 from router.pace import LONGEST
 from sdk import Client
@@ -50,7 +51,6 @@ PATIENCE = 300.0
 TTL = 600.0
 """Seconds that the many records are good for: longer than they are looked at."""
 
-Figures = dict[str, float]
 Processes = list[subprocess.Popen[bytes]]
 
 
@@ -263,24 +263,16 @@ def main() -> None:
                 rounds[name].append(trio.run(measure, name, arguments.services, arguments.times))
             except Exception as error:  # whatever one back end does, the others are measured
                 failed[name] = f"{type(error).__name__}: {error}"
-    medians = {
-        name: {key: statistics.median(each[key] for each in measured) for key in measured[0]}
-        for name, measured in rounds.items()
-        if measured
-    }
-    if arguments.output == "json":
-        print(json.dumps({"figures": medians, "missing": missing, "failed": failed}, indent=2))
-    else:
-        print(f"{'':8}", *(f"{unit:>11}" for unit, _, _ in UNITS))
-        for name, figures in medians.items():
-            cells = [format(figures[key], form) if key in figures else "-" for _, key, form in UNITS]
-            print(f"{name:8}", *(f"{cell:>11}" for cell in cells))
-        for name, why in missing.items():
-            print(f"{name} was not measured: {why}")
-        for name, why in failed.items():
-            print(f"{name} failed: {why}")
-    if failed:
-        raise SystemExit(1)
+    figures = medians(rounds)
+    conclude(arguments.output, figures, missing, failed, tables=lambda: print_table(figures))
+
+
+def print_table(results: dict[str, Figures]) -> None:
+    """The medians for people."""
+    print(f"{'':8}", *(f"{unit:>11}" for unit, _, _ in UNITS))
+    for name, figures in results.items():
+        cells = [format(figures[key], form) if key in figures else "-" for _, key, form in UNITS]
+        print(f"{name:8}", *(f"{cell:>11}" for cell in cells))
 
 
 if __name__ == "__main__":

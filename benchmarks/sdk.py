@@ -30,14 +30,13 @@ from pathlib import Path
 
 from benchmarks.contenders import MICRO, PATHS, free_port
 from benchmarks.processes import ROOT, cpu_seconds, running
+from benchmarks.report import Figures, conclude, medians
 from benchmarks.tunnel import stop_on_signals
 
 IN_FLIGHT = (1, 64)
 
 FETCHED = {"nats": ("nats-py==2.16.0",), "http": ("hypercorn==0.18.0", "httpx==0.28.1")}
 """What contenders need besides what the project has."""
-
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,15 +212,6 @@ def print_tables(rounds: dict[str, list[Figures]]) -> None:
             print(f"{ours}: {ratio:.2f} times the calls/s of {theirs} with 64 in flight; at least {factor:g} is wanted")
 
 
-def medians(rounds: dict[str, list[Figures]]) -> dict[str, Figures]:
-    """Of the rounds of each contender that was measured."""
-    return {
-        name: {key: statistics.median(each[key] for each in measured) for key in measured[0]}
-        for name, measured in rounds.items()
-        if measured
-    }
-
-
 def _paths() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), PATHS])
 
@@ -258,16 +248,7 @@ def main() -> None:
                     )
                 except OSError as error:
                     failed[name] = str(error)
-    if arguments.output == "json":
-        print(json.dumps({"figures": medians(rounds), "missing": missing, "failed": failed}, indent=2))
-    else:
-        print_tables(rounds)
-        for name, why in missing.items():
-            print(f"{name} was not measured: {why}")
-        for name, why in failed.items():
-            print(f"{name} failed: {why}")
-    if failed:
-        raise SystemExit(1)
+    conclude(arguments.output, medians(rounds), missing, failed, tables=lambda: print_tables(rounds))
 
 
 if __name__ == "__main__":

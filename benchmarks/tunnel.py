@@ -21,7 +21,6 @@ v2ray, stunnel4, openssh-server and openssh-client; one that is not installed is
 
 import argparse
 import contextlib
-import json
 import signal
 import statistics
 import subprocess
@@ -34,6 +33,7 @@ from types import FrameType
 from benchmarks import load
 from benchmarks.contenders import CONTENDERS, Contender, Ports, Tunnel
 from benchmarks.processes import cpu_seconds, resident, running
+from benchmarks.report import Figures, conclude, medians
 
 GIB = 1 << 30
 
@@ -48,9 +48,6 @@ CONNECTIONS = 6000
 
 LINKS = 8
 """Near ends that are added to measure the memory of a link."""
-
-Figures = dict[str, float]
-"""What was measured of a contender; a figure that means nothing for it is not there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,21 +216,15 @@ def main() -> None:
                     rounds[contender.name].append(measure(contender, sink, sizes))
                 except OSError as error:
                     failed[contender.name] = str(error)
-    results = {
-        name: {key: statistics.median(each[key] for each in measured) for key in measured[0]}
-        for name, measured in rounds.items()
-        if measured
-    }
-    if arguments.output == "json":
-        print(json.dumps({"figures": results, "missing": missing, "failed": failed}, indent=2))
-    else:
-        print_tables(results, rounds)
-        for name, what in missing.items():
-            print(f"{name} was not measured: {what} is not installed")
-        for name, why in failed.items():
-            print(f"{name} failed: {why}")
-    if failed:
-        raise SystemExit(1)
+    results = medians(rounds)
+    conclude(
+        arguments.output,
+        results,
+        missing,
+        failed,
+        tables=lambda: print_tables(results, rounds),
+        why=lambda what: f"{what} is not installed",
+    )
 
 
 if __name__ == "__main__":
