@@ -198,7 +198,7 @@ class Admin:
 
     async def status(self, request: Any) -> Record:
         """How this node is."""
-        registry, twin = self._local.status, self._gossip.twin
+        now, twin = trio.current_time(), self._gossip.twin
         tunnel = self._tunnel.statistics()
         return {
             "id": self._me,
@@ -244,9 +244,9 @@ class Admin:
             **self._traffic(),
             "refused": _by_reason(tunnel.refused),
             "cut_off": _by_reason(tunnel.cut_off),
-            "registry": {"state": registry.state.value, "error": registry.error},
-            "checks": self._local.checks.records(trio.current_time()),
-            "uptime_s": round(trio.current_time() - self._started, 1),
+            "registry": self._local.record(now),
+            "checks": self._local.checks.records(now),
+            "uptime_s": round(now - self._started, 1),
             "loop_lag_ms": round(self._lag.worst * 1000, 1),
         }
 

@@ -1,20 +1,24 @@
 """What runs in this environment, as its registry says, kept up to date while the node runs.
 
 When the registry breaks, the last known state stays in force and is marked stale: services that run do not stop
-because a registry did.
+because a registry did. When it is back, what it no longer has is kept for a moment more: while it was away nobody could
+renew, and one that kept its records in memory has lost them all.
 """
 
 import enum
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Final, Never
+from typing import Any, Final, Never
 
 import trio
 
+from sdk.errors import BadRequest, Forbidden, Unauthorized
 from sdk.registry import Action, Event, Registry
-from sdk.types import Service
+from sdk.registry.records import Key
+from sdk.types import Instance, Service
 
 from .checks import Checks
 
@@ -22,6 +26,11 @@ FIRST_WAIT: Final = 0.2
 """Seconds before a broken registry is tried again, doubled each time …"""
 LONGEST_WAIT: Final = 10.0
 """… up to this."""
+GRACE: Final = 15.0
+"""Seconds for which a registry that is back may lack what it had: services that could not renew try again each five,
+and wait five for an answer."""
+
+_REFUSALS = (BadRequest, Forbidden, Unauthorized)
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +39,11 @@ class RegistryState(enum.Enum):
     """What the node knows of its registry."""
 
     STARTING = "starting"
+    AWAY = "away"
+    """It has not answered yet, and nothing is known."""
     CURRENT = "current"
     STALE = "stale"
+    """It has answered, and no longer does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +52,10 @@ class RegistryStatus:
 
     state: RegistryState
     """Whether what is known is current."""
+    since: float
+    """When it became so, on trio's clock."""
     error: str = ""
-    """Why it is not."""
+    """Why it is not current: what went wrong last."""
 
 
 class LocalServices:
@@ -49,13 +63,15 @@ class LocalServices:
 
     def __init__(self, registry: Registry, *, random: Random, changed: Callable[[tuple[Service, ...]], None]) -> None:
         """`changed` is called with all records after each change; `random` spreads the retries."""
-        self.status = RegistryStatus(state=RegistryState.STARTING)
+        self.status = RegistryStatus(state=RegistryState.STARTING, since=-math.inf)
         self._registry = registry
         self._random = random
         self._changed = changed
         self.checks = Checks(random=random, changed=self._tell)
         """Which instances are dead, of those whose records ask to be checked."""
         self._services: dict[tuple[str, str], Service] = {}
+        self._lacking: set[Key] = set()
+        """Those of their instances that the registry lacks since it is back."""
         self._attached: tuple[Service, ...] = ()
 
     @property
@@ -72,13 +88,31 @@ class LocalServices:
                 )
         return self.checks.alive(services.values())
 
+    def record(self, now: float) -> dict[str, Any]:
+        """What is known of the registry, for people: `{kind, address, state, for_s, error}`, as of `now`.
+
+        `for_s` are the seconds since it is current, or is not; None before it was asked.
+        """
+        status = self.status
+        return {
+            "kind": self._registry.name,
+            "address": self._registry.address,
+            "state": status.state.value,
+            "for_s": None if status.state is RegistryState.STARTING else round(now - status.since, 1),
+            "error": status.error,
+        }
+
     def set_attached(self, services: tuple[Service, ...]) -> None:
         """These are attached from now on, whatever becomes of the registry."""
         self._attached = services
         self._tell()
 
     async def run(self) -> Never:
-        """Follows the registry for ever, over its failures, and checks the instances that ask for it."""
+        """Follows the registry for ever, over its failures, and checks the instances that ask for it.
+
+        Raises `Unauthorized`, `Forbidden` and `BadRequest` when the registry refuses to be read at the first attempt:
+        such an error is one of the configuration. Later it may be one of the registry, and is gone over.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.checks.run)
             await self._follow()
@@ -87,32 +121,61 @@ class LocalServices:
         wait = FIRST_WAIT
         while True:
             try:
-                async with self._registry.watch() as events:
+                async with self._registry.watch() as events, trio.open_nursery() as nursery:
                     # What a broken watch has missed, deletions above all, is only in the list. Events that are older
                     # than it are applied again, in order, which ends in the same state.
                     self._start_over(await self._registry.list())
                     wait = FIRST_WAIT
+                    nursery.start_soon(self._give_up)
                     async for event in events:
                         self._apply(event)
+                    nursery.cancel_scope.cancel()
                 self._fell_out("the registry ended the watch")
             except Exception as error:  # a back end of any kind may fail in its own way; the node outlives them all
-                self._fell_out(_reason(error))
+                first = _first(error)
+                if self.status.state is RegistryState.STARTING and isinstance(first, _REFUSALS):
+                    raise first from None
+                self._fell_out(str(first) or type(first).__name__)
             await trio.sleep(wait * self._random.uniform(0.8, 1.2))
             wait = min(2 * wait, LONGEST_WAIT)
 
     def _start_over(self, services: tuple[Service, ...]) -> None:
+        known = self._services
         self._services = {(service.name, service.version): service for service in services if service.instances}
+        self._lacking.clear()
         if self.status.state is RegistryState.STALE:
-            _log.info("the registry is back")
-        self.status = RegistryStatus(state=RegistryState.CURRENT)
+            self._keep(known)
+        if self.status.state in (RegistryState.STALE, RegistryState.AWAY):
+            kept = f", without {len(self._lacking)} instances that it had: they are kept for {GRACE:g} s"
+            _log.info("the registry is back%s", kept if self._lacking else "")
+        self.status = RegistryStatus(state=RegistryState.CURRENT, since=trio.current_time())
         self.checks.follow_all(self._services.values())
         self._tell()
+
+    def _keep(self, known: Mapping[tuple[str, str], Service]) -> None:
+        """Keeps the instances that were known and that the registry lacks."""
+        for key, before in known.items():
+            now = self._services.get(key)
+            listed = now.instances if now else ()
+            there = {instance.id for instance in listed}
+            if lacking := tuple(instance for instance in before.instances if instance.id not in there):
+                self._services[key] = replace(now or before, instances=(*listed, *lacking))
+                self._lacking |= {(*key, instance.id) for instance in lacking}
+
+    async def _give_up(self) -> None:
+        """Lets go of what the registry lacks when it has had the time to get it back."""
+        if self._lacking:
+            await trio.sleep(GRACE)
+        for name, version, id in tuple(self._lacking):
+            gone = Service(name=name, version=version, instances=(Instance(id=id, address=""),))
+            self._apply(Event(action=Action.DELETE, service=gone))
 
     def _apply(self, event: Event) -> None:
         key = (event.service.name, event.service.version)
         before = self._services.get(key)
         instances = {instance.id: instance for instance in before.instances} if before else {}
         for instance in event.service.instances:
+            self._lacking.discard((*key, instance.id))
             if event.action is Action.DELETE:
                 instances.pop(instance.id, None)
             else:
@@ -131,14 +194,20 @@ class LocalServices:
         self._changed(self.services)
 
     def _fell_out(self, reason: str) -> None:
-        if self.status.state is not RegistryState.STALE:
-            _log.warning("the registry does not answer (%s): going on with what it said last", reason)
-        self.status = RegistryStatus(state=RegistryState.STALE, error=reason)
+        known = self.status.state in (RegistryState.CURRENT, RegistryState.STALE)
+        state = RegistryState.STALE if known else RegistryState.AWAY
+        since = self.status.since
+        if self.status.state is not state:
+            since = trio.current_time()
+            going_on = "with what it said last" if known else "with what other nodes tell, and trying again"
+            _log.warning("the registry does not answer (%s): going on %s", reason, going_on)
+        self.status = RegistryStatus(state=state, since=since, error=reason)
 
 
-def _reason(error: Exception) -> str:
-    """What a person is told of a failure; of a group, the first that is in it."""
+def _first(error: Exception) -> Exception:
+    """Of a group of failures, the first that is in it."""
     first: BaseException = error
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
-    return str(first) or type(first).__name__
+    assert isinstance(first, Exception)
+    return first

@@ -48,7 +48,9 @@ KNOWN_SECONDS = 0.15
 take, so that new callers have gone elsewhere before it refuses them."""
 
 FIRST_RETRY_SECONDS = 1.0
-"""Pause after a renewal that failed; it doubles, up to the interval."""
+"""Pause after a renewal that failed; it doubles …"""
+LONGEST_RETRY_SECONDS = 5.0
+"""… up to this, or to the interval: a registry that is back may have lost the record, and nodes wait 15 s for it."""
 
 DEREGISTER_SECONDS = 2.0
 """Longest time that deregistering may take; after that the record is left to its time to live."""
@@ -305,7 +307,7 @@ async def _renew(registry: Registry, record: types.Service, config: ServiceConfi
             await registry.register(record, ttl=config.register_ttl)
         except MicroError as error:
             pause = min(retry, config.register_interval)
-            retry *= 2
+            retry = min(2 * retry, LONGEST_RETRY_SECONDS)
             _log.warning("%s could not renew its registration, trying again in %.1f s: %s", record.name, pause, error)
         else:
             pause, retry = config.register_interval, FIRST_RETRY_SECONDS

@@ -7,7 +7,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mesh.local import LocalServices, RegistryState, RegistryStatus
+from mesh.local import FIRST_WAIT, GRACE, LONGEST_WAIT, LocalServices, RegistryState
+from sdk.errors import Forbidden, MicroError, Unauthorized, Unavailable
 from sdk.registry import Event, Registry
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
@@ -24,9 +25,10 @@ def greeter(*ids: str, version: str = "latest") -> Service:
 class Breakable(MemoryRegistry):
     """A registry whose watches can be cut, and refused until it is mended."""
 
-    def __init__(self) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         super().__init__()
-        self.broken = False
+        self.broken = error is not None
+        self._error = error or OSError("no route to the registry")
         self.refused = 0
         self._cuts: list[trio.CancelScope] = []
 
@@ -39,7 +41,7 @@ class Breakable(MemoryRegistry):
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
         if self.broken:
             self.refused += 1
-            raise OSError("no route to the registry")
+            raise self._error
         async with super().watch() as events:
             yield self._until_cut(events)
 
@@ -85,7 +87,7 @@ async def test_what_is_there_and_what_changes_is_heard_of(autojump_clock: trio.t
         await registry.deregister(greeter("three", version="2"))
         await wait_all_tasks_blocked()
         assert seen.states[-1] == {("greeter", "latest", "two")}
-        assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
+        assert seen.local.status.state is RegistryState.CURRENT
         nursery.cancel_scope.cancel()
 
 
@@ -126,24 +128,97 @@ async def test_a_broken_registry_leaves_the_last_state_standing_and_is_tried_unt
         registry.cut()
         await trio.sleep(60)
         assert seen.states[-1] == {("greeter", "latest", "one"), ("greeter", "latest", "two")}
-        assert seen.local.status == RegistryStatus(state=RegistryState.STALE, error="no route to the registry")
+        status = seen.local.record(trio.current_time())
+        assert 59 < status.pop("for_s") <= 60
+        assert status == {
+            "kind": "memory", "address": "", "state": "stale", "error": "no route to the registry"
+        }  # fmt: skip
         assert 6 <= registry.refused <= 14
         assert [record.levelname for record in caplog.records if record.name == "mesh.local"] == ["WARNING"]
 
         await registry.deregister(greeter("one"))  # nobody hears of it while the watch is broken
         registry.broken = False
-        await trio.sleep(15)
+        await trio.sleep(1.2 * LONGEST_WAIT + GRACE)
         assert seen.states[-1] == {("greeter", "latest", "two")}
-        assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
+        assert seen.local.status.state is RegistryState.CURRENT
 
         registry.cut()  # the next trouble is a new one: it is tried again soon
         registry.broken = False
         await trio.sleep(0.5)
-        assert seen.local.status == RegistryStatus(state=RegistryState.CURRENT)
+        assert seen.local.status.state is RegistryState.CURRENT
         nursery.cancel_scope.cancel()
 
 
-def test_what_is_attached_stands_beside_what_the_registry_has() -> None:
+async def test_what_a_registry_lacks_when_it_is_back_is_kept_until_it_can_be_there_again(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with Breakable() as registry, trio.open_nursery() as nursery:
+        await registry.register(greeter("one", "two", "three"))
+        await registry.register(greeter("four", version="2"))
+        seen = Seen(registry)
+        nursery.start_soon(seen.local.run)
+        await wait_all_tasks_blocked()
+        registry.cut()
+        await trio.sleep(2 * FIRST_WAIT)
+        registry.broken = False
+        for service in (greeter("one", "two", "three"), greeter("four", version="2")):
+            await registry.deregister(service)
+        await registry.register(greeter("one"))
+        heard = len(seen.states)
+        await trio.sleep(5 * FIRST_WAIT)
+        everything = {("greeter", "latest", id) for id in ("one", "two", "three")} | {("greeter", "2", "four")}
+        assert seen.local.status.state is RegistryState.CURRENT
+        assert everything == set.union(*seen.states[heard:]) == set.intersection(*seen.states[heard:])
+        assert "without 3 instances that it had: they are kept for 15 s" in caplog.text
+
+        await registry.register(greeter("two"))  # it could not renew before
+        await registry.register(greeter("three"))
+        await registry.deregister(greeter("three"))  # while this one is gone for good, and says so
+        await wait_all_tasks_blocked()
+        assert seen.states[-1] == everything - {("greeter", "latest", "three")}
+        await trio.sleep(GRACE)
+        assert seen.states[-1] == {("greeter", "latest", "one"), ("greeter", "latest", "two")}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_registry_that_never_answered_is_away_and_is_asked_until_it_does(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Breakable(Unavailable("not there")) as registry, trio.open_nursery() as nursery:
+        seen = Seen(registry)
+        assert seen.local.record(trio.current_time())["for_s"] is None
+        nursery.start_soon(seen.local.run)
+        await trio.sleep(60)
+        assert seen.local.status.state is RegistryState.AWAY
+        assert "with what other nodes tell" in caplog.text
+        await registry.register(greeter("one"))
+        registry.broken = False
+        await trio.sleep(1.2 * LONGEST_WAIT)
+        assert seen.states == [{("greeter", "latest", "one")}]
+        assert seen.local.record(trio.current_time())["state"] == "current"
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("error", [Unauthorized("wrong password"), Forbidden("this user may not read")])
+async def test_a_registry_that_refuses_who_asks_is_an_error_at_the_start_and_a_trouble_later(
+    autojump_clock: trio.testing.MockClock, error: MicroError
+) -> None:
+    async with Breakable(error) as registry:
+        seen = Seen(registry)
+        with pytest.RaisesGroup(type(error), flatten_subgroups=True):
+            await seen.local.run()
+        registry.broken = False
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(seen.local.run)
+            await wait_all_tasks_blocked()
+            registry.cut()
+            await trio.sleep(60)
+            assert (seen.local.status.state, seen.local.status.error) == (RegistryState.STALE, str(error))
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_is_attached_stands_beside_what_the_registry_has() -> None:
     told: list[tuple[Service, ...]] = []
     local = LocalServices(MemoryRegistry(), random=Random(1), changed=told.append)
     local._start_over((greeter("a"), greeter("b", version="2")))

@@ -64,6 +64,26 @@ async def test_a_registry_in_trouble_is_asked_again_and_the_service_stays(
         assert await registry.get("greeter")
 
 
+async def test_a_registry_that_was_away_for_long_is_told_anew_as_soon_as_it_is_back(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Failing(MemoryRegistry):
+        away = False
+
+        async def register(self, service: types.Service, *, ttl: float | None = None) -> None:
+            if self.away:
+                raise errors.Unavailable("nobody answers")
+            await super().register(service, ttl=ttl)
+
+    async with Failing() as registry, running(offering(registry, {}, register_ttl=60, register_interval=30)):
+        registry.away = True
+        await trio.sleep(600)
+        assert not await registry.get("greeter")
+        registry.away = False
+        await trio.sleep(5)
+        assert await registry.get("greeter")
+
+
 async def test_a_registry_that_fails_at_first_keeps_the_service_from_starting() -> None:
     class Broken(MemoryRegistry):
         async def register(self, service: types.Service, *, ttl: float | None = None) -> None:
