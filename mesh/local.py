@@ -1,8 +1,7 @@
 """What runs in this environment, as its registry says, kept up to date while the node runs.
 
 When the registry breaks, the last known state stays in force and is marked stale: services that run do not stop
-because a registry did. When it is back, what it no longer has is kept for a moment more: while it was away nobody could
-renew, and one that kept its records in memory has lost them all.
+because a registry did. When it is back, what runs and is missing there is kept until it can be there again.
 """
 
 import enum
@@ -21,14 +20,12 @@ from sdk.registry.records import Key
 from sdk.types import Instance, Service
 
 from .checks import Checks
+from .returning import GRACE, await_return
 
 FIRST_WAIT: Final = 0.2
 """Seconds before a broken registry is tried again, doubled each time …"""
 LONGEST_WAIT: Final = 10.0
 """… up to this."""
-GRACE: Final = 15.0
-"""Seconds for which a registry that is back may lack what it had: services that could not renew try again each five,
-and wait five for an answer."""
 
 _REFUSALS = (BadRequest, Forbidden, Unauthorized)
 
@@ -70,7 +67,7 @@ class LocalServices:
         self.checks = Checks(random=random, changed=self._tell)
         """Which instances are dead, of those whose records ask to be checked."""
         self._services: dict[tuple[str, str], Service] = {}
-        self._lacking: set[Key] = set()
+        self._lacking: dict[Key, Instance] = {}
         """Those of their instances that the registry lacks since it is back."""
         self._attached: tuple[Service, ...] = ()
 
@@ -126,7 +123,8 @@ class LocalServices:
                     # than it are applied again, in order, which ends in the same state.
                     self._start_over(await self._registry.list())
                     wait = FIRST_WAIT
-                    nursery.start_soon(self._give_up)
+                    if self._lacking:
+                        nursery.start_soon(await_return, dict(self._lacking), self._give_up)
                     async for event in events:
                         self._apply(event)
                     nursery.cancel_scope.cancel()
@@ -146,7 +144,7 @@ class LocalServices:
         if self.status.state is RegistryState.STALE:
             self._keep(known)
         if self.status.state in (RegistryState.STALE, RegistryState.AWAY):
-            kept = f", without {len(self._lacking)} instances that it had: they are kept for {GRACE:g} s"
+            kept = f", without {len(self._lacking)} instances that it had: those that run are kept for {GRACE:g} s"
             _log.info("the registry is back%s", kept if self._lacking else "")
         self.status = RegistryStatus(state=RegistryState.CURRENT, since=trio.current_time())
         self.checks.follow_all(self._services.values())
@@ -160,22 +158,20 @@ class LocalServices:
             there = {instance.id for instance in listed}
             if lacking := tuple(instance for instance in before.instances if instance.id not in there):
                 self._services[key] = replace(now or before, instances=(*listed, *lacking))
-                self._lacking |= {(*key, instance.id) for instance in lacking}
+                self._lacking |= {(*key, instance.id): instance for instance in lacking}
 
-    async def _give_up(self) -> None:
-        """Lets go of what the registry lacks when it has had the time to get it back."""
-        if self._lacking:
-            await trio.sleep(GRACE)
-        for name, version, id in tuple(self._lacking):
-            gone = Service(name=name, version=version, instances=(Instance(id=id, address=""),))
-            self._apply(Event(action=Action.DELETE, service=gone))
+    def _give_up(self, key: Key) -> None:
+        """Lets go of an instance, unless the registry has told of it meanwhile."""
+        name, version, _ = key
+        if instance := self._lacking.get(key):
+            self._apply(Event(action=Action.DELETE, service=Service(name=name, version=version, instances=(instance,))))
 
     def _apply(self, event: Event) -> None:
         key = (event.service.name, event.service.version)
         before = self._services.get(key)
         instances = {instance.id: instance for instance in before.instances} if before else {}
         for instance in event.service.instances:
-            self._lacking.discard((*key, instance.id))
+            self._lacking.pop((*key, instance.id), None)
             if event.action is Action.DELETE:
                 instances.pop(instance.id, None)
             else:

@@ -50,7 +50,7 @@ take, so that new callers have gone elsewhere before it refuses them."""
 FIRST_RETRY_SECONDS = 1.0
 """Pause after a renewal that failed; it doubles …"""
 LONGEST_RETRY_SECONDS = 5.0
-"""… up to this, or to the interval: a registry that is back may have lost the record, and nodes wait 15 s for it."""
+"""… up to this, or to the interval: what a registry that is back has lost must not be missed for long."""
 
 DEREGISTER_SECONDS = 2.0
 """Longest time that deregistering may take; after that the record is left to its time to live."""

@@ -23,7 +23,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[EtcdServer]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sdk.registry.etcdclient.PATIENCE", 1.0)
         patch.setattr("sdk.registry.etcdclient.SILENCE", 0.5)
-        patch.setattr("mesh.local.GRACE", 0.5)
+        patch.setattr("mesh.returning.GRACE", 0.5)  # there may be anybody at the addresses of these tests
         yield request.getfixturevalue(f"own_{request.param}")
 
 
