@@ -251,6 +251,7 @@ class Node:
             link.port.go_away()
         await self._heard()
         await self._idle()
+        await self._listener.leave()
 
     async def _heard(self) -> None:
         """Waits until neighbours and programs have taken in what was said to them so far, a second at most."""

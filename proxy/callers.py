@@ -56,6 +56,8 @@ class Callers:
         self._otherwise = otherwise
         self._limits = limits
         self._ports: dict[_Port, None] = {}
+        self._requests: dict[ServingHttp1Port, None] = {}
+        """Those of them that speak HTTP/1.1."""
         self._mine = secrets.token_bytes(8)
         self._count = itertools.count()
         self._draining = False
@@ -75,6 +77,16 @@ class Callers:
         self._refusing = True
         for port in self._ports:
             port.refuse()
+
+    def take_leave(self) -> None:
+        """Ends connections of HTTP/1.1: nothing but an answer tells their programs to go."""
+        for port in self._requests:
+            port.take_leave()
+
+    @property
+    def left(self) -> bool:
+        """Whether none of those is open."""
+        return not self._requests
 
     @property
     def heard(self) -> bool:
@@ -118,7 +130,9 @@ class Callers:
             pins=pins,
         )
         port.progress = lambda: visit.socket.pieces
-        if self._draining:
+        if self._refusing:
+            port.refuse()
+        elif self._draining:
             port.go_away()
         with self._there(port):
             await run_connection(port, visit.transport, timers=self._timers, first=first)
@@ -145,10 +159,12 @@ class Callers:
         elif self._draining:
             port.go_away()
         self._timers.watch(port)
+        self._requests[port] = None
         try:
             with self._there(port):
                 await splice(port, visit.transport, first)
         finally:
+            del self._requests[port]
             self._timers.unwatch(port)
 
     @contextmanager

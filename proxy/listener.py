@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import trio
 
+from sdk.doors import Doors
 from sdk.errors import MicroError, Status
 from sdk.firstbytes import first_bytes
 from sdk.head import CallHead, pack_call_head, parse_call_head_untrusted
@@ -41,6 +42,13 @@ from .visit import Visit
 
 FIRST_BYTES = 5.0
 """Seconds in which a connection says what it speaks."""
+
+LEAVING = 1.0
+"""Seconds that those have who connected last to say what they want, and then that programs have to close connections
+which were ended."""
+
+LOOK = 0.02
+"""Seconds between looks for that."""
 
 SILENT = 1.0
 """Seconds that a program may be silent before it is one that waits for the back end to speak first: all that this port
@@ -98,6 +106,9 @@ class ProxyListener:
         self._warned: dict[str, None] = {}
         self._said = ""
         self._draining = False
+        self._doors = Doors()
+        self._arriving = 0
+        """Connections that have not said yet what they speak."""
         self.refused = 0
         """Connections that were closed without a call: from outside, of no known protocol, or one too many."""
         everywhere: dict[bytes, Serve] = {
@@ -115,8 +126,9 @@ class ProxyListener:
         self._protocols: Final = {**self._inside_tls, HANDSHAKE: self._tls}
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
-        """Accepts until cancelled."""
-        await trio.serve_listeners(self._serve_one, list(listeners))
+        """Accepts until cancelled, or until `leave`, and serves whom it has accepted."""
+        async with trio.open_nursery() as nursery:
+            await self._doors.serve(self._serve_one, listeners, nursery)
 
     def set_tokens(self, tokens: Sequence[bytes]) -> None:
         """Asks programs for these tokens from now on; those that are connected stay, whatever they showed."""
@@ -134,6 +146,19 @@ class ProxyListener:
     def refuse(self) -> None:
         """Refuses from now on what programs open all the same."""
         self._callers.refuse()
+
+    async def leave(self) -> None:
+        """Accepts nobody any more, and ends connections of HTTP/1.1 so that no request is lost on one: a program that
+        has connected has a moment to ask, and is refused; one that asks while its connection ends is told so."""
+        await self._doors.close()
+        with trio.move_on_after(LEAVING):
+            await trio.sleep(LOOK)
+            while self._arriving:  # noqa: ASYNC110 - an event would cost every connection something
+                await trio.sleep(LOOK)
+        self._callers.take_leave()
+        with trio.move_on_after(LEAVING):
+            while not self._callers.left:  # noqa: ASYNC110 - likewise
+                await trio.sleep(LOOK)
 
     @property
     def heard(self) -> bool:
@@ -168,7 +193,11 @@ class ProxyListener:
 
     async def _recognise(self, visit: Visit, protocols: Mapping[bytes, Serve]) -> None:
         """Serves a connection by one of these protocols, whichever it speaks."""
-        first = await self._first_bytes(visit, protocols)
+        self._arriving += 1
+        try:
+            first = await self._first_bytes(visit, protocols)
+        finally:
+            self._arriving -= 1
         serve = spoken(protocols, first)
         if serve is not None:
             await serve(visit, first)

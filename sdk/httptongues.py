@@ -110,7 +110,7 @@ class Http1ServedPort(ServingHttp1Port):
         if self.streams:
             self.close(reason)
         else:
-            self.leave()
+            self.take_leave()
 
     async def run(self, transport: RawSocket, timers: Timers, first: bytes) -> None:
         """Serves the connection until it ends."""

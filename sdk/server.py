@@ -14,6 +14,7 @@ import trio
 
 from .answer import ServerStream
 from .connection import LAST_WORDS
+from .doors import Doors
 from .errors import InternalServerError, MicroError, Status, Unimplemented
 from .handler import Function, Handler
 from .head import endpoint_of, parse_call_head_untrusted, path_of
@@ -60,7 +61,7 @@ class Server:
         self._arriving = 0
         """Connections that have not shown yet what they speak."""
         self._changed = trio.lowlevel.ParkingLot()
-        self._accepting = trio.CancelScope()
+        self._doors = Doors()
         self._drained = trio.Event()
 
     def add(self, name: str, function: Function, *, listed: bool = True) -> None:
@@ -133,18 +134,15 @@ class Server:
                 listing=self._listing,
                 on_change=self._changed.unpark_all,
             )
-            with self._accepting:
-                if not listeners:
-                    await trio.sleep_forever()
-                connect = functools.partial(self._serve_connection, timers, tongues)
-                await trio.serve_listeners(connect, listeners, handler_nursery=nursery)
+            connect = functools.partial(self._serve_connection, timers, tongues)
+            await self._doors.serve(connect, listeners, nursery)
             await self._drained.wait()
             nursery.cancel_scope.cancel()
-        self._accepting, self._drained = trio.CancelScope(), trio.Event()
+        self._doors, self._drained = Doors(), trio.Event()
 
     async def drain(self, seconds: float) -> None:
         """Closes the listeners, takes no more calls, and waits for those that are open, at most that many seconds."""
-        self._accepting.cancel()
+        await self._doors.close()
         for port in self._ports:
             port.go_away()
         with trio.move_on_after(min(seconds, LINGER_SECONDS)):
@@ -195,7 +193,7 @@ class Server:
 
     async def _serve_port(self, port: ServedPort, timers: Timers, transport: RawSocket, first: bytes) -> None:
         self._ports[port] = None
-        if self._accepting.cancel_called:
+        if self._doors.closed:
             port.refuse()
         try:
             await port.run(transport, timers, first)
@@ -231,7 +229,7 @@ class Server:
             self.open_calls -= 1
             handler.stats.requests += 1
             handler.stats.latencies.add(trio.current_time() - began)
-            if self._accepting.cancel_called:
+            if self._doors.closed:
                 self._changed.unpark_all()
 
     async def _run_handler(self, call: ServerStream, handler: Handler) -> None:

@@ -79,7 +79,7 @@ async def splice(port: OneCallPort, transport: Connected, first: bytes = b"") ->
         reason = await splicing.run(first)
     finally:
         port.connection_lost(reason)
-        if port.reset is not None or reason == STOPPING:
+        if port.reset is not None or (reason == STOPPING and not port.finished_writing):
             transport.abort()
         else:
             transport.close()

@@ -150,6 +150,16 @@ class ServingHttp1Port(Http1Port):
         self._refusing = True
         self.go_away()
 
+    def take_leave(self) -> None:
+        """Ends a connection that waits for a request, and says so in an answer that none was read for (RFC 9110,
+        15.5.9). A program whose request is on its way takes it for the answer to that one, and knows that it may ask
+        elsewhere; others see a connection that is over.
+        """
+        if self._reading is Reading.HEAD:
+            leaving = Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, STOPPING)
+            self._out.append(refusal_bytes(refusal(leaving, special=408), close=True))
+            self.leave()
+
     @property
     def refusing(self) -> bool:
         """Whether it takes no more requests, and the program knows or will be told in time."""

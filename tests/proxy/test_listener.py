@@ -1,6 +1,7 @@
 """The proxy port, over real sockets."""
 
 import logging
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -8,6 +9,7 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from proxy import doorkeeper
 from proxy import listener as module
@@ -17,12 +19,13 @@ from proxy.switch import Switch
 from sdk.connection import run_connection
 from sdk.errors import Status, Unavailable
 from sdk.head import CallHead, pack_call_head
+from sdk.netaddress import split_address
 from sdk.port import Port
 from sdk.port.http1serving import STOPPING, ServingHttp1Port
 from sdk.port.http2 import Http2ServingPort
 from sdk.port.inner import inner_pair
 from sdk.port.native import NativePort
-from sdk.rawsocket import bound_address, listen_tcp, open_tcp
+from sdk.rawsocket import RawSocket, bound_address, listen_tcp, open_tcp
 from sdk.timers import Timers
 from sdk.wire import frame
 from sdk.wire.frame import END, HELLO, PREFACE, Fate, Hello, Open
@@ -327,6 +330,47 @@ async def test_a_program_over_http_that_comes_while_the_port_drains_is_answered_
         for each in said:
             assert "connection: close" in each
             assert "micro-fate: not-reached" in each
+
+
+async def said_on(stream: trio.abc.Stream) -> str:
+    return b"".join([bytes(data) async for data in stream]).decode()
+
+
+async def test_a_port_that_leaves_answers_who_has_connected_already_and_nobody_else() -> None:
+    # One connection has had an answer, one is being found out about, one waits to be accepted.
+    request = b"GET http://nobody/ HTTP/1.1\r\nHost: nobody\r\n\r\n"
+    async with door() as opened, await opened.connect() as old, await opened.connect() as silent:
+        await old.send_all(request)
+        assert "destination_not_found" in bytes(await old.receive_some()).decode()
+        while not opened.listener._arriving:
+            await trio.lowlevel.checkpoint()
+        opened.listener.refuse()
+        knocking = socket.create_connection(split_address(opened.address))
+        async with RawSocket(knocking) as last, trio.open_nursery() as nursery:
+            nursery.start_soon(opened.listener.leave)
+            while not opened.listener._doors.closed:
+                await trio.lowlevel.checkpoint()
+            await last.send_all(request)
+            await silent.send_all(request)
+            for stream in (last, silent):
+                said = await said_on(stream)
+                assert "HTTP/1.1 503 " in said
+                assert "micro-fate: not-reached" in said
+            said = await said_on(old)
+            assert "HTTP/1.1 408 " in said
+            assert "micro-fate: not-reached" in said
+            await old.aclose()
+        with pytest.raises(Unavailable):
+            await opened.connect()
+
+
+async def test_a_port_that_leaves_does_not_wait_for_ever_for_those_who_say_nothing(autojump_clock: MockClock) -> None:
+    async with door() as opened, await opened.connect() as idle, await opened.connect():
+        await idle.send_all(b"GET http://nobody/ HTTP/1.1\r\nHost: nobody\r\n\r\n")
+        while not opened.listener._callers._requests:
+            await trio.lowlevel.checkpoint()
+        with trio.fail_after(5):
+            await opened.listener.leave()
 
 
 async def test_a_port_that_stops_closes_silent_and_talking_connections() -> None:

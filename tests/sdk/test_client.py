@@ -615,7 +615,7 @@ async def test_of_two_nodes_one_may_die_under_load_and_only_what_may_have_run_is
         async def kill() -> None:
             while min(runs) < 100:
                 await trio.lowlevel.checkpoint()
-            services[0]._server._accepting.cancel()
+            await services[0]._server._doors.close()
             for port in list(services[0]._server._ports):
                 port.close("killed")
 

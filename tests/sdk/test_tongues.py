@@ -286,7 +286,7 @@ async def test_who_has_not_shown_yet_what_it_speaks_when_the_service_stops_is_to
                 while not service._server._arriving and not service._server._ports:
                     await trio.lowlevel.checkpoint()
                 service.stop()
-                while not service._server._accepting.cancel_called:
+                while not service._server._doors.closed:
                     await trio.lowlevel.checkpoint()
                 await trio.testing.wait_all_tasks_blocked()
                 await stream.send_all(b"T / HTTP/1.1\r\nhost: x\r\n\r\n")

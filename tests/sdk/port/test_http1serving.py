@@ -724,6 +724,30 @@ def test_a_request_after_the_time_for_that_is_refused_as_not_reached() -> None:
     assert program.port.finished_writing
 
 
+@pytest.mark.parametrize("beginning", [b"", GET[:10]])
+def test_a_connection_that_is_left_says_that_no_request_was_read(beginning: bytes) -> None:
+    program = Program()
+    if beginning:
+        program.says(beginning)
+    program.port.refuse()
+    program.port.take_leave()
+    program.says(GET)  # it crosses these words
+    assert not program.calls
+    status, fields, body, complete = answer_of(program.hears())
+    assert (status, fields["connection"], fields["micro-fate"]) == (408, "close", "not-reached")
+    assert (body, complete) == (f"{STOPPING}\n".encode(), True)
+    assert program.port.finished_writing
+
+
+def test_a_connection_with_a_call_is_not_left() -> None:
+    program = Program()
+    program.says(GET)
+    program.port.take_leave()
+    assert program.hears() == b""
+    program.stream.send_head(reply(), b"x", end=True)
+    assert answer_of(program.hears())[0] == 200
+
+
 def test_a_request_that_was_on_its_way_when_the_node_went_away_is_the_last() -> None:
     program = Program()
     program.says(GET[:10])
