@@ -193,6 +193,11 @@ class HttpClient:
         finally:
             await asked.__aexit__(None, None, None)
 
+    def check_open(self) -> None:
+        """Raises `trio.ClosedResourceError` outside of `async with`."""
+        if not self._open:
+            raise trio.ClosedResourceError("the HTTP client is not open: use it inside `async with`")
+
     def unavailable(self, reason: str) -> Unavailable:
         """The error that names this server."""
         return Unavailable(f"the registry at {self.url} cannot be used: {reason}")
@@ -270,7 +275,7 @@ class HttpClient:
         """A kept connection that is alive, else a new one."""
         if not self._open:
             await trio.lowlevel.checkpoint()
-            raise trio.ClosedResourceError("the HTTP client is not open: use it inside `async with`")
+        self.check_open()
         while self._idle:
             connection = self._idle.pop()
             # Between requests a server says nothing but goodbye.

@@ -32,7 +32,7 @@ from .kubejson import (
     parse_slice_untrusted,
     parse_told_untrusted,
 )
-from .records import Change, Key, View, merge, split
+from .records import Change, Key, View, check_ttl, merge, split
 
 logger = logging.getLogger(__name__)
 
@@ -91,12 +91,16 @@ class KubernetesRegistry:
         await self._http.__aexit__(kind, error, traceback)
 
     async def register(self, service: Service, *, ttl: float | None = None) -> None:
-        """Raises `Forbidden`: Kubernetes registers by itself the pods behind a Service."""
-        self._refuse(service)
+        """Raises `Forbidden`: Kubernetes registers by itself the pods behind a Service.
+
+        What no registry takes is refused as everywhere, with `BadRequest`.
+        """
+        check_ttl(ttl)
+        await self._refuse(service)
 
     async def deregister(self, service: Service) -> None:
-        """Raises `Forbidden`, as `register` does."""
-        self._refuse(service)
+        """Raises as `register` does."""
+        await self._refuse(service)
 
     async def get(self, name: str) -> tuple[Service, ...]:
         """See `Registry.get`."""
@@ -117,8 +121,10 @@ class KubernetesRegistry:
         finally:
             await watch.end()
 
-    def _refuse(self, service: Service) -> Never:
+    async def _refuse(self, service: Service) -> Never:
         split(service)  # what is no record at all is told first
+        await trio.lowlevel.checkpoint()
+        self._http.check_open()
         raise Forbidden(
             f"{service.name!r} cannot be registered in {self.address}: Kubernetes registers pods by itself. Make a "
             f"Service for it, with the label micro.mu/name: {service.name} where its own name is another, or choose "

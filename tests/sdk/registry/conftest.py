@@ -7,13 +7,59 @@ from pathlib import Path
 import pytest
 
 from sdk.registry import Registry, open_registry
+from sdk.registry.kubeaccess import find_access
 from tests.sdk.registry.consulserver import ConsulServer
 from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.kubeserver import KubeServer
+from tests.sdk.registry.kubewriter import WrittenKubernetes
 from tests.sdk.registry.registryserver import RegistryServer
 
 Opener = Callable[[], Registry]
 
-BACK_ENDS = ["memory", "sqlite", "mdns", "consul", pytest.param("etcd", marks=pytest.mark.peers), "service"]
+KUBECONFIG = """
+current-context: here
+contexts: [{{name: here, context: {{cluster: c, user: u, namespace: shop}}}}]
+clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
+users: [{{name: u, user: {{tokenFile: token}}}}]
+"""
+
+BACK_ENDS = [
+    "memory",
+    "sqlite",
+    "mdns",
+    "consul",
+    pytest.param("etcd", marks=pytest.mark.peers),
+    "service",
+    "kubernetes",
+]
+
+_NO_TIME = "a pod is there until it is not: nothing renews it"
+_LABELS = "a record is made of labels, which are 63 characters of ASCII at most, and says nothing of endpoints"
+LEFT_OUT = {
+    "kubernetes": {
+        "test_what_one_registers_another_finds": _LABELS,
+        "test_labels_and_endpoints_are_those_of_the_latest_registration": _LABELS,
+        "test_a_record_that_nobody_renews_disappears_and_watchers_are_told": _NO_TIME,
+        "test_a_record_that_is_renewed_stays": _NO_TIME,
+        "test_a_time_to_live_can_be_cut_short_under_a_waiting_watcher": _NO_TIME,
+        "test_a_record_of_100_kb_in_any_script_comes_back_as_it_was": _LABELS,
+        "test_any_text_is_a_name": _LABELS,
+    }
+}
+"""Tests that mean nothing for a back end, each with the reason; they are not collected."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out what means nothing for a back end."""
+    left = [item for item in items if _left_out(item)]
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
+
+
+def _left_out(item: pytest.Item) -> bool:
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return False
+    return item.originalname in LEFT_OUT.get(str(item.callspec.params.get("opener")), {})
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +99,22 @@ def consul() -> Iterator[ConsulServer]:
         yield server
 
 
+@pytest.fixture
+def kube(tmp_path: Path) -> Iterator[KubeServer]:
+    """An API server of ours, which the test may kill; `config` in `tmp_path` is what kubectl would have for it."""
+    with KubeServer() as server:
+        (tmp_path / "config").write_text(KUBECONFIG.format(port=server.port))
+        (tmp_path / "token").write_text(f"{server.token}\n")
+        yield server
+
+
+@pytest.fixture
+def kube_opener(kube: KubeServer, tmp_path: Path) -> Opener:
+    """Opens what it keeps, as a registry that a test can write to."""
+    config = str(tmp_path / "config")
+    return lambda: WrittenKubernetes(open_registry(f"kubernetes://?kubeconfig={config}"), find_access(config))
+
+
 @pytest.fixture(params=BACK_ENDS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one and the same store, as often as it is called."""
@@ -65,4 +127,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     if request.param == "consul":
         agent: ConsulServer = request.getfixturevalue("consul")
         return lambda: open_registry("consul", f"127.0.0.1:{agent.port}")
+    if request.param == "kubernetes":
+        written: Opener = request.getfixturevalue("kube_opener")
+        return written
     return lambda: open_registry(request.param, str(tmp_path / "made" / "registry.db"))

@@ -1,11 +1,13 @@
 """What of Kubernetes' interface a registry uses, as its documentation has it: EndpointSlices listed and watched.
 
 Pages with `continue`, watches with `resourceVersion` and bookmarks, 410 for a version that is no longer kept, and
-bearer tokens.
+bearer tokens. Slices are made, replaced and deleted as controllers do it; what a real server refuses is refused: labels
+that are not 63 characters of ASCII at most, and more than 1,000 endpoints.
 """
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from tests.sdk.registry.threadserver import Asked, Said, ThreadServer
 
@@ -32,6 +34,11 @@ def slice_of(path: str, /, *pods: str, service: str = "greeter", port: int = 80,
             for pod in pods
         ],
     }
+
+
+SHOP: Final = "/apis/discovery.k8s.io/v1/namespaces/shop"
+LABEL: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
+"""What the value of a label may be (Kubernetes documentation, Labels and Selectors)."""
 
 
 class KubeServer(ThreadServer):
@@ -88,9 +95,13 @@ class KubeServer(ThreadServer):
     def answer(self, asked: Asked) -> Said:
         if asked.headers.get("authorization") != f"Bearer {self.token}":
             return Said(401, {"code": 401})
-        if asked.path != "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices":
+        place, _, name = asked.path.partition("/endpointslices/")
+        if name or asked.method != "GET":
+            return self._write(asked, name)
+        if place != f"{SHOP}/endpointslices":
             return Said(403, {"code": 403})
-        assert asked.query["labelSelector"] == "kubernetes.io/service-name"
+        selector = asked.query["labelSelector"].split(",")
+        assert selector[0].partition("=")[0] == "kubernetes.io/service-name"
         with self.changed:
             if "watch" in asked.query:
                 since = int(asked.query["resourceVersion"])
@@ -99,12 +110,30 @@ class KubeServer(ThreadServer):
                 self.watches += 1
                 self.changed.notify_all()
                 return Said(200, lines=self._lines(since, self.ending))
-            start, limit = int(asked.query.get("continue", 0)), int(asked.query["limit"])
-            items = list(self.slices.values())[start : start + limit]
-            about = {"resourceVersion": str(self.version)}
-            if start + limit < len(self.slices):
-                about["continue"] = str(start + limit)
-            return Said(200, {"metadata": about, "items": items})
+            return self._list(asked, [item for item in self.slices.values() if _selected(item, selector)])
+
+    def _list(self, asked: Asked, items: list[dict[str, Any]]) -> Said:
+        start, limit = int(asked.query.get("continue", 0)), int(asked.query.get("limit", len(items)))
+        about = {"resourceVersion": str(self.version)}
+        if start + limit < len(items):
+            about["continue"] = str(start + limit)
+        return Said(200, {"metadata": about, "items": items[start : start + limit]})
+
+    def _write(self, asked: Asked, name: str) -> Said:
+        item = asked.json
+        if item is not None:
+            name = item["metadata"]["name"]
+            labels = item["metadata"]["labels"].values()
+            if not all(LABEL.fullmatch(value) for value in labels) or len(item["endpoints"]) > 1000:
+                return Said(422, {"code": 422})
+        with self.changed:
+            if (name in self.slices) is (asked.method == "POST"):
+                return Said(409 if asked.method == "POST" else 404, {})
+            if asked.method == "DELETE":
+                self.delete(name)
+            else:
+                self.put({**item, "metadata": {**item["metadata"], "namespace": "shop"}})
+            return Said(201 if asked.method == "POST" else 200, item)
 
     def _say(self, kind: str, item: dict[str, Any]) -> None:
         self.version += 1
@@ -124,3 +153,9 @@ class KubeServer(ThreadServer):
             yield event
             if event["type"] == "ERROR":
                 return
+
+
+def _selected(item: dict[str, Any], selector: list[str]) -> bool:
+    labels = item["metadata"]["labels"]
+    wanted = (each.partition("=") for each in selector)
+    return all(name in labels and (not equals or labels[name] == value) for name, equals, value in wanted)

@@ -1,7 +1,6 @@
 """Kubernetes as a registry: slices listed and watched, and what befalls the server."""
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,23 +11,9 @@ from sdk.errors import BadRequest, Forbidden, Unauthorized, Unavailable
 from sdk.registry import Registry, open_registry
 from sdk.registry.kubernetes import PAGE
 from sdk.types import Instance, Service
+from tests.sdk.registry.conftest import Opener
 from tests.sdk.registry.kubeserver import KubeServer, slice_of
 from tests.sdk.registry.test_registry import a, next_of
-
-CONFIG = """
-current-context: here
-contexts: [{{name: here, context: {{cluster: c, user: u, namespace: shop}}}}]
-clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
-users: [{{name: u, user: {{tokenFile: token}}}}]
-"""
-
-
-@pytest.fixture
-def kube(tmp_path: Path) -> Iterator[KubeServer]:
-    with KubeServer() as server:
-        (tmp_path / "config").write_text(CONFIG.format(port=server.port))
-        (tmp_path / "token").write_text(f"{server.token}\n")
-        yield server
 
 
 @pytest.fixture
@@ -61,6 +46,27 @@ async def test_a_long_list_comes_in_pages(kube: KubeServer, registry: Registry) 
     async with registry:
         [service] = await registry.get("greeter")
         assert len(service.instances) == PAGE + 1
+
+
+async def test_a_thousand_pods_of_one_service_stand_in_ten_slices(kube: KubeServer, kube_opener: Opener) -> None:
+    ids = [f"{number:04}" for number in range(1000)]
+    async with kube_opener() as ours, kube_opener() as theirs, theirs.watch() as events:
+        await ours.register(a(*ids))
+        assert len(kube.slices) == 10
+        assert sorted([await next_of(events) for _ in ids]) == [("create", id, "80") for id in ids]
+        await ours.deregister(a(*ids[1:]))
+        assert sorted([await next_of(events) for _ in ids[1:]]) == [("delete", id, "80") for id in ids[1:]]
+        assert await theirs.list() == (a("0000"),)
+
+
+async def test_a_slice_of_100_kb_with_words_of_any_script_is_read(kube: KubeServer, registry: Registry) -> None:
+    item = slice_of("s1", *map(str, range(1000)))
+    item["metadata"]["annotations"] = {"größe": "".join(map(chr, range(0x4E00, 0x9A00))) * 2}
+    async with registry, registry.watch() as events:
+        kube.put(item)
+        assert {(await next_of(events))[1] for _ in range(1000)} == set(map(str, range(1000)))
+        [service] = await registry.list()
+        assert len(service.instances) == 1000
 
 
 async def test_a_watcher_is_told_what_is_there_and_then_each_change_in_order(
@@ -202,8 +208,9 @@ async def test_nothing_is_registered_by_hand(registry: Registry) -> None:
 
 
 async def test_a_registry_that_is_closed_says_so_to_whoever_waits(kube: KubeServer, registry: Registry) -> None:
-    with pytest.raises(trio.ClosedResourceError):
-        await registry.list()
+    for use in (registry.list(), registry.register(a("1")), registry.deregister(a("1"))):
+        with pytest.raises(trio.ClosedResourceError):
+            await use
     await registry.__aenter__()
     async with registry.watch() as events, trio.open_nursery() as nursery:
 

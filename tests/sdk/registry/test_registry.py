@@ -12,18 +12,23 @@ from sdk.errors import BadRequest
 from sdk.registry import Action, Event, Registry, open_registry
 from sdk.registry.records import LOG_LENGTH
 from sdk.types import Endpoint, Instance, Service, Value
+from tests.sdk.registry.conftest import LEFT_OUT
 
 Opener = Callable[[], Registry]
 
 with_a_short_log = pytest.mark.parametrize("opener", ["memory", "sqlite", "mdns"], indirect=True)
 """For back ends that keep the last `LOG_LENGTH` changes."""
 with_every_change = pytest.mark.parametrize(
-    "opener", ["memory", "sqlite", "mdns", pytest.param("etcd", marks=pytest.mark.peers), "service"], indirect=True
+    "opener",
+    ["memory", "sqlite", "mdns", pytest.param("etcd", marks=pytest.mark.peers), "service", "kubernetes"],
+    indirect=True,
 )
 """For back ends that keep changes, where others only tell what there is now."""
 
 with_a_store = pytest.mark.parametrize(
-    "opener", ["memory", "sqlite", "consul", pytest.param("etcd", marks=pytest.mark.peers), "service"], indirect=True
+    "opener",
+    ["memory", "sqlite", "consul", pytest.param("etcd", marks=pytest.mark.peers), "service", "kubernetes"],
+    indirect=True,
 )
 """For back ends that keep records while no program is there."""
 
@@ -381,6 +386,10 @@ async def test_a_registry_can_be_opened_again(opener: Opener) -> None:
         async with registry:
             await registry.register(a("1"))
             assert await registry.get("greeter") == (a("1"),)
+
+
+def test_what_is_left_out_for_a_back_end_is_a_test_of_this_file() -> None:
+    assert {name for names in LEFT_OUT.values() for name in names} <= globals().keys()
 
 
 def test_a_back_end_that_is_not_there_is_refused_naming_those_that_are() -> None:
