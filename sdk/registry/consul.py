@@ -8,47 +8,42 @@ which is right for hundreds of services.
 
 import logging
 import math
-import os
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import trio
 
-from sdk.errors import BadRequest, Forbidden, MicroError, RemoteProtocolError
+from sdk.errors import Forbidden, RemoteProtocolError, Unavailable
 from sdk.types import Service
 
 from . import Event
+from .consulagents import ConsulAgents, is_partial
 from .consuljson import (
     Entry,
     parse_agent_service_untrusted,
     parse_entries_untrusted,
-    parse_index_untrusted,
     parse_instance_untrusted,
     parse_names_untrusted,
     registration,
     shown_name,
+    the_one,
 )
-from .http import PATIENCE, Answer, HttpClient
-from .records import View, check_ttl, key_of, merge, split
-from .url import parse_url, tls_context
-
-logger = logging.getLogger(__name__)
+from .consulwatch import ConsulWatch, together
+from .records import check_ttl, key_of, merge, split
+from .url import parse_url
 
 PORT: Final = 8500
 """Where an agent listens."""
-WAIT: Final = 50
-"""Seconds that a question for changes may stay unanswered; Consul adds up to a sixteenth."""
+UNTIL_TOLD: Final = 2.0
+"""Seconds that a registration waits for the servers to have heard of it from the agent, and goes on without."""
 
 _AT_ONCE: Final = 4
-# What moves when an instance comes, goes or changes, and when the outcome of a check does.
-_MOVING: Final = ("/v1/catalog/services", "/v1/health/state/any")
 # Seconds after which Consul forgets an instance whose check failed, beyond its time to live; it takes no fewer than 60.
 _FORGET_AFTER, _SPLAY = 60, 5
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
 class ConsulRegistry:
@@ -62,38 +57,28 @@ class ConsulRegistry:
     name = "consul"
 
     def __init__(self, address: str = "") -> None:
-        """`address` as `consul://TOKEN@host:port`, `consuls://...?ca=FILE&cert=FILE&key=FILE`, or `host:port`.
+        """`address` as `consul://TOKEN@host:port,host2:port`, `consuls://...?ca=FILE&cert=FILE&key=FILE`, or without
+        the beginning. The first agent is told what is registered, the others are read where it does not answer.
 
         A token may also be in MICRO_REGISTRY_TOKEN. Raises `BadRequest` where it is none of these.
         """
-        url = parse_url(address, scheme="consul", port=PORT)
-        if len(url.hosts) > 1:
-            raise BadRequest(
-                "--registry-address (MICRO_REGISTRY_ADDRESS) names several agents of Consul: give the one of this "
-                "host, which knows all servers"
-            )
-        self.address = url.shown
-        token = url.password or url.user or os.environ.get("MICRO_REGISTRY_TOKEN", "")
-        shown, tls = {"x-consul-token": token} if token else {}, tls_context(url)
-        self._http = HttpClient(url.servers[0], headers=shown, tls=tls)
-        self._waiting = HttpClient(url.servers[0], headers=shown, tls=tls, patience=WAIT * 17 / 16 + PATIENCE)
+        self._agents = ConsulAgents(parse_url(address, scheme="consul", port=PORT))
+        self.address = self._agents.address
         self._changing = trio.Lock()
         self._held: dict[str, dict[str, Any]] = {}
         self._skipped: set[str] = set()
+        self._seen: set[str] = set()
+        self._partial = False
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
-        await self._waiting.__aenter__()
+        await self._agents.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leaves what was registered where it is: a program that goes deregisters it, and checks run out."""
-        try:
-            await self._waiting.__aexit__(kind, error, traceback)
-        finally:
-            await self._http.__aexit__(kind, error, traceback)
+        await self._agents.__aexit__(kind, error, traceback)
 
     async def register(self, service: Service, *, ttl: float | None = None) -> None:
         """See `Registry.register`."""
@@ -102,30 +87,37 @@ class ConsulRegistry:
         times = ("", "")
         if not math.isinf(seconds):
             times = (f"{max(seconds, 0.001):.3f}s", f"{max(seconds, _FORGET_AFTER) + _SPLAY:.0f}s")
+        # All are written down before the first is sent: one that Consul would not keep refuses the whole record.
+        wanted = [(piece, registration(piece, *times)) for piece in pieces.values()]
+        changed: list[Service] = []
         async with self._changing:
-            for piece in pieces.values():
-                wanted = registration(piece, *times)
-                id = wanted["ID"]
-                if self._held.get(id) != wanted or not await self._renew(id, wanted):
+            for piece, told in wanted:
+                id = told["ID"]
+                if self._held.get(id) != told or not await self._renew(id, told):
                     # Without this the check of a time to live that is given up would stay and fail.
-                    await self._ask("PUT", "/v1/agent/service/register", {"replace-existing-checks": "true"}, wanted)
-                    self._held[id] = wanted
+                    again = {"replace-existing-checks": "true"}
+                    await self._agents.tell("PUT", "/v1/agent/service/register", again, told)
+                    self._held[id] = told
+                    changed.append(piece)
+        await self._until_told(changed, there=True)
 
     async def deregister(self, service: Service) -> None:
         """See `Registry.deregister`."""
         pieces = split(service)
+        changed: list[Service] = []
         async with self._changing:
             for piece in pieces.values():
                 id = shown_name(piece.instances[0].id)
                 there = await self._at_agent(id)
                 if there is not None and there[0] == shown_name(piece.name):
-                    await self._ask("PUT", f"/v1/agent/service/deregister/{id}", fine=(404,))
+                    await self._agents.tell("PUT", f"/v1/agent/service/deregister/{id}", fine=(404,))
+                    changed.append(piece)
                 self._held.pop(id, None)
+        await self._until_told(changed, there=False)
 
     async def get(self, name: str) -> tuple[Service, ...]:
         """See `Registry.get`."""
-        found = sorted(await self._healthy(shown_name(name)), key=lambda entry: entry.changed)
-        return merge(entry.record for entry in found)
+        return merge(_latest(await self._healthy(shown_name(name))))
 
     async def list(self) -> tuple[Service, ...]:
         """See `Registry.list`."""
@@ -134,7 +126,7 @@ class ConsulRegistry:
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
         """See `Registry.watch`."""
-        watch = _Watch(self)
+        watch = ConsulWatch(self._agents, self._everything)
         await watch.look()
         yield watch
 
@@ -145,29 +137,74 @@ class ConsulRegistry:
         if "Check" not in wanted:
             return True
         # A check that is not known is 404 for newer agents and 500 for older ones.
-        answer = await self._ask("PUT", f"/v1/agent/check/pass/service:{id}", fine=(404, 500))
+        answer = await self._agents.tell("PUT", f"/v1/agent/check/pass/service:{id}", fine=(404, 500))
         return answer.status == 200
 
     async def _at_agent(self, id: str) -> tuple[object, ...] | None:
-        answer = await self._ask("GET", f"/v1/agent/service/{id}", fine=(404,))
-        return None if answer.status == 404 else self._read(parse_agent_service_untrusted, answer.body)
+        answer = await self._agents.tell("GET", f"/v1/agent/service/{id}", fine=(404,))
+        return None if answer.status == 404 else self._agents.parsed(parse_agent_service_untrusted, answer.body)
+
+    async def _until_told(self, pieces: Sequence[Service], *, there: bool) -> None:
+        """Waits until the servers know what was told to the agent of one service; it answers before it tells them.
+
+        Without servers nothing is lost by going on: the agent tells them when it finds one.
+        """
+        if not pieces:
+            return
+        shown, pause = shown_name(pieces[0].name), 0.01
+        query = {"filter": the_one(pieces[0])} if len(pieces) == 1 else {}
+        with trio.move_on_after(UNTIL_TOLD):
+            try:
+                while True:
+                    answer = await self._agents.read(f"/v1/health/service/{shown}", query)
+                    listed = self._agents.parsed(parse_entries_untrusted, answer.body)
+                    found = [entry.record for one in listed if (entry := self._entry(shown, one)) is not None]
+                    known = {key_of(record): record for record in found}
+                    told = (known.get(key_of(piece)) == (piece if there else None) for piece in pieces)
+                    if is_partial(answer) or all(told):
+                        return
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, 0.2)
+            except (Forbidden, Unavailable):
+                pass
 
     async def _everything(self) -> Sequence[Service]:
         """The records of all healthy instances, in the order of their last change."""
-        names = self._read(parse_names_untrusted, (await self._ask("GET", _MOVING[0])).body)
+        answer = await self._agents.read("/v1/catalog/services")
+        names = set(self._agents.parsed(parse_names_untrusted, answer.body))
+        if is_partial(answer):
+            if not self._partial:
+                self._partial = True
+                logger.warning(
+                    "Registry %s: the token may not see every service; those that it has no service:read and node:read "
+                    "for are missing",
+                    self.address,
+                )
+            # What was seen once is gone, or hidden since: only its own answer tells.
+            names |= self._seen
         found: list[Entry] = []
-        left = iter(names)
+        left = iter(sorted(names))
 
         async def some() -> None:
             for name in left:
                 found.extend(await self._healthy(name))
 
-        await _together([some] * _AT_ONCE)
-        return [entry.record for entry in sorted(found, key=lambda entry: entry.changed)]
+        await together([some] * _AT_ONCE)
+        return _latest(found)
 
     async def _healthy(self, shown: str) -> Sequence[Entry]:
-        answer = await self._ask("GET", f"/v1/health/service/{shown}", {"passing": "true"})
-        entries = (self._entry(shown, one) for one in self._read(parse_entries_untrusted, answer.body))
+        answer = await self._agents.read(f"/v1/health/service/{shown}", {"passing": "true"})
+        listed = self._agents.parsed(parse_entries_untrusted, answer.body)
+        if listed:
+            self._seen.add(shown)
+        elif is_partial(answer) and shown in self._seen:
+            raise Forbidden(
+                f"the registry {self.address} does not show us the service {shown!r} any more, which it did before: "
+                "the token of Consul (MICRO_REGISTRY_TOKEN) has lost service:read or node:read for it"
+            )
+        else:
+            self._seen.discard(shown)
+        entries = (self._entry(shown, one) for one in listed)
         return [entry for entry in entries if entry is not None]
 
     def _entry(self, shown: str, data: object) -> Entry | None:
@@ -181,109 +218,8 @@ class ConsulRegistry:
             return None
         return entry if shown_name(entry.record.name) == shown else None
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None = None,
-        json: object = None,
-        *,
-        fine: tuple[int, ...] = (),
-    ) -> Answer:
-        return self._checked(await self._http.request(method, path, query=query, json=json), fine)
 
-    def _checked(self, answer: Answer, fine: tuple[int, ...] = ()) -> Answer:
-        if answer.status == 200 or answer.status in fine:
-            return answer
-        if answer.status in {401, 403}:
-            raise Forbidden(
-                f"the registry {self.address} does not let us do this: give a token of Consul that may read services "
-                "and nodes, and write the services it registers, as MICRO_REGISTRY_TOKEN or as consul://TOKEN@host"
-            )
-        said = answer.body[:200].decode(errors="replace").strip()
-        if answer.status == 400:
-            raise BadRequest(f"the registry {self.address} refuses it: {said}")
-        raise self._http.unavailable(f"it answers {answer.status} {said}")
-
-    def _read(self, parse: Callable[[bytes], T], body: bytes) -> T:
-        try:
-            return parse(body)
-        except RemoteProtocolError as error:
-            raise self._http.unavailable(str(error)) from None
-
-    async def _moved(self, path: str, index: int) -> int:
-        """The count of changes behind `path`, once it is another than `index`, or after a time that it stayed."""
-        query = {"index": str(index), "wait": f"{WAIT}s"} if index else {}
-        answer = self._checked(await self._waiting.request("GET", path, query=query))
-        try:
-            now = parse_index_untrusted(answer.headers.get("x-consul-index", ""))
-        except RemoteProtocolError as error:
-            raise self._http.unavailable(str(error)) from None
-        # One that went back is of servers that were restored; to wait for the old one could take for ever.
-        return 0 if now < index else max(now, 1)
-
-
-class _Watch:
-    """A class and not an async generator: one that was cancelled or raised can be asked again."""
-
-    def __init__(self, registry: ConsulRegistry) -> None:
-        self._registry = registry
-        self._view = View()
-        self._events: deque[Event] = deque()
-        self._indexes = dict.fromkeys(_MOVING, 0)
-        self._seen = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._events:
-            if self._seen:
-                await self._wait()
-            await self.look()
-        return self._events.popleft()
-
-    async def look(self) -> None:
-        """Takes in what is there now, and which count of changes the next must exceed."""
-        self._seen = False
-        for path, index in self._indexes.items():
-            if not index:
-                self._indexes[path] = await self._registry._moved(path, 0)
-        records = await self._registry._everything()
-        self._events += self._view.replace({key_of(record): record for record in records})
-        self._seen = True
-
-    async def _wait(self) -> None:
-        """Returns when either count has moved."""
-
-        def following(path: str) -> Callable[[], Awaitable[None]]:
-            async def follow() -> None:
-                before = self._indexes[path]
-                while (now := await self._registry._moved(path, before)) == before:
-                    pass
-                self._indexes[path] = now
-                self._seen = False
-
-            return follow
-
-        await _together([following(path) for path in _MOVING], until_one_ends=True)
-
-
-async def _together(jobs: Iterable[Callable[[], Awaitable[None]]], *, until_one_ends: bool = False) -> None:
-    """Runs them at once; the first error ends all and is raised by itself, not in a group."""
-    failed: list[Exception] = []
-
-    async def run(job: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await job()
-        except (MicroError, trio.ClosedResourceError) as error:
-            failed.append(error)
-        if failed or until_one_ends:
-            nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        for job in jobs:
-            nursery.start_soon(run, job)
-    if failed:
-        raise failed[0]
+def _latest(entries: Sequence[Entry]) -> Sequence[Service]:
+    """The records in the order of their last change. One that moved to another agent stands with both for a while."""
+    in_order = sorted(entries, key=lambda entry: entry.changed)
+    return list({key_of(entry.record): entry.record for entry in in_order}.values())

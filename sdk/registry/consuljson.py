@@ -3,7 +3,8 @@
 Of a tag the first letter says what it holds: `e` an endpoint, `t` one pair of the instance's metadata, `v` the version,
 each as JSON (the version as it is), deflated, in hexadecimal digits behind a dash; the oldest go-micro wrote them plain
 behind an equals sign. `m`, the metadata of the service, is ours: go-micro has no place for it and skips it. Services of
-others have no such tags: what stands in their `Meta` is the metadata, and in it `version`.
+others have no such tags: what stands in their `Meta` is the metadata, and in it `version`; and as their ids are mostly
+the same on every host, the name of the node stands behind them.
 
 Nothing here does I/O.
 """
@@ -12,14 +13,17 @@ import json
 import re
 import zlib
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
-from sdk.errors import RemoteProtocolError
+from sdk.errors import BadRequest, RemoteProtocolError
 from sdk.netaddress import join_address, split_address
 from sdk.types import Service, parse_service_untrusted, service_to_json
 
 LONGEST_TAG: Final = 2**20
 """Bytes a tag may have when it is inflated; a schema is a few kilobytes."""
+LARGEST: Final = 512 * 1024
+"""Bytes a registration may have. Consul's tags have no limit of their own, but entries of its log of changes that are
+larger hold up its servers (hashicorp/raft, SuggestedMaxDataSize), and it cuts only those of its key-value store."""
 
 # What Consul refuses in a path (hashicorp/go-cleanhttp, PrintablePathCheckHandler), and what marks it.
 _SHOWN: Final = re.compile(r"(?:[^%]|%[0-9A-F]{2})*", re.DOTALL)
@@ -35,12 +39,27 @@ class Entry(NamedTuple):
 
 
 def shown_name(name: str) -> str:
-    """The name or id as Consul takes it: what cannot be printed, and the percent sign, as in a URL."""
-    return "".join(letter if letter.isprintable() and letter != "%" else quote(letter, safe="") for letter in name)
+    """The name or id as Consul takes it: what cannot be printed, and the percent sign, as in a URL.
+
+    So are the slashes and dots of a name that would be another one as a path, such as `a//b` or `..`.
+    """
+    told = "%"
+    if not {"", ".", ".."}.isdisjoint(name.split("/")):
+        told = "%/."
+    return "".join(_marked(letter) if letter in told or not letter.isprintable() else letter for letter in name)
+
+
+def the_one(piece: Service) -> str:
+    """A filter for the instances with the id of this one's (hashicorp/go-bexpr; a text in it is as in Go)."""
+    id = shown_name(piece.instances[0].id).replace("\\", r"\\").replace('"', r"\x22")
+    return f'Service.ID == "{id}"'
 
 
 def registration(piece: Service, ttl: str, gone_after: str) -> dict[str, Any]:
-    """What the agent is told of a record with one instance; `ttl` and `gone_after` as Go writes times, or empty."""
+    """What the agent is told of a record with one instance; `ttl` and `gone_after` as Go writes times, or empty.
+
+    Raises `BadRequest` for one that is larger than Consul takes well, or could not be read back.
+    """
     said = service_to_json(piece)
     [node] = said["nodes"]
     host, port = split_address(node["address"])
@@ -58,6 +77,11 @@ def registration(piece: Service, ttl: str, gone_after: str) -> dict[str, Any]:
     }
     if ttl:
         told["Check"] = {"TTL": ttl, "Status": "passing", "DeregisterCriticalServiceAfter": gone_after}
+    if (size := len(json.dumps(told))) > LARGEST:
+        raise BadRequest(
+            f"the record of {piece.name!r} with the instance {node['id']!r} has {size} bytes as Consul keeps it, and "
+            f"{LARGEST} are the most: leave out metadata or endpoints"
+        )
     return told
 
 
@@ -98,6 +122,9 @@ def parse_instance_untrusted(data: object) -> Entry:
             metadata.update(_object(_json(text), "metadata"))
     if found := tags.get("v"):
         version = found[0].decode(errors="surrogatepass")
+    id = _name(service.get("ID"))
+    if not tags.keys() & {"t", "v"} and isinstance(id, str) and isinstance(at := node.get("Node"), str):
+        id = f"{id}@{at}"
     host, port, index = service.get("Address") or node.get("Address"), service.get("Port"), service.get("ModifyIndex")
     if not isinstance(host, str) or not host:
         raise RemoteProtocolError("there is no address")
@@ -109,7 +136,7 @@ def parse_instance_untrusted(data: object) -> Entry:
             "version": version,
             "metadata": _json(tags["m"][0]) if "m" in tags else None,
             "endpoints": [_json(text) for text in tags.get("e", [])],
-            "nodes": [{"id": _name(service.get("ID")), "address": join_address(host, port), "metadata": metadata}],
+            "nodes": [{"id": id, "address": join_address(host, port), "metadata": metadata}],
         }
     )
     return Entry(record, index if type(index) is int else 0)
@@ -128,8 +155,15 @@ def parse_index_untrusted(text: str) -> int:
     return int(text)
 
 
+def _marked(letter: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in letter.encode())
+
+
 def _deflated(text: str) -> str:
-    return zlib.compress(text.encode()).hex()
+    data = text.encode()
+    if len(data) > LONGEST_TAG:
+        raise BadRequest(f"an endpoint or a pair of metadata has {len(data)} bytes, and {LONGEST_TAG} are the most")
+    return zlib.compress(data).hex()
 
 
 def _tags(data: object) -> dict[str, list[bytes]]:

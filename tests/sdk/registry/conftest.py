@@ -95,7 +95,7 @@ def registry_server() -> Iterator[RegistryServer]:
 @pytest.fixture
 def consul() -> Iterator[ConsulServer]:
     """One of ours, which the test may kill: Debian has no Consul."""
-    with ConsulServer() as server:
+    with ConsulServer(lag=0.005) as server:
         yield server
 
 

@@ -7,9 +7,18 @@ import trio
 
 from sdk.errors import BadRequest, Forbidden, Unavailable
 from sdk.registry import Registry, open_registry
-from sdk.registry.consul import ConsulRegistry
+from sdk.registry.consuljson import LARGEST, LONGEST_TAG
+from sdk.types import Instance, Service
 from tests.sdk.registry.consulserver import ConsulServer
 from tests.sdk.registry.test_registry import a, next_of
+from tests.sdk.registry.threadserver import Asked, Said
+
+
+@pytest.fixture
+def consul(consul: ConsulServer) -> ConsulServer:
+    """One whose catalog knows at once what befalls its checks."""
+    consul.lag = 0.0
+    return consul
 
 
 def opened(server: ConsulServer, token: str = "") -> Registry:
@@ -47,6 +56,16 @@ async def test_a_renewal_brings_back_what_was_lost_behind_our_back(
         await registry.register(a("1"), ttl=ttl)
         assert await registry.get("greeter") == (a("1"),)
         assert ("service:1" in consul.checks) is (ttl is not None)
+
+
+async def test_what_consul_forgot_because_its_check_had_failed_too_long_comes_back(consul: ConsulServer) -> None:
+    async with opened(consul) as registry:
+        await registry.register(a("1"), ttl=60)
+        consul.set_check("service:1", "critical")
+        consul.reap()
+        assert consul.services == {}
+        await registry.register(a("1"), ttl=60)
+        assert await registry.list() == (a("1"),)
 
 
 async def test_an_instance_whose_check_fails_is_withdrawn_and_comes_back(consul: ConsulServer) -> None:
@@ -90,9 +109,7 @@ async def test_a_count_of_changes_that_went_back_is_begun_anew(consul: ConsulSer
     async with opened(consul) as registry, registry.watch() as events:
         await registry.register(a("1"))
         assert await next_of(events) == ("create", "1", "80")
-        with consul.changed:  # as after servers were restored from a copy
-            consul.services.clear()
-            consul.index = 3
+        consul.forget_all(3)
         assert await next_of(events) == ("delete", "1", "80")
         await registry.register(a("2"))
         assert await next_of(events) == ("create", "2", "80")
@@ -146,7 +163,99 @@ async def test_a_hundred_services_of_large_records_are_found(consul: ConsulServe
         assert len(await registry.list()) == 100
 
 
-def test_one_agent_is_enough() -> None:
-    with pytest.raises(BadRequest, match="several agents"):
-        ConsulRegistry("one,two")
-    assert ConsulRegistry().address == "consul://127.0.0.1:8500"
+async def test_a_thousand_instances_of_one_service_are_registered_and_watched(consul: ConsulServer) -> None:
+    ids = [f"{number:04}" for number in range(1000)]
+    async with opened(consul) as ours, opened(consul) as theirs, theirs.watch() as events:
+        await ours.register(a(*ids), ttl=600)
+        assert [await next_of(events) for _ in ids] == [("create", id, "80") for id in ids]
+
+
+async def test_a_registration_is_there_when_it_returns_though_the_agent_answers_before(consul: ConsulServer) -> None:
+    consul.lag = 0.1
+    async with opened(consul) as registry:
+        await registry.register(a("1"))
+        assert await registry.get("greeter") == (a("1"),)
+        await registry.register(a("1", "2", port=81))
+        assert await registry.get("greeter") == (a("1", "2", port=81),)
+        await registry.deregister(a("1", port=81))
+        assert await registry.get("greeter") == (a("2", port=81),)
+
+
+async def test_a_registration_waits_for_no_leader(consul: ConsulServer) -> None:
+    consul.lag = 60.0
+    consul.trouble = lambda asked: None if "/agent/" in asked.path else Said(500, b"No cluster leader")
+    async with opened(consul) as registry:
+        await registry.register(a("1"), ttl=60)
+        assert "1" in consul.services
+        with pytest.raises(Unavailable, match="500 No cluster leader"):
+            await registry.list()
+
+
+@pytest.mark.parametrize(
+    ("instance", "says"),
+    [
+        (Instance(id="2", address="h:1", metadata={"long": "x" * (LONGEST_TAG + 1)}), "are the most"),
+        (Instance(id="2", address="h:1", metadata={str(n): f"{n:064}"[::-1] for n in range(9000)}), f"{LARGEST} are"),
+    ],
+)
+async def test_a_record_larger_than_consul_takes_is_refused_before_any_of_it_is_sent(
+    consul: ConsulServer, instance: Instance, says: str
+) -> None:
+    async with opened(consul) as registry:
+        with pytest.raises(BadRequest, match=says):
+            await registry.register(Service(name="s", version="1", instances=(*a("1").instances, instance)))
+        assert consul.asked == []
+
+
+async def test_an_address_that_is_none_is_refused_by_consul(consul: ConsulServer) -> None:
+    async with opened(consul) as registry:
+        with pytest.raises(BadRequest, match="Invalid service address"):
+            await registry.register(Service(name="s", version="1", instances=(Instance(id="1", address="0.0.0.0:80"),)))
+
+
+async def test_what_the_token_may_not_read_is_missing_and_said_once(
+    consul: ConsulServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    consul.token = "few"
+    async with opened(consul, "few") as registry:
+        await registry.register(a("1"))
+        await registry.register(a("2", name="other"))
+        consul.hidden = {"other"}
+    async with opened(consul, "few") as registry:
+        with caplog.at_level(logging.WARNING):
+            assert await registry.list() == await registry.list() == (a("1"),)
+        assert len(caplog.messages) == 1
+        assert "the token may not see every service" in caplog.text
+
+
+async def test_a_token_that_loses_its_rights_withdraws_nothing(consul: ConsulServer) -> None:
+    consul.token = "once mighty"
+    async with opened(consul, "once%20mighty") as registry, registry.watch() as events:
+        await registry.register(a("1"))
+        await registry.register(a("2", name="other"))
+        assert {(await next_of(events))[1] for _ in range(2)} == {"1", "2"}
+        consul.hidden = {"other"}
+        await registry.register(a("3"))
+        for _ in range(2):
+            with pytest.raises(Forbidden, match=r"'other'.*has lost service:read"):
+                await next_of(events)
+        consul.hidden = set()
+        assert await next_of(events) == ("create", "3", "80")
+        consul.hidden = {"greeter"}
+        consul.forget("2")
+        with pytest.raises(Forbidden, match="'greeter'"):
+            await registry.list()
+
+
+async def test_an_instance_that_moved_to_another_agent_is_there_once(consul: ConsulServer) -> None:
+    def at_both(asked: Asked) -> Said | None:
+        if not asked.path.startswith("/v1/health/service/"):
+            return None
+        old, new = ({**consul.services["1"], "Port": port, "ModifyIndex": port} for port in (80, 81))
+        return Said(200, [{"Node": {"Node": name}, "Service": one} for name, one in (("b", new), ("a", old))])
+
+    async with opened(consul) as registry, registry.watch() as events:
+        await registry.register(a("1"))
+        assert await next_of(events) == ("create", "1", "80")
+        consul.trouble = at_both
+        assert await registry.get("greeter") == await registry.list() == (a("1", port=81),)

@@ -1,5 +1,6 @@
 """How records stand in Consul: go-micro's tags, and those of services that know nothing of it."""
 
+import dataclasses
 import json
 import zlib
 from typing import Any
@@ -15,6 +16,7 @@ from sdk.registry.consuljson import (
     parse_names_untrusted,
     registration,
     shown_name,
+    the_one,
 )
 from sdk.types import Endpoint, Instance, Service, Value
 
@@ -41,6 +43,25 @@ def test_what_is_registered_is_read_back() -> None:
     told = registration(SERVICE, "", "")
     assert told["Name"] == shown_name(SERVICE.name) == "50%25%0A"
     assert parse_instance_untrusted(entry(told, ModifyIndex=7)) == (SERVICE, 7)
+
+
+def test_a_name_that_would_be_another_path_is_marked() -> None:
+    for name, shown in (
+        ("a/b.c", "a/b.c"),
+        ("..", "%2E%2E"),
+        ("a//b", "a%2F%2Fb"),
+        ("a/", "a%2F"),
+        ("./a%", "%2E%2Fa%25"),
+    ):
+        assert shown_name(name) == shown
+        told = registration(dataclasses.replace(SERVICE, name=name), "", "")
+        assert parse_instance_untrusted(entry(told)).record.name == name
+
+
+def test_a_filter_quotes_as_go_does() -> None:
+    [instance] = SERVICE.instances
+    piece = dataclasses.replace(SERVICE, instances=(dataclasses.replace(instance, id='ä"\\\n'),))
+    assert the_one(piece) == r'Service.ID == "ä\x22\\%0A"'
 
 
 def test_a_time_to_live_is_a_check_that_passes_at_first() -> None:
@@ -89,6 +110,13 @@ def test_a_service_of_others_is_read_with_its_meta() -> None:
     read = parse_instance_untrusted(entry(told, Meta={"protocol": "tcp", "version": "15"})).record
     [instance] = read.instances
     assert (read.version, instance.address, instance.protocol) == ("15", "db.example:5432", "tcp")
+
+
+def test_services_of_others_have_the_same_id_on_every_host_and_are_kept_apart() -> None:
+    told = entry({"ID": "db", "Name": "db", "Tags": None, "Address": "", "Port": 5432})
+    found = [{**told, "Node": {"Node": node, "Address": node}} for node in ("a", "b")]
+    records = [parse_instance_untrusted(one).record for one in found]
+    assert [record.instances[0].id for record in records] == ["db@a", "db@b"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""Follows a Consul: waits until a count of changes moves, looks at all there is, and tells what became different."""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final, Self
+
+import trio
+
+from sdk.errors import MicroError
+from sdk.types import Service
+
+from . import Event
+from .consulagents import ConsulAgents
+from .records import View, key_of
+
+# What moves when an instance comes, goes or changes, and when the outcome of a check does.
+_MOVING: Final = ("/v1/catalog/services", "/v1/health/state/any")
+
+
+class ConsulWatch:
+    """Iterates over events. A class and not an async generator: one that was cancelled or raised can be asked again."""
+
+    def __init__(self, agents: ConsulAgents, everything: Callable[[], Awaitable[Sequence[Service]]]) -> None:
+        """`everything` gives all records of single instances, in the order of their last change."""
+        self._agents = agents
+        self._everything = everything
+        self._view = View()
+        self._events: deque[Event] = deque()
+        self._indexes = dict.fromkeys(_MOVING, 0)
+        self._seen = False
+        self._not_before = 0.0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        await trio.lowlevel.checkpoint()
+        while not self._events:
+            if self._seen:
+                await self._wait()
+            await self.look()
+        return self._events.popleft()
+
+    async def look(self) -> None:
+        """Takes in what is there now, and which count of changes the next must exceed."""
+        self._seen = False
+        await trio.sleep_until(self._not_before)
+        began = trio.current_time()
+        for path, index in self._indexes.items():
+            if not index:
+                self._indexes[path] = await self._agents.until_moved(path, 0)
+        records = await self._everything()
+        # Where something changes all the time, half of it is left to others, and changes that come together are one.
+        now = trio.current_time()
+        self._not_before = now + (now - began)
+        self._events += self._view.replace({key_of(record): record for record in records})
+        self._seen = True
+
+    async def _wait(self) -> None:
+        """Returns when either count has moved."""
+
+        def following(path: str) -> Callable[[], Awaitable[None]]:
+            async def follow() -> None:
+                self._indexes[path] = await self._agents.until_moved(path, self._indexes[path])
+                self._seen = False
+
+            return follow
+
+        await together([following(path) for path in _MOVING], until_one_ends=True)
+
+
+async def together(jobs: Iterable[Callable[[], Awaitable[None]]], *, until_one_ends: bool = False) -> None:
+    """Runs them at once; the first error ends all and is raised by itself, not in a group."""
+    failed: list[Exception] = []
+
+    async def run(job: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await job()
+        except (MicroError, trio.ClosedResourceError) as error:
+            failed.append(error)
+        if failed or until_one_ends:
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for job in jobs:
+            nursery.start_soon(run, job)
+    if failed:
+        raise failed[0]
