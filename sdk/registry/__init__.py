@@ -105,7 +105,7 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     for the system's. It is read only.
 
     A URL, such as `sqlite:///path`, may stand for both, as either of the two. Raises `BadRequest` for a name that is
-    none of these.
+    none of these, and for a URL of another registry than the one named.
     """
     # Imported on use: a program pays for the back end it has, and sqlite3 costs as much as the rest of the package.
     if "://" in name:
@@ -119,6 +119,7 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         name = address.partition("://")[0]
     elif not name:
         name = "sqlite" if "/" in address else "mdns"
+    address = _address_for(name, address)
     if name == "sqlite":
         from .sqlite import SqliteRegistry
 
@@ -155,3 +156,28 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes "
         "consul, dns, etcd, kubernetes, mdns, memory, service or sqlite"
     )
+
+
+def _address_for(name: str, address: str) -> str:
+    """The address, with the scheme that asks for TLS where the name alone says so. Raises `BadRequest` for the URL of
+    another registry."""
+    scheme, mark, _ = address.partition("://")
+    if not mark:
+        return f"{name}://{address}" if name in {"etcds", "consuls"} else address
+    if scheme not in _SCHEMES.get(name, (scheme,)):
+        # The address is not repeated: it may hold a password.
+        raise BadRequest(
+            f"--registry (MICRO_REGISTRY) is {name}, and --registry-address (MICRO_REGISTRY_ADDRESS) is a URL that "
+            f"does not begin with {name}://: name the same registry in both, or leave --registry out"
+        )
+    return address
+
+
+_SCHEMES = {
+    "etcd": ("etcd", "etcds", "http", "https"),
+    "etcds": ("etcds", "https"),
+    "consul": ("consul", "consuls", "http", "https"),
+    "consuls": ("consuls", "https"),
+    **{name: (name,) for name in ("dns", "kubernetes", "mdns", "memory", "service", "sqlite")},
+}
+"""What a URL of each registry may begin with."""

@@ -65,7 +65,8 @@ def parse_url(text: str, *, scheme: str, port: int, options: frozenset[str] = fr
             known = f"it knows {', '.join(sorted(allowed))}" if allowed else "it knows none"
             hint = "" if secure else f"; certificates belong to {scheme}s://"
             raise BadRequest(f"{_WHERE} has an option that {given} does not know: {known}{hint}")
-    hosts = tuple(_host(place, port) for place in places.rstrip("/").split(",") if place) or (f"127.0.0.1:{port}",)
+    asked = enumerate((place for place in places.rstrip("/").split(",") if place), start=1)
+    hosts = tuple(_host(place, port, number) for number, place in asked) or (f"127.0.0.1:{port}",)
     return RegistryUrl(
         scheme=f"{scheme}s" if secure else scheme,
         secure=secure,
@@ -101,13 +102,17 @@ def tls_context(url: RegistryUrl) -> ssl.SSLContext | None:
     return context
 
 
-def _host(place: str, port: int) -> str:
+def _host(place: str, port: int, position: int) -> str:
     # `host`, `[v6]`, `host:port` and `[v6]:port`.
     bare = ":" not in place or place.endswith("]")
     try:
         host, number = split_address(f"{place}:{port}" if bare else place)
-    except BadRequest as error:
-        raise BadRequest(f"{_WHERE}: {error}") from None
+    except BadRequest:
+        # It is not repeated: behind a question mark or a missing @ it is a piece of the password.
+        raise BadRequest(
+            f"{_WHERE}: server {position} of it is no address: expected host:port, an IPv6 host in brackets; in a "
+            "password, write ? as %3F, @ as %40, / as %2F and % as %25"
+        ) from None
     return join_address(host or "127.0.0.1", number)
 
 

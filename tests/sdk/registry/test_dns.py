@@ -131,7 +131,6 @@ async def test_a_registry_that_is_closed_says_so_to_whoever_waits(monkeypatch: p
         "dns:///example?services=a:0",
         "dns:///example?services=:1",
         "dns:///example?services=a&color=red",
-        "etcd:///example?services=a",
     ],
 )
 def test_an_address_that_cannot_be_used_says_what_one_is(address: str) -> None:

@@ -223,7 +223,7 @@ async def test_a_registry_that_is_closed_says_so_to_whoever_waits(kube: KubeServ
             await next_of(events)
 
 
-@pytest.mark.parametrize("address", ["kubernetes://shop/more", "kubernetes://shop?color=red", "etcd://shop"])
+@pytest.mark.parametrize("address", ["kubernetes://shop/more", "kubernetes://shop?color=red"])
 def test_an_address_that_is_not_known_is_refused(address: str) -> None:
     with pytest.raises(BadRequest, match="NAMESPACE"):
         open_registry("kubernetes", address)

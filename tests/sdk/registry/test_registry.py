@@ -420,3 +420,18 @@ def test_a_path_alone_is_a_file(tmp_path: Path) -> None:
 def test_a_url_says_both_which_registry_and_where(name: str, address: str, kind: str, where: str) -> None:
     registry = open_registry(name, address)
     assert (registry.name, registry.address) == (kind, where)
+
+
+@pytest.mark.parametrize("name", ["sqlite", "memory", "mdns", "service", "consul", "dns", "kubernetes"])
+def test_the_url_of_another_registry_is_refused_without_its_password(name: str) -> None:
+    with pytest.raises(BadRequest, match=rf"--registry \(MICRO_REGISTRY\) is {name}, and .* {name}://") as caught:
+        open_registry(name, "etcd://u:secret@h:2379")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["etcd", "consul"])
+def test_a_name_that_asks_for_tls_gets_it_wherever_the_registry_is(name: str) -> None:
+    assert open_registry(f"{name}s", "h:1").address == open_registry("", f"{name}s://h:1").address
+    assert open_registry(f"{name}s", "h:1").address.startswith(f"{name}s://")
+    with pytest.raises(BadRequest, match="not begin with"):
+        open_registry(f"{name}s", f"{name}://h:1")

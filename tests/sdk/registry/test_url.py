@@ -45,7 +45,9 @@ def test_who_asks_and_the_options_are_read_and_never_shown() -> None:
     ("text", "says"),
     [
         ("consul://u:secret@h", "begins with neither etcd:// nor etcds://"),
-        ("etcd://u:secret@h:port", "expected host:port"),
+        ("etcd://u:secret@h:port", "server 1 of it is no address: expected host:port"),
+        ("etcd://u:secret?secret@h:2379", "an option that etcd does not know"),
+        ("etcd://u:secret", "expected host:port"),
         ("etcd://u:secret@h?ca=/x", "certificates belong to etcds://"),
         ("etcds://u:secret@h?password=secret", "it knows ca, cert, key"),
     ],
