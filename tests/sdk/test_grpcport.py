@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 import trio
+from trio.testing import MockClock
 
 from sdk import Client, errors
 from sdk.config import ClientConfig
@@ -150,12 +151,18 @@ async def test_errors_and_metadata_are_told() -> None:
         assert await client.call("greeter", "Greeter.Metadata", b"", metadata={"Who": "ada"}) == b"ada"
 
 
-async def test_a_deadline_ends_the_handler() -> None:
+async def test_a_deadline_ends_the_handler(mock_clock: MockClock) -> None:
     methods = Methods()
-    async with calling(methods) as client:
-        with pytest.raises(trio.TooSlowError), trio.fail_after(0.3):
+    async with calling(methods) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(_jump_after, methods.waiting, mock_clock)
+        with pytest.raises(trio.TooSlowError), trio.fail_after(20):
             await client.call("greeter", "Greeter.Wait", b"")
         assert await trio.to_thread.run_sync(methods.gone.wait, 10)
+
+
+async def _jump_after(event: threading.Event, clock: MockClock) -> None:
+    assert await trio.to_thread.run_sync(event.wait, 30)
+    clock.jump(60)
 
 
 async def test_the_default_deadline_is_kept() -> None:
@@ -199,7 +206,7 @@ async def test_a_server_that_takes_few_calls_on_a_connection_gets_another_connec
             assert len(client._callees.instances._alive) == 2
             await stream.send(b"goes on")
             assert await stream.receive() == b"goes on"
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while len(client._callees.instances._alive) > 1:
                 await trio.lowlevel.checkpoint()
         assert await client.call("greeter", "Greeter.Hello", b"2") == b"hello 2"

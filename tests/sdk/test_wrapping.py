@@ -102,7 +102,7 @@ async def test_around_a_stream_a_call_wrapper_sees_the_opening_and_streams_it_le
             assert kind is Kind.STREAM
             assert await left.receive() == 1
             assert left is not stream
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await all_over.wait()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from sdk import errors
 from tests.sdk.grpc.greetings import InThreads, OnTrio, greeting, pb2
@@ -33,13 +34,17 @@ async def test_as_many_threads_as_were_said_work_at_a_time(threads: int) -> None
     assert met == [threads == 3] * 3
 
 
-async def test_a_thread_that_outlives_its_call_holds_up_nothing_but_its_place() -> None:
+async def test_a_thread_that_outlives_its_call_holds_up_nothing_but_its_place(
+    mock_clock: trio.testing.MockClock,
+) -> None:
     go_on, over, ended = threading.Event(), threading.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
 
     class Stuck(InThreads):
         def SayHello(self, request: Any, context: Any) -> Any:
             if request.name == "stuck":
                 context.add_callback(over.set)
+                trio.from_thread.run_sync(mock_clock.jump, 1, trio_token=token)
                 go_on.wait(30)
                 ended.set()
             return super().SayHello(request, context)

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import pytest
 import trio
+import trio.testing
 
 import sdk.grpc
 from sdk import Client, errors
@@ -94,11 +95,12 @@ async def test_an_error_that_ends_a_stream_of_requests_early_is_raised() -> None
             await stub.Join(greeting("x" * 1000) for _ in range(10_000))
 
 
-async def test_the_callers_cancel_scope_is_the_deadline() -> None:
+async def test_the_callers_cancel_scope_is_the_deadline(mock_clock: trio.testing.MockClock) -> None:
     cancelled = trio.Event()
 
     class Slow(OnTrio):
         async def SayHello(self, request: Any, context: Any) -> Any:
+            mock_clock.jump(1)
             try:
                 await trio.sleep_forever()
             finally:
