@@ -21,7 +21,8 @@ class EtcdServer:
     ) -> None:
         """`before` stands before the command, as `ip netns exec …`; `ask` then reaches nobody."""
         self._data = folder / "etcd"
-        self.port, peers = free_ports(2)
+        self._held = [socket.socket(), socket.socket()]
+        self.port, peers = (_hold(sock) for sock in self._held)
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         between = f"http://127.0.0.1:{peers}"
         self._command = [
@@ -41,6 +42,8 @@ class EtcdServer:
     def __exit__(self, *_: object) -> None:
         if self._running is not None:
             self.kill()
+        for sock in self._held:
+            sock.close()
 
     def start(self) -> None:
         self._running = Running(self._command, dict(os.environ))
@@ -92,13 +95,12 @@ def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on at this moment; all are held at once, so that no two are the same."""
-    held = [socket.socket() for _ in range(count)]
-    try:
-        for sock in held:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in held]
-    finally:
-        for sock in held:
-            sock.close()
+def _hold(sock: socket.socket) -> int:
+    """A port that the kernel gives to nobody else until the socket is closed, though the server may listen on it.
+
+    So Linux has it where both set SO_REUSEADDR and the holder does not listen, and Go sets it.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", 0))
+    port: int = sock.getsockname()[1]
+    return port

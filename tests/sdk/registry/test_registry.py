@@ -45,7 +45,7 @@ def told(event: Event) -> tuple[str, str, str]:
 
 
 async def next_of(events: AsyncIterator[Event]) -> tuple[str, str, str]:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         return told(await anext(events))
 
 
@@ -164,22 +164,22 @@ async def test_a_record_that_nobody_renews_disappears_and_watchers_are_told(open
     async with opener() as ours, opener() as theirs, theirs.watch() as events:
         created = trio.current_time()
         await ours.register(a("stays"))
-        await ours.register(a("goes"), ttl=0.2)
+        await ours.register(a("goes"), ttl=2)  # long enough to be seen by those who are told states, not changes
         assert [await next_of(events) for _ in range(3)] == [
             ("create", "stays", "80"),
             ("create", "goes", "80"),
             ("delete", "goes", "80"),
         ]
-        assert trio.current_time() >= created + 0.19
+        assert trio.current_time() >= created + 1.99
         assert await ours.get("greeter") == (a("stays"),)
 
 
 async def test_a_record_that_is_renewed_stays(opener: Opener) -> None:
     async with opener() as registry, registry.watch() as events:
-        await registry.register(a("renewed"), ttl=1)
+        await registry.register(a("renewed"), ttl=2)
         await registry.register(a("renewed"), ttl=60)
-        await registry.register(a("not renewed"), ttl=1.1)
-        await registry.register(a("made to stay"), ttl=1)
+        await registry.register(a("not renewed"), ttl=2.1)
+        await registry.register(a("made to stay"), ttl=2)
         await registry.register(a("made to stay"))
         assert [(await next_of(events))[:2] for _ in range(4)] == [
             ("create", "renewed"),
@@ -257,10 +257,10 @@ async def test_versions_come_and_go_each_for_itself(opener: Opener) -> None:
     async with opener() as registry, registry.watch() as events:
         for service in (a("1"), a("2", version="2")):
             await registry.register(service)
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 assert await anext(events) == Event(action=Action.CREATE, service=service)
         await registry.deregister(a("1"))
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await anext(events) == Event(action=Action.DELETE, service=a("1"))
         assert await registry.get("greeter") == (a("2", version="2"),)
 
@@ -270,7 +270,7 @@ async def test_a_record_of_100_kb_in_any_script_comes_back_as_it_was(opener: Ope
     service = Service(name="größer", version="ß", metadata={"\n": "\0\u2028😀"}, instances=(one,))
     async with opener() as ours, opener() as theirs, theirs.watch() as events:
         await ours.register(service)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await anext(events) == Event(action=Action.CREATE, service=service)
         assert await theirs.get("größer") == (service,)
 
@@ -310,7 +310,7 @@ async def test_any_text_is_a_name(opener: Opener, name: str) -> None:
     async with opener() as registry, registry.watch() as events:
         await registry.register(service)
         assert await registry.get(name) == (service,)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await anext(events) == Event(action=Action.CREATE, service=service)
         await registry.deregister(service)
         assert await registry.get(name) == ()
