@@ -248,13 +248,13 @@ async def test_a_node_that_stops_says_so_to_new_requests_and_keeps_what_is_open(
     ],
 )
 async def test_a_request_that_is_none_is_closed_and_logged(
-    request_: bytes, complaint: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    request_: bytes, complaint: str, mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listening, "FIRST_BYTES", 0.1)
     async with raw_node(echo) as node, await open_tcp(node.proxy_address) as program:
         await program.send_all(request_)
-        with trio.fail_after(5):
-            assert await read_to_end(program) == b""
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        mock_clock.jump(listening.FIRST_BYTES)
+        assert await read_to_end(program) == b""
         assert node.proxy.refused == 1
     assert complaint in caplog.text
     assert "Traceback" not in caplog.text

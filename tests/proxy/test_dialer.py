@@ -340,7 +340,7 @@ async def test_a_raw_call_that_is_given_up_while_its_address_is_dialled_leaves_n
         port.send(OPEN, 0, stream, frame.pack_open(3, b"", NO_DEADLINE, b"head", b"DROP TABLE"))
         port.send(frame.RESET, 0, stream, frame.pack_reset(frame.Reset(1, Fate.MAY_HAVE_RUN, "it has left")))
         may_connect.set()
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert await is_reset(program)
             assert await caller.reason(port) == "it has left"
 
@@ -361,7 +361,7 @@ async def test_a_raw_call_whose_answer_nobody_wants_before_its_address_is_dialle
         node.switch.on_frame(hasty, frame.STOP, 0, STREAM, b"")
         patient.open(DB)
         patient.receive_data(b"hello")
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             while b"hello" not in patient.data_to_send():
                 await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()

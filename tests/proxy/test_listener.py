@@ -35,7 +35,6 @@ from sdk.wire.mux import Mux, MuxStream
 from .chain import Node
 
 HELLO_FRAME = frame.pack_frame(HELLO, 0, 0, frame.pack_hello(Hello(1, "client", 100)))
-SHORT = 0.05
 
 
 class Door:
@@ -118,12 +117,6 @@ async def works(door: Door) -> bool:
         return stream.take() == b"still here"
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections have 50 ms to say what they speak, not 5 s."""
-    monkeypatch.setattr(module, "FIRST_BYTES", SHORT)
-
-
 async def test_a_program_calls_through_the_port() -> None:
     async with door() as opened, program(opened) as caller:
         stream = await caller.call("echo")
@@ -157,17 +150,15 @@ async def test_a_preface_may_come_byte_by_byte() -> None:
     ],
 )
 async def test_what_is_no_known_protocol_is_closed_at_once_and_logged(
-    garbage: bytes, caplog: pytest.LogCaptureFixture
+    garbage: bytes, mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with door() as opened:
+    async with door() as opened:  # no time passes there
         stream = await opened.connect()
-        began = trio.current_time()
         try:
             await stream.send_all(garbage)
         except trio.BrokenResourceError:
             pass  # it was closed while that was on its way
         assert await is_closed(stream)
-        assert trio.current_time() - began < module.FIRST_BYTES / 2
         assert opened.listener.refused == 1
         assert "speaks nothing that this port knows" in caplog.text
         assert await works(opened)
@@ -187,38 +178,41 @@ async def test_what_is_no_known_protocol_is_closed_at_once_and_logged(
     ],
 )
 async def test_what_says_too_little_is_closed_when_its_time_is_up(
-    silence: bytes, complaint: str, impatient: None, caplog: pytest.LogCaptureFixture
+    silence: bytes, complaint: str, mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with door() as opened:
         stream = await opened.connect()
         if silence:
             await stream.send_all(silence)
-        began = trio.current_time()
-        with trio.fail_after(module.FIRST_BYTES + 4):
-            assert await is_closed(stream)
-        assert trio.current_time() - began >= SHORT / 2
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        mock_clock.jump(module.FIRST_BYTES - 0.1)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert opened.listener.refused == 0
+        mock_clock.jump(0.2)
+        assert await is_closed(stream)
         assert opened.listener.refused == 1
         assert complaint in caplog.text
         assert opened.listener.statistics()["open"] == 0
 
 
 @pytest.mark.parametrize("begun", [b"CONNECT db:1 HTTP/1.1\r\n", b"\x05\x02\x00", b"\x16\x03\x01\x02\x00\x01"])
-async def test_what_ends_within_its_request_is_over_at_once(begun: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    async with door() as opened:
+async def test_what_ends_within_its_request_is_over_at_once(
+    begun: bytes, mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with door() as opened:  # no time passes there
         stream = await open_tcp(opened.address)
         await stream.send_all(begun)
         await stream.send_eof()
-        with trio.fail_after(module.FIRST_BYTES / 2):
-            assert await is_closed(stream)
+        assert await is_closed(stream)
         assert opened.listener.refused == 1
         assert "ended within its request" in caplog.text
 
 
-async def test_an_idle_program_is_left_alone_once_it_has_said_hello(impatient: None) -> None:
+async def test_an_idle_program_is_left_alone_once_it_has_said_hello(mock_clock: trio.testing.MockClock) -> None:
     async with door() as opened, program(opened) as caller:
         await caller.call("echo")
-        with trio.move_on_after(3 * SHORT):
-            await caller.lost.wait()
+        mock_clock.jump(3 * module.FIRST_BYTES)
+        await trio.testing.wait_all_tasks_blocked(0.01)
         assert not caller.lost.is_set()
         assert (await caller.call("echo")).take() == b"hello"
 
@@ -443,10 +437,14 @@ async def test_programs_of_this_host_need_no_token() -> None:
             assert await answer(opened, token) == (b"hello", 0, "")
 
 
-async def test_a_program_that_was_refused_is_closed_in_the_end(from_elsewhere: None, impatient: None) -> None:
+async def test_a_program_that_was_refused_is_closed_in_the_end(
+    from_elsewhere: None, mock_clock: trio.testing.MockClock
+) -> None:
     async with door(b"secret") as opened, program(opened) as caller:
         refused = [await caller.call("echo") for _ in range(3)]
         assert {stream.reset_by_peer.status for stream in refused if stream.reset_by_peer} == {Status.UNAUTHENTICATED}
+        assert not caller.lost.is_set()
+        mock_clock.jump(module.FIRST_BYTES + 1)
         await caller.lost.wait()
         assert opened.listener.refused == 1
         assert opened.node.switch.calls == 0

@@ -154,7 +154,7 @@ async def test_who_waits_for_the_service_to_speak_first_gets_a_raw_connection(mo
     async with raw_node() as node, trio.open_nursery() as nursery:
         node.offer(await serve(nursery, speak_first), protocol="grpc")
         async with connected(node) as program:
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 assert await until(program, b"\n") == b"220 ready\r\n"
         nursery.cancel_scope.cancel()
 

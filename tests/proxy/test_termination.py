@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -195,7 +196,7 @@ async def test_what_comes_after_the_nodes_own_end_still_arrives(tmp_path: Path) 
             await tls.send_all(b"CONNECT db:1 HTTP/1.1\r\nHost: db\r\n\r\n")
             assert b"200 Connection established" in await read_to_end(tls)
             await tls.send_all(bytes(200_000))
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             await done.wait()
     assert read == [bytes(200_000)]
 
@@ -272,25 +273,27 @@ async def test_who_does_not_believe_the_certificate_stands_in_the_log(
 
 @pytest.mark.parametrize("inside", [b"", b"BREW / HTCPCP/1.0\r\n\r\n", client_hello(None)])
 async def test_what_says_nothing_that_is_known_inside_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, inside: bytes
+    tmp_path: Path, mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, inside: bytes
 ) -> None:
-    monkeypatch.setattr(listener, "FIRST_BYTES", 0.3 if not inside else 20)
     async with node_with(tmp_path) as node, secure(node) as tls:
         if inside:
             await tls.send_all(inside)
-        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+        else:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            mock_clock.jump(listener.FIRST_BYTES)
+        with pytest.raises(trio.BrokenResourceError):
             await tls.receive_some()
     assert ("speaks nothing that this port knows" if inside else "said nothing") in caplog.text
 
 
 async def test_a_handshake_that_does_not_go_on_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(listener, "FIRST_BYTES", 0.1)
     async with node_with(tmp_path) as node, await open_tcp(node.proxy_address) as program:
         await program.send_all(client_hello(None))
-        with trio.fail_after(5):
-            assert await read_to_end(program)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        mock_clock.jump(listener.FIRST_BYTES)
+        assert await read_to_end(program)
     assert "its TLS handshake did not end within the time that it has" in caplog.text
 
 
