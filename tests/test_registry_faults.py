@@ -1,0 +1,49 @@
+"""Whole nodes whose registry is killed, hangs, or loses what it held: calls go on, and then the truth is known."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.troubled import TTL, Called, Consul, Etcd, Trouble, World
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(params=[pytest.param("etcd", marks=pytest.mark.peers), "consul", "service"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble]:
+    find: Callable[[str], str] = request.getfixturevalue("require")
+    kinds: dict[str, Callable[[], AbstractContextManager[Trouble]]] = {
+        "etcd": lambda: Etcd(find("etcd"), tmp_path),
+        "consul": Consul,
+        "service": Called,
+    }
+    with kinds[request.param]() as registry:
+        yield registry
+
+
+@pytest.fixture
+def world(registry: Trouble) -> Iterator[World]:
+    with World(registry) as world:
+        yield world
+
+
+async def test_calls_and_routes_outlive_the_registry_and_when_it_is_back_the_truth_is_known(
+    registry: Trouble, world: World
+) -> None:
+    for service in ("stays", "goes"):
+        await registry.offer(service)
+    await world.until_there_are("greeter", "stays", "goes")
+    async with world.calls():
+        await trio.to_thread.run_sync(registry.kill)
+        known = await world.until_it_is("stale", longer_than=1.5 * TTL)
+        assert known["error"]
+        assert await world.services() == {"greeter", "stays", "goes"}
+        await trio.to_thread.run_sync(registry.start)
+        await registry.withdraw("goes")
+        for service in ("stays", "came"):
+            await registry.offer(service)
+        await world.until_there_are("greeter", "stays", "came")
+        assert (await world.registry())["state"] == "current"

@@ -1,0 +1,248 @@
+"""Registries that get into trouble under a whole node, for tests: each is killed and hangs, and others write to it.
+
+    with Etcd(program, folder) as registry, World(registry) as world:
+        async with world.calls():      # a stream that goes on, and one call after the other
+            registry.kill()
+            await world.until_it_is("stale")
+
+The world is one node, one instance of a service that renews its record often, and a program that knows the node.
+"""
+
+import signal
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, Protocol, Self
+
+import trio
+
+from sdk import Client
+from sdk.registry import open_registry
+from sdk.reply import ClientStream
+from sdk.types import Instance, Service
+from tests.net import kept_address
+from tests.processes import PATIENCE, start, start_only
+from tests.sdk.registry.consulserver import ConsulServer
+from tests.sdk.registry.etcdserver import EtcdServer
+
+INTERVAL = 1
+TTL = 3
+"""Seconds between the renewals of the instance, and until its record runs out. No test depends on the first being
+kept: a registry that is away is away for longer than the second."""
+
+SERVICE = """
+from sdk import Service
+
+service = Service("greeter")
+
+@service.handle("Greeter.Hello")
+async def hello(request):
+    return request
+
+@service.handle("Greeter.Chat")
+async def chat(request, stream):
+    async for message in stream:  # after the request, which opened it
+        await stream.send(message)
+
+service.run()
+"""
+
+
+class Trouble(Protocol):
+    """A registry with its server. What is written here is written by somebody else: a record that nobody stands for."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """What a node is told of it."""
+
+    def kill(self) -> None:
+        """It ends without a word."""
+
+    def start(self) -> None:
+        """It is back, where it was."""
+
+    def hang(self) -> None:
+        """It keeps its connections and answers nothing."""
+
+    def resume(self) -> None:
+        """It goes on."""
+
+    async def offer(self, service: str) -> None:
+        """Somebody offers a service, at an address where nobody is."""
+
+    async def withdraw(self, service: str) -> None:
+        """Somebody offers it no more."""
+
+
+class _Written:
+    """What is the same for registries that programs write to."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        raise NotImplementedError
+
+    async def offer(self, service: str) -> None:
+        async with open_registry(self.env["MICRO_REGISTRY"]) as registry:
+            await registry.register(_record(service))
+
+    async def withdraw(self, service: str) -> None:
+        async with open_registry(self.env["MICRO_REGISTRY"]) as registry:
+            await registry.deregister(_record(service))
+
+
+class Etcd(_Written, EtcdServer):
+    """Implements `Trouble`."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"MICRO_REGISTRY": f"etcd://127.0.0.1:{self.port}"}
+
+    def hang(self) -> None:
+        self.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.send(signal.SIGCONT)
+
+
+class Consul(_Written, ConsulServer):
+    """Implements `Trouble`."""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"MICRO_REGISTRY": f"consul://127.0.0.1:{self.port}"}
+
+    def hang(self) -> None:
+        self.changed.acquire()
+
+    def resume(self) -> None:
+        self.changed.release()
+
+
+class Called(_Written):
+    """`micro registry`, in memory: what it held is gone when it is started again. Implements `Trouble`."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._address = self._stack.enter_context(kept_address())
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"MICRO_REGISTRY": f"service://{self._address}"}
+
+    def start(self) -> None:
+        self._running = self._stack.enter_context(start("micro", "registry", "--address", self._address))
+
+    def kill(self) -> None:
+        self._running.stop(signal.SIGKILL)
+
+    def hang(self) -> None:
+        self._running.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running.send(signal.SIGCONT)
+
+
+class World:
+    """One node, one instance, and what a program sees of them."""
+
+    def __init__(self, registry: Trouble, instance_env: Mapping[str, str] | None = None) -> None:
+        """`instance_env` names another registry for the instance, where programs cannot write to this one."""
+        self._registry = registry
+        self._instance_env = instance_env or registry.env
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        flags = ("--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
+        env = {"MICRO_REGISTER_TTL": str(TTL), "MICRO_REGISTER_INTERVAL": str(INTERVAL), **self._instance_env}
+        self.node = self._stack.enter_context(start_only("micro", "network", *flags, env=self._registry.env))
+        self.instance = self._stack.enter_context(start_only("python", "-c", SERVICE, env=env))
+        try:
+            self.node.wait_until_ready()
+            self.instance.wait_until_ready()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def proxy(self) -> str:
+        """The node's address for programs."""
+        return self.node.address("proxy")
+
+    async def registry(self) -> dict[str, Any]:
+        """What the node says of its registry."""
+        async with Client(proxy=self.proxy) as client:
+            status = await client.call("go.micro.network", "Network.Status")
+        known: dict[str, Any] = status["registry"]
+        return known
+
+    async def services(self) -> set[str]:
+        """What has routes, besides the node itself."""
+        async with Client(proxy=self.proxy) as client:
+            routes = (await client.call("go.micro.network", "Network.Routes"))["routes"]
+        return {route["service"] for route in routes} - {"go.micro.network"}
+
+    async def until_it_is(self, state: str, *, longer_than: float = 0.0) -> dict[str, Any]:
+        """Waits until the node has its registry in this state for longer than so many seconds."""
+        with trio.fail_after(longer_than + PATIENCE):
+            while (known := await self.registry())["state"] != state or known["for_s"] <= longer_than:  # noqa: ASYNC110 - no event
+                await trio.sleep(0.05)
+        return known
+
+    async def until_there_are(self, *services: str) -> None:
+        """Waits until these have routes, and no others."""
+        with trio.move_on_after(2 * PATIENCE):
+            while await self.services() != set(services):  # noqa: ASYNC110 - no event
+                await trio.sleep(0.05)
+            return
+        raise AssertionError(f"{await self.services()}, not {set(services)}; the node says:\n{self.node.stderr}")
+
+    @asynccontextmanager
+    async def calls(self) -> AsyncIterator["Calls"]:
+        """A stream that goes on, and calls one after the other. Each must succeed."""
+        async with Client(proxy=self.proxy) as client, client.stream("greeter", "Greeter.Chat", {}) as stream:
+            calls = Calls(client, stream)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(calls.run)
+                await calls.progress(1)
+                yield calls
+                await calls.progress(5)
+                nursery.cancel_scope.cancel()
+
+
+class Calls:
+    """What goes on all the time."""
+
+    def __init__(self, client: Client, stream: ClientStream) -> None:
+        self._client = client
+        self._stream = stream
+        self._done = 0
+
+    async def run(self) -> None:
+        """Talks and calls until cancelled."""
+        while True:
+            await self._stream.send({"n": self._done})
+            assert await self._stream.receive() == {"n": self._done}
+            assert await self._client.call("greeter", "Greeter.Hello", {"n": self._done}) == {"n": self._done}
+            self._done += 1
+            await trio.sleep(0.05)
+
+    async def progress(self, count: int) -> None:
+        """Waits for so many more rounds."""
+        until = self._done + count
+        with trio.fail_after(PATIENCE):
+            while self._done < until:  # noqa: ASYNC110 - no event
+                await trio.sleep(0.01)
+
+
+def _record(service: str) -> Service:
+    return Service(name=service, instances=(Instance(id=f"{service}-1", address="127.0.0.1:1"),))
