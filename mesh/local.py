@@ -17,6 +17,7 @@ import trio
 from sdk.errors import BadRequest, Forbidden, Unauthorized
 from sdk.registry import Action, Event, Registry
 from sdk.registry.records import Key
+from sdk.registry.remote import REGISTRY_SERVICE
 from sdk.types import Instance, Service
 
 from .checks import Checks
@@ -26,6 +27,8 @@ FIRST_WAIT: Final = 0.2
 """Seconds before a broken registry is tried again, doubled each time …"""
 LONGEST_WAIT: Final = 10.0
 """… up to this."""
+SETTLING: Final = 5.0
+"""Seconds after its return for which a registry may still end what could not be renewed while it was away."""
 
 _REFUSALS = (BadRequest, Forbidden, Unauthorized)
 
@@ -69,6 +72,8 @@ class LocalServices:
         self._services: dict[tuple[str, str], Service] = {}
         self._lacking: dict[Key, Instance] = {}
         """Those of their instances that the registry lacks since it is back."""
+        self._settled = -math.inf
+        self._doubted = trio.Event()
         self._attached: tuple[Service, ...] = ()
 
     @property
@@ -104,6 +109,11 @@ class LocalServices:
         self._attached = services
         self._tell()
 
+    def doubt(self) -> None:
+        """Somebody failed to use the registry. It is asked whether it answers: a server that hangs keeps a watch open
+        and says nothing."""
+        self._doubted.set()
+
     async def run(self) -> Never:
         """Follows the registry for ever, over its failures, and checks the instances that ask for it.
 
@@ -123,10 +133,15 @@ class LocalServices:
                     # than it are applied again, in order, which ends in the same state.
                     self._start_over(await self._registry.list())
                     wait = FIRST_WAIT
+                    nursery.start_soon(self._ask_when_doubted)
                     if self._lacking:
                         nursery.start_soon(await_return, dict(self._lacking), self._give_up)
                     async for event in events:
-                        self._apply(event)
+                        if event.action is Action.DELETE and trio.current_time() < self._settled:
+                            if lacking := self._keep_for_now(event):
+                                nursery.start_soon(await_return, lacking, self._give_up)
+                        else:
+                            self._apply(event)
                     nursery.cancel_scope.cancel()
                 self._fell_out("the registry ended the watch")
             except Exception as error:  # a back end of any kind may fail in its own way; the node outlives them all
@@ -137,12 +152,19 @@ class LocalServices:
             await trio.sleep(wait * self._random.uniform(0.8, 1.2))
             wait = min(2 * wait, LONGEST_WAIT)
 
+    async def _ask_when_doubted(self) -> Never:
+        while True:
+            await self._doubted.wait()
+            self._doubted = trio.Event()
+            await self._registry.get(REGISTRY_SERVICE)  # any name will do, and this is one that nobody registers
+
     def _start_over(self, services: tuple[Service, ...]) -> None:
         known = self._services
         self._services = {(service.name, service.version): service for service in services if service.instances}
         self._lacking.clear()
         if self.status.state is RegistryState.STALE:
             self._keep(known)
+            self._settled = trio.current_time() + SETTLING
         if self.status.state in (RegistryState.STALE, RegistryState.AWAY):
             kept = f", without {len(self._lacking)} instances that it had: those that run are kept for {GRACE:g} s"
             _log.info("the registry is back%s", kept if self._lacking else "")
@@ -159,6 +181,15 @@ class LocalServices:
             if lacking := tuple(instance for instance in before.instances if instance.id not in there):
                 self._services[key] = replace(now or before, instances=(*listed, *lacking))
                 self._lacking |= {(*key, instance.id): instance for instance in lacking}
+
+    def _keep_for_now(self, event: Event) -> dict[Key, Instance]:
+        """Those of the instances that are said to be gone which were known until now."""
+        name, version = event.service.name, event.service.version
+        known = self._services.get((name, version))
+        gone = {instance.id for instance in event.service.instances}
+        lacking = {(name, version, each.id): each for each in (known.instances if known else ()) if each.id in gone}
+        self._lacking |= lacking
+        return lacking
 
     def _give_up(self, key: Key) -> None:
         """Lets go of an instance, unless the registry has told of it meanwhile."""

@@ -330,7 +330,7 @@ class Node:
         # Until then programs that know the address wait to be accepted: they may have another node, where they do not
         # hear that nobody offers what this one has not heard of yet.
         nursery.start_soon(self._listener.serve, listeners)
-        self._presence = Presence(registry, self._record(admin.server, link, proxy))
+        self._presence = Presence(registry, self._record(admin.server, link, proxy), failed=local.doubt)
         await nursery.start(self._presence.run)
         return Ready(id=self.id, link=bound, proxy=proxy)
 

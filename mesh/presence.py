@@ -1,6 +1,7 @@
 """The node's own record in the local registry: by it programs find the proxy port, and other nodes the link address."""
 
 import logging
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -19,7 +20,9 @@ _log = logging.getLogger(__name__)
 class Presence:
     """Keeps one record registered until it is withdrawn."""
 
-    def __init__(self, registry: Registry, record: Service) -> None:
+    def __init__(self, registry: Registry, record: Service, *, failed: Callable[[], None]) -> None:
+        """`failed` is called after each renewal that failed: the registry may be away."""
+        self._failed_to_renew = failed
         self._registry = registry
         self._record = record
         self._turn = trio.Lock()
@@ -53,5 +56,6 @@ class Presence:
                 if not self._failed:
                     _log.warning("cannot register %s: %s", self._record.name, error)
                 self._failed = True
+                self._failed_to_renew()
             else:
                 self._failed = False

@@ -128,14 +128,15 @@ class Router:
         def changed(services: tuple[Service, ...]) -> None:
             table.set_local(services, trio.current_time())
 
-        nursery.start_soon(LocalServices(registry, random=Random(), changed=changed).run)
+        local = LocalServices(registry, random=Random(), changed=changed)
+        nursery.start_soon(local.run)
         nursery.start_soon(partial(self._listener.serve, listeners))
         bound = tuple(map(bound_address, listeners))
         instance = Instance(
             id=f"{ROUTER_SERVICE}-{id}", address=local_address(bound), metadata={"protocol": "grpc", "native": "1"}
         )
         record = Service(name=ROUTER_SERVICE, endpoints=server.endpoints, instances=(instance,))
-        self._presence = Presence(registry, record)
+        self._presence = Presence(registry, record, failed=local.doubt)
         await nursery.start(self._presence.run)
         return RouterReady(id=id, address=bound)
 

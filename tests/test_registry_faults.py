@@ -12,7 +12,10 @@ from tests.troubled import TTL, Called, Consul, Etcd, Trouble, World
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(params=[pytest.param("etcd", marks=pytest.mark.peers), "consul", "service"])
+ETCD = pytest.param("etcd", marks=pytest.mark.peers)
+
+
+@pytest.fixture(params=[ETCD, "consul", "service"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble]:
     find: Callable[[str], str] = request.getfixturevalue("require")
     kinds: dict[str, Callable[[], AbstractContextManager[Trouble]]] = {
@@ -47,3 +50,18 @@ async def test_calls_and_routes_outlive_the_registry_and_when_it_is_back_the_tru
             await registry.offer(service)
         await world.until_there_are("greeter", "stays", "came")
         assert (await world.registry())["state"] == "current"
+
+
+@pytest.mark.parametrize("registry", [ETCD, "service"], indirect=True)  # it takes 20 s of waiting
+async def test_calls_and_routes_outlive_a_registry_that_hangs(registry: Trouble, world: World) -> None:
+    await registry.offer("goes")
+    await world.until_there_are("greeter", "goes")
+    async with world.calls():
+        registry.hang()
+        try:
+            await world.until_it_is("stale", longer_than=1.5 * TTL)
+        finally:
+            registry.resume()
+        await registry.withdraw("goes")
+        await registry.offer("came")
+        await world.until_there_are("greeter", "came")

@@ -193,16 +193,16 @@ class World:
 
     async def until_it_is(self, state: str, *, longer_than: float = 0.0) -> dict[str, Any]:
         """Waits until the node has its registry in this state for longer than so many seconds."""
-        with trio.fail_after(longer_than + PATIENCE):
+        with trio.fail_after(longer_than + 2 * PATIENCE):
             while (known := await self.registry())["state"] != state or known["for_s"] <= longer_than:  # noqa: ASYNC110 - no event
-                await trio.sleep(0.05)
+                await trio.sleep(0.1)
         return known
 
     async def until_there_are(self, *services: str) -> None:
         """Waits until these have routes, and no others."""
         with trio.move_on_after(2 * PATIENCE):
             while await self.services() != set(services):  # noqa: ASYNC110 - no event
-                await trio.sleep(0.05)
+                await trio.sleep(0.1)
             return
         raise AssertionError(f"{await self.services()}, not {set(services)}; the node says:\n{self.node.stderr}")
 
@@ -234,7 +234,7 @@ class Calls:
             assert await self._stream.receive() == {"n": self._done}
             assert await self._client.call("greeter", "Greeter.Hello", {"n": self._done}) == {"n": self._done}
             self._done += 1
-            await trio.sleep(0.05)
+            await trio.sleep(0.1)
 
     async def progress(self, count: int) -> None:
         """Waits for so many more rounds."""

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from mesh.local import FIRST_WAIT, LONGEST_WAIT, LocalServices, RegistryState
+from mesh.local import FIRST_WAIT, LONGEST_WAIT, SETTLING, LocalServices, RegistryState
 from sdk.errors import Forbidden, MicroError, Unauthorized, Unavailable
 from sdk.rawsocket import bound_address
 from sdk.registry import Event, Registry
@@ -188,6 +188,69 @@ async def test_what_a_registry_lacks_when_it_is_back_is_kept_where_it_runs_until
         assert seen.states[-1] == running - {("greeter", "latest", "three")}
         await trio.sleep(15)
         assert seen.states[-1] == {("greeter", "latest", "one"), ("greeter", "latest", "two")}
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_ends_right_after_a_registry_is_back_is_kept_where_it_runs(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener, Breakable() as registry, trio.open_nursery() as nursery:
+        runs = partial(greeter, address=bound_address(listener))
+        await registry.register(runs("ran out", "renewed", "gone"))
+        await registry.register(greeter("ended"))
+        seen = Seen(registry)
+        nursery.start_soon(seen.local.run)
+        await wait_all_tasks_blocked()
+        registry.cut()
+        registry.broken = False
+        await trio.sleep(2 * FIRST_WAIT)
+        await registry.deregister(runs("ran out", "renewed"))
+        await registry.deregister(greeter("ended"))
+        await trio.sleep(0.1)
+        assert seen.states[-1] == {("greeter", "latest", id) for id in ("ran out", "renewed", "gone")}
+        await registry.register(runs("renewed"))
+        await trio.sleep(SETTLING)
+        await registry.deregister(runs("gone"))  # by now nothing ends but what is ended
+        await wait_all_tasks_blocked()
+        assert seen.states[-1] == {("greeter", "latest", "ran out"), ("greeter", "latest", "renewed")}
+        await trio.sleep(45)
+        assert seen.states[-1] == {("greeter", "latest", "renewed")}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_registry_that_hangs_is_found_out_when_somebody_failed_to_use_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Hanging(MemoryRegistry):
+        hanging = False
+
+        async def get(self, name: str) -> tuple[Service, ...]:
+            if self.hanging:
+                await trio.sleep(5)
+                raise Unavailable("no answer within 5 s")
+            return await super().get(name)
+
+        async def list(self) -> tuple[Service, ...]:
+            await self.get("")
+            return await super().list()
+
+    async with Hanging() as registry, trio.open_nursery() as nursery:
+        await registry.register(greeter("one"))
+        seen = Seen(registry)
+        nursery.start_soon(seen.local.run)
+        await trio.sleep(1)
+        seen.local.doubt()
+        await trio.sleep(6)
+        assert seen.local.record(trio.current_time())["state"] == "current"
+        registry.hanging = True
+        seen.local.doubt()
+        await trio.sleep(6)
+        assert seen.local.record(trio.current_time())["state"] == "stale"
+        assert seen.states == [{("greeter", "latest", "one")}]
+        registry.hanging = False
+        await trio.sleep(1.2 * LONGEST_WAIT)
+        assert seen.local.record(trio.current_time())["state"] == "current"
         nursery.cancel_scope.cancel()
 
 

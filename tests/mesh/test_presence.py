@@ -11,6 +11,9 @@ from sdk.types import Instance, Service
 RECORD = Service(name="go.micro.network", instances=(Instance(id="one", address="127.0.0.1:8081"),))
 
 
+def nobody_cares() -> None: ...
+
+
 class Moody(MemoryRegistry):
     """A registry that sometimes takes no changes, and may take its time."""
 
@@ -31,7 +34,7 @@ class Moody(MemoryRegistry):
 
 async def test_a_record_stays_as_long_as_it_is_renewed_and_no_longer(autojump_clock: MockClock) -> None:
     async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
-        await nursery.start(Presence(registry, RECORD).run)
+        await nursery.start(Presence(registry, RECORD, failed=nobody_cares).run)
         assert await registry.get(RECORD.name) == (RECORD,)
         await trio.sleep(10 * TTL)
         assert await registry.get(RECORD.name) == (RECORD,)
@@ -45,7 +48,7 @@ async def test_a_record_stays_as_long_as_it_is_renewed_and_no_longer(autojump_cl
 
 async def test_a_withdrawn_record_does_not_come_back(autojump_clock: MockClock) -> None:
     async with Moody() as registry, trio.open_nursery() as nursery:
-        presence = Presence(registry, RECORD)
+        presence = Presence(registry, RECORD, failed=nobody_cares)
         await nursery.start(presence.run)
         registry.delay = 1
         await trio.sleep(RENEW + 0.5)  # in the middle of a renewal
@@ -57,7 +60,7 @@ async def test_a_withdrawn_record_does_not_come_back(autojump_clock: MockClock) 
 
 async def test_a_record_withdrawn_between_two_renewals_is_not_renewed(autojump_clock: MockClock) -> None:
     async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
-        presence = Presence(registry, RECORD)
+        presence = Presence(registry, RECORD, failed=nobody_cares)
         await nursery.start(presence.run)
         await trio.sleep(RENEW / 2)
         await presence.withdraw()
@@ -71,10 +74,12 @@ async def test_a_registry_that_fails_is_complained_of_once_and_tried_until_it_wo
     caplog.set_level(logging.INFO)
     async with Moody() as registry, trio.open_nursery() as nursery:
         registry.failing = True
-        presence = Presence(registry, RECORD)
+        failures: list[float] = []
+        presence = Presence(registry, RECORD, failed=lambda: failures.append(trio.current_time()))
         await nursery.start(presence.run)
         await trio.sleep(10 * RENEW)
         assert [record.message for record in caplog.records] == ["cannot register go.micro.network: the disk is full"]
+        assert len(failures) >= 10
         registry.failing = False
         await trio.sleep(RENEW)
         assert await registry.get(RECORD.name) == (RECORD,)
