@@ -27,6 +27,8 @@ from .store import Store, Watch
 FIRST_ANSWERS = 0.5
 """Seconds after opening until everybody has answered. Most do in some milliseconds, and everybody is asked three times
 by then."""
+BUSY = 5.0
+"""Longest time to wait beyond that on a host so busy that even the questions are late."""
 LONG_RECORDS = 5.0
 """Seconds to wait beyond that, while records longer than a packet are being fetched."""
 CLOSING = 6.0
@@ -137,7 +139,7 @@ class MdnsRegistry:
         """Waits for the next news, not for long; False at once where none is expected from whoever was there before."""
         store, responder = self._opened()
         now = trio.current_time()
-        end = self._answered_by + (LONG_RECORDS if responder.fetching else 0)
+        end = self._answered_by + min(responder.behind, BUSY) + (LONG_RECORDS if responder.fetching else 0)
         if now >= end:
             return False
         with trio.CancelScope(deadline=min(end, now + 0.1)):

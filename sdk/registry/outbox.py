@@ -11,7 +11,7 @@ from zeroconf import DNSOutgoing, DNSRecord, DNSText, Zeroconf  # type: ignore[a
 BATCH = 16_384
 """Bytes sent at once. Sockets hold about 200 KB of small packets, and a burst that is longer loses its end."""
 PAUSE = 0.01
-"""Seconds to wait after as many bytes, in one call or in several."""
+"""Seconds to wait after as many bytes, in one call or in several, and for what the system has not taken yet."""
 
 _RESPONSE = 0x8400
 """The flags of a response that is the sender's to give."""
@@ -58,15 +58,23 @@ class Outbox:
                 out.add_answer_at_time(record, 0)
             self._zeroconf.async_send(out)
             self._sent += _size(item)
-            if self._sent >= BATCH:
+            if self._sent >= BATCH or self._held_up():
                 self._pausing = True
                 self._loop.call_later(PAUSE, self._go_on)
                 return
 
     def _go_on(self) -> None:
+        if self._held_up():
+            self._loop.call_later(PAUSE, self._go_on)
+            return
         self._sent = 0
         self._pausing = False
         self._flush()
+
+    def _held_up(self) -> bool:
+        """Whether a socket still holds what was sent: the system takes no more, because others read slowly."""
+        senders = self._zeroconf.engine.senders
+        return any(each.transport.get_write_buffer_size() for each in senders)  # type: ignore[attr-defined] # it has
 
 
 def _size(records: Sequence[DNSRecord]) -> int:

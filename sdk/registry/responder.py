@@ -33,7 +33,6 @@ from zeroconf import (  # type: ignore[attr-defined] # left out of its __all__, 
     IPVersion,
     ServiceInfo,
     Zeroconf,
-    current_time_millis,
 )
 
 from sdk.netaddress import split_address
@@ -49,11 +48,22 @@ STAY = 120.0
 """Seconds for which a record without a time to live is announced, as RFC 6762 has it for names of hosts."""
 RENEW = 40.0
 """Seconds after which it is announced again: two announcements may be lost."""
-ASK_AT = (0.0, 0.1, 0.3, 1.2)
-"""Seconds after opening at which everybody is asked: a question or an answer may be lost. Later ones announce
-themselves."""
+ASK_AT = (0.0, 0.1, 0.3, 1.2, 4.0, 12.0, 36.0)
+"""Seconds after opening at which everybody is asked, ever more seldom (RFC 6762 section 5.2): a question or an answer
+may be lost. Later ones announce themselves."""
+MOST_KNOWN = 350
+"""Known instances that fit a question, 16 packets as zeroconf reads them. Who knows of more asks no more: the others
+announce themselves."""
+FIRST_ASKED = 3
+"""How many of these are sent before whoever has not answered counts as absent."""
+PATIENCE = 10
+"""How many times as long as the latest of these questions was late, answers are waited for beyond the usual time."""
 REPEAT = (1.0, 3.0)
 """Seconds after which a change is announced again, RFC 6762 section 8.3: the first time may have been lost."""
+GOODBYE_AGAIN = 0.1
+"""Seconds after which goodbyes are said again while closing; there is no time for more."""
+WAITING = 1 << 24
+"""Bytes that may wait to be sent: more than all answers together."""
 CHECK = 10.0
 """Seconds between two looks for interfaces that came or went."""
 DRAIN = 0.2
@@ -99,6 +109,8 @@ class Responder:
         self._host = _host()
         self._sequence = 0
         self._own: dict[str, _Own] = {}
+        self._asked = 0
+        self._late = 0.0
         self._checking: asyncio.Task[None] | None = None
         self._zeroconf = Zeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
         assert self._zeroconf.loop is not None
@@ -129,6 +141,14 @@ class Responder:
         """Whether records were heard of whose parts are still being fetched."""
         return self._listening.fetching
 
+    @property
+    def behind(self) -> float:
+        """Seconds by which answers may come later than usual, as this host is busy; infinite until all were asked.
+
+        May be asked from any thread.
+        """
+        return math.inf if self._asked < min(FIRST_ASKED, len(ASK_AT)) else self._late * PATIENCE
+
     def close(self) -> None:
         """Says goodbye for what is published and closes the sockets; blocks for up to some seconds."""
         gone = concurrent.futures.Future[None]()
@@ -154,24 +174,37 @@ class Responder:
             heard=self._heard,
             goodbye=self._answer_goodbye,
         )
-        for reader in self._zeroconf.engine.readers:
-            reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        self._widen()
         self._zeroconf.async_add_listener(self._listening, None)
+        now = self._loop.time()
         for seconds in ASK_AT:
-            self._loop.call_later(seconds, self._ask)
+            self._loop.call_at(now + seconds, self._ask_in_turn, now + seconds)
         self._loop.call_later(CHECK, self._check)
         begun.set_result(None)
 
+    def _widen(self) -> None:
+        """Makes room for bursts. zeroconf's answers are one each, and it knows no pauses that asyncio asks for."""
+        for wrapped in (*self._zeroconf.engine.readers, *self._zeroconf.engine.senders):
+            wrapped.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            wrapped.transport.set_write_buffer_limits(high=WAITING)  # type: ignore[attr-defined] # it has
+
+    def _ask_in_turn(self, due: float) -> None:
+        self._asked += 1
+        self._late = max(self._late, self._loop.time() - due)
+        self._ask()
+
     def _ask(self) -> None:
         """Asks who is there, naming those that are known, who need not answer (RFC 6762 section 7.1)."""
-        known = {*self._listening.known, *self._own}
-        if len(known) > 500:  # the list would be longer than many an answer; who is missing announces itself
+        now = self._loop.time()
+        known = [(name, each.expires - now) for name, each in self._listening.known.items()]
+        known += [(name, own.head.ttl) for name, own in self._own.items()]
+        if len(known) > MOST_KNOWN:
             return
-        out, now = new_question(), current_time_millis()
+        out = new_question()
         out.add_question(DNSQuestion(TYPE, _PTR, IN))
-        for record in self._zeroconf.cache.get_all_by_details(TYPE, _PTR, IN):
-            if isinstance(record, DNSPointer) and record.alias[: -len(TYPE) - 1] in known:
-                out.add_answer_at_time(record, now)
+        for name, left in known:
+            if left > 0:
+                out.add_answer_at_time(DNSPointer(TYPE, _PTR, IN, math.ceil(left), f"{name}.{TYPE}"), 0)
         self._asking.ask(out)
 
     def _check(self) -> None:
@@ -184,6 +217,7 @@ class Responder:
             if not task.cancelled() and (error := task.exception()):
                 logger.warning("mdns cannot follow the interfaces of this host: %s", error)
             elif not before.issuperset(sender.interface_key for sender in self._zeroconf.engine.senders):
+                self._widen()
                 self._ask()
 
         if self._checking is None or self._checking.done():
@@ -263,20 +297,23 @@ class Responder:
 
     def _withdraw(self, keys: Sequence[Key], done: Callable[[], None]) -> None:
         names = [label(key, self._group) for key in keys]
-        batch: list[DNSRecord] = []
-        for name in names:
-            if known := self._listening.drop(name):
-                batch += _goodbye(name, known.text)
+        theirs = [(name, known.text) for name in names if (known := self._listening.drop(name))]
         self._heard([Heard(key, None, 0) for key in keys])  # it may have been heard once more on the way here
-        self._outbox.send(batch, nothing)
+        self._take_back(theirs, nothing)
         self._unpublish(names, done)
 
-    def _unpublish(self, names: Sequence[str], done: Callable[[], None] | None = None) -> None:
-        batch: list[DNSRecord] = []
-        for name in names:
-            if own := self._remove(name):
-                batch += _goodbye(name, own.info.text)
-        self._outbox.send(batch, done or nothing)
+    def _unpublish(self, names: Sequence[str], done: Callable[[], None] = nothing) -> None:
+        self._take_back([(name, own.info.text) for name in names if (own := self._remove(name))], done)
+
+    def _take_back(self, gone: Sequence[tuple[str, bytes]], done: Callable[[], None]) -> None:
+        self._outbox.send([record for each in gone for record in _goodbye(*each)], done)
+        if gone:
+            for seconds in REPEAT:
+                self._loop.call_later(seconds, self._repeat_goodbyes, gone, nothing)
+
+    def _repeat_goodbyes(self, gone: Sequence[tuple[str, bytes]], done: Callable[[], None]) -> None:
+        """Takes back what was said once more, but no names: they may have been given anew."""
+        self._outbox.send([_goodbye(*each)[0] for each in gone], done)
 
     def _remove(self, name: str) -> _Own | None:
         own = self._own.pop(name, None)
@@ -287,7 +324,12 @@ class Responder:
 
     def _say_goodbye(self, gone: concurrent.futures.Future[None]) -> None:
         self._asking.close()
-        self._unpublish(list(self._own), lambda: gone.set_result(None))
+        said = [(name, own.info.text) for name, own in self._own.items()]
+
+        def again() -> None:
+            self._loop.call_later(GOODBYE_AGAIN, self._repeat_goodbyes, said, lambda: gone.set_result(None))
+
+        self._unpublish(list(self._own), again if said else lambda: gone.set_result(None))
 
     def _drain(self, give_up: float, done: Callable[[], None]) -> None:
         waiting = select.poll()

@@ -30,13 +30,15 @@ async def test_a_name_that_two_registries_share_stays_until_both_have_gone(group
         await one.register(a("1"), ttl=60)
         async with MdnsRegistry(group) as two:
             await two.register(a("1"), ttl=60)
-        seen = []
-        with trio.move_on_after(1):
-            while True:
-                seen.append((await anext(events)).action)
-        assert seen[0] is Action.CREATE
-        assert seen[-1] is not Action.DELETE
-        assert await watching.list() == await one.list() == (a("1"),)
+        await one.register(a("last"), ttl=60)  # whatever is said of the first is said before
+        seen: dict[str, Action] = {}
+        with trio.fail_after(10):
+            while "last" not in seen:
+                event = await anext(events)
+                seen[event.service.instances[0].id] = event.action
+        assert seen["1"] is not Action.DELETE
+        assert await watching.list() == await one.list()
+        assert [instance.id for instance in (await one.list())[0].instances] == ["1", "last"]
 
 
 async def test_who_does_not_renew_is_not_answered_for(group: str) -> None:
@@ -61,6 +63,36 @@ async def test_an_announcement_that_was_lost_is_made_again(group: str, monkeypat
         assert lost
         assert Zeroconf.async_send is send
         assert await ours.get("greeter") == (a("1"),)
+
+
+async def test_a_goodbye_that_was_lost_is_said_again(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responder, "REPEAT", (0.2,))
+    async with MdnsRegistry(group) as ours, ours.watch() as events, MdnsRegistry(group) as theirs:
+        for known in ("of theirs", "of ours"):
+            await (theirs if known == "of theirs" else ours).register(a("1"))
+            with trio.fail_after(10):
+                assert (await anext(events)).action is Action.CREATE
+            while await theirs.list() == ():
+                pass
+            with monkeypatch.context() as patch:
+                patch.setattr(Zeroconf, "async_send", lambda self, out, *rest: None)
+                await theirs.deregister(a("1"))
+            with trio.fail_after(10):
+                assert (await anext(events)).action is Action.DELETE
+
+
+async def test_who_was_not_heard_is_asked_again(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responder, "REPEAT", ())
+    monkeypatch.setattr(responder, "ASK_AT", (0.0, 0.0, 0.0, 1.0))
+    async with MdnsRegistry(group) as theirs:
+        with monkeypatch.context() as patch:
+            patch.setattr(Zeroconf, "async_send", lambda self, out, *rest: None)
+            await theirs.register(a("1"))
+            async with MdnsRegistry(group) as ours, ours.watch() as events:
+                assert await ours.list() == ()
+                patch.undo()
+                with trio.fail_after(10):
+                    assert (await anext(events)).action is Action.CREATE
 
 
 @pytest.mark.parametrize(
