@@ -19,6 +19,7 @@ from sdk.registry.remote import MAX_RELAYS, READY, REGISTRY_SERVICE, event_recor
 from sdk.server import Server
 from sdk.types import Service, parse_service, service_to_json
 
+from .offer import parse_ttl
 from .watching import Reply
 
 WRITES: Final = frozenset(("Registry.Register", "Registry.Deregister"))
@@ -26,9 +27,6 @@ WRITES: Final = frozenset(("Registry.Register", "Registry.Deregister"))
 
 MAX_WATCHERS: Final = 1000
 """Callers that may follow one registry at a time."""
-
-MAX_TTL: Final = 365 * 86400
-"""Longest time to live that is taken, in seconds."""
 
 AGAIN: Final = 1.0
 """Seconds before a store that failed is followed again."""
@@ -125,14 +123,7 @@ class RegistryService:
     async def register(self, request: Any) -> Record:
         """Adds or renews the instances of a record; `options.ttl` are seconds after which they go by themselves."""
         record = _read(request)
-        service = parse_service(dict(record))
-        options = record.get("options") or {}
-        ttl = options.get("ttl") if isinstance(options, Mapping) else options
-        # go-micro writes 0 where there is none.
-        if ttl in (None, 0):
-            ttl = None
-        elif type(ttl) not in (int, float) or not 0 < ttl <= MAX_TTL:
-            raise BadRequest("options.ttl of a record is a number of seconds, at most a year")
+        service, ttl = parse_service(dict(record)), parse_ttl(record.get("options"))
         if self._shelf is not None:
             self._shelf.take(service)
         await self._registry.register(service, ttl=ttl)

@@ -3,6 +3,7 @@
 The JSON form is go-micro's (`nodes` for instances), so that records written by either side can be read by the other.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -154,14 +155,22 @@ def _instance(data: object, address: str) -> Instance:
 def _address(record: Mapping[object, object]) -> str:
     address = _text(record.get("address"), "node address", required=True)
     port = record.get("port")
-    if port is not None:
+    if port is not None and not (type(port) is int and port == 0):  # 0 is protobuf's way to say that there is none
         if type(port) is not int or not 0 < port < 65536:
             raise RemoteProtocolError("node port is not a number from 1 to 65535")
+        if address.count(":") == 1 or "]:" in address:
+            raise RemoteProtocolError(
+                f"node address {address!r} has a port, and port says {port}: it takes one of them"
+            )
         address = f"[{address}]:{port}" if ":" in address and address[0] != "[" else f"{address}:{port}"
-    host, _, number = address.rpartition(":")
-    if not host or not number.isdecimal() or not number.isascii() or not 0 < int(number) < 65536:
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is None or not 0 < int(found[1]) < 65536:
         raise RemoteProtocolError(f"node address {address!r} is not host:port")
     return address
+
+
+# No URL and no path; IPv6 in brackets only, as nobody could tell its port from it.
+_HOST_AND_PORT = re.compile(r"(?:[^][:/@?#,\s]+|\[[^][/@?#,\s]+\]):([0-9]{1,5})")
 
 
 def _value(data: object, depth: int) -> Value | None:

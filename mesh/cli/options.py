@@ -6,6 +6,7 @@ has it.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -126,14 +127,16 @@ class Group(Command, click.Group):
 
 
 class Json(click.ParamType[Any]):
-    """A value written as JSON; anything else is a usage error that names the place."""
+    """A value written as JSON, or `-` for one on standard input: a command line takes 128 KB, and others can read it.
+    Anything else is a usage error that names the place."""
 
     name = "json"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Reads the JSON."""
         try:
-            parsed = json.loads(value, parse_constant=_no_constant)
+            text = sys.stdin.buffer.read() if value == "-" else value
+            parsed = json.loads(text, parse_constant=_no_constant)
             json.dumps(parsed, ensure_ascii=False).encode()  # half of a surrogate pair is no text that can be sent
             return parsed
         except json.JSONDecodeError as error:

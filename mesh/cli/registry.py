@@ -4,22 +4,26 @@ It is the one the flags name; else that of the node at MICRO_PROXY_ADDRESS or MI
 offers; else the local one.
 """
 
+import math
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import trio
 
-from mesh.check import parse_check
 from sdk.errors import BadRequest
 from sdk.registry import Event, Registry
-from sdk.types import Service, parse_service, service_to_json
+from sdk.types import Service, service_to_json
 
 from . import render
 from .options import Command, Group, Json, output
 from .run import Failure, run
 from .target import ask_option, registry_of
+
+if TYPE_CHECKING:
+    from mesh.offer import Offer
 
 T = TypeVar("T")
 
@@ -80,16 +84,18 @@ def register_service(record: Any, proxy_address: str | None) -> None:
     micro register service '{"name": "hello", "nodes": [{"id": "hello-1",
         "address": "10.0.0.7:9090", "metadata": {"protocol": "grpc", "check": "tcp"}}]}'
 
+    - in place of JSON reads it from standard input. With "options": {"ttl": 60} it goes after so many seconds, unless
+    it is registered again.
+
     With "check" (tcp, grpc, /path or http://host:port/path) nodes withdraw an instance that is dead; "check-interval",
     "check-timeout", "check-failures" and "check-successes" say how fast.
     """
-    service = _service(record)
-    try:
-        for instance in service.instances:
-            parse_check(instance)
-    except BadRequest as error:
-        raise click.UsageError(f"metadata of {service.name}: {error}") from None
-    _with_registry(proxy_address, lambda store: _offer(store, service))
+    from mesh.offer import parse_offer
+
+    offer = _read(parse_offer, record)
+    for note in offer.notes:
+        click.echo(f"note: {render.printable(note)}", err=True)
+    _with_registry(proxy_address, lambda store: _offer(store, offer))
 
 
 @click.group(cls=Group)
@@ -101,9 +107,15 @@ def deregister() -> None:
 @click.argument("record", metavar="JSON", type=Json())
 @ask_option
 def deregister_service(record: Any, proxy_address: str | None) -> None:
-    """Take the instances of this record out of the local registry; what is not there is no error."""
-    service = _service(record)
-    _with_registry(proxy_address, lambda store: store.deregister(service))
+    """Take the instances of this record out of the local registry; what is not there is no error.
+
+    Name and ids are enough: {"name": "hello", "nodes": [{"id": "hello-1"}]}. Without a version, they are taken out of
+    all. - in place of JSON reads it from standard input.
+    """
+    from mesh.offer import parse_withdrawal
+
+    service = _read(parse_withdrawal, record)
+    _with_registry(proxy_address, lambda store: _withdraw(store, service, every_version=not record.get("version")))
     click.echo("ok")
 
 
@@ -147,23 +159,38 @@ def _change(event: Event, form: str) -> str:
     return "  ".join(render.printable(text) for text in (*row, render.metadata(instance.metadata))).rstrip()
 
 
-async def _offer(store: Registry, service: Service) -> None:
-    await store.register(service)
+async def _offer(store: Registry, offer: "Offer") -> None:
+    await store.register(offer.service, ttl=offer.ttl)
     click.echo("ok")
     if store.name == "mdns":
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with (
+            trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+            trio.move_on_after(math.inf if offer.ttl is None else offer.ttl),
+        ):
             click.echo("mdns has no store: it is offered until this command is ended", err=True)
             await anext(signals)
 
 
-def _service(record: Any) -> Service:
+async def _withdraw(store: Registry, service: Service, *, every_version: bool) -> None:
+    """Takes the instances out of this version, or of every version that has one of them."""
+    ids = {instance.id for instance in service.instances}
+    found = [
+        replace(record, instances=tuple(each for each in record.instances if each.id in ids))
+        for record in await store.get(service.name)
+        if every_version or record.version == service.version
+    ]
+    there = [record for record in found if record.instances]
+    if not there:
+        click.echo("note: there was none of these; `micro get service` shows what there is", err=True)
+    for record in there or [service]:  # what cannot be read is not shown, and may go all the same
+        await store.deregister(record)
+
+
+def _read(read: Callable[[Any], T], record: Any) -> T:
     try:
-        service = parse_service(record)
+        return read(record)
     except BadRequest as error:
-        raise click.UsageError(f"this is no record of a service: {error}") from None
-    if not service.instances:
-        raise click.UsageError('this record has no instance: "nodes" is a list of {"id": …, "address": "host:port"}')
-    return service
+        raise click.UsageError(f"this is no record of a service: {error.detail}") from None
 
 
 def _with_registry(proxy_address: str | None, use: Callable[[Registry], Awaitable[T]]) -> T:

@@ -125,6 +125,7 @@ def node(**fields: Any) -> Instance:
         ({"address": "h", "port": 80}, "h:80"),
         ({"address": "::1", "port": 80}, "[::1]:80"),
         ({"address": "[::1]", "port": 80}, "[::1]:80"),
+        ({"address": "h:80", "port": 0}, "h:80"),
     ],
 )
 def test_an_address_is_host_and_port_in_one_or_in_two_fields(fields: dict[str, Any], address: str) -> None:
@@ -149,8 +150,14 @@ def test_an_address_is_host_and_port_in_one_or_in_two_fields(fields: dict[str, A
             "h:1_0",
             "h:²",
             "h:٣",
+            "http://h:80",
+            "h:80/path",
+            "a b:80",
+            "::1:80",
+            "[::1:80",
         )
     ]
+    + [{"address": address, "port": 80} for address in ("h:80", "h:81", "[::1]:80", "http://h")]
     + [{"address": "h", "port": port} for port in (0, -1, 65536, 10**5000, True, "80", 80.0)]
     + [{}, {"address": 80}, {"address": b"h:1"}, {"address": None, "port": 80}],
 )

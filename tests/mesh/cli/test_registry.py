@@ -1,8 +1,11 @@
 """The local registry from the command line: real processes that share one file."""
 
 import json
+import math
 import signal
+import sqlite3
 import uuid
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +109,31 @@ def test_a_check_that_makes_no_sense_is_refused_and_can_be_deregistered_all_the_
     done = shelf.micro("register", "service", record)
     assert done.status == 2
     assert "check is 'smoke': it takes tcp, grpc" in done.stderr
-    assert shelf.prints("deregister", "service", record) == "ok\n"
+    done = shelf.micro("deregister", "service", record)
+    assert (done.status, done.stdout) == (0, "ok\n")
+    assert "note: there was none of these" in done.stderr
+
+
+def test_a_record_may_come_from_standard_input_and_live_for_a_time(shelf: Shelf) -> None:
+    labels = {f"label-{number}": "ü" * 100 for number in range(1000)}  # more than a command line takes
+    record = {**HELLO, "metadata": labels, "options": {"ttl": 3600}, "ttl": 1}
+    env = {"MICRO_REGISTRY_ADDRESS": str(shelf.path)}
+    done = run("micro", "register", "service", "-", env=env, stdin=json.dumps(record))
+    assert (done.status, done.stdout) == (0, "ok\n")
+    assert "note: no record has 'ttl'" in done.stderr
+    [found] = json.loads(shelf.prints("get", "service", "hello", "--output", "json"))["services"]
+    assert found["metadata"] == labels
+    with closing(sqlite3.connect(shelf.path)) as file:
+        expiry = file.execute("SELECT max(expires) FROM instances").fetchone()[0]
+    assert 0 < expiry < math.inf
+
+
+def test_instances_are_taken_out_of_every_version_where_none_is_named(shelf: Shelf) -> None:
+    for version in ("1", "2"):
+        shelf.prints("register", "service", json.dumps({**HELLO, "version": version}))
+    assert shelf.prints("deregister", "service", '{"name": "hello", "nodes": [{"id": "hello-1"}]}') == "ok\n"
+    records = json.loads(shelf.prints("get", "service", "hello", "--output", "json"))["services"]
+    assert [[node["id"] for node in record["nodes"]] for record in records] == [["hello-2"], ["hello-2"]]
 
 
 def test_changes_are_printed_as_they_come_of_all_services_or_of_one(shelf: Shelf) -> None:
