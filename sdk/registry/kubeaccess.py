@@ -23,6 +23,8 @@ class Access:
 
     server: str
     """Its URL."""
+    source: str
+    """Who says so, for a person: a file, or the account of a pod."""
     namespace: str
     """Where whoever asks belongs."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
@@ -72,6 +74,7 @@ def _of_pod(host: str, account: Path) -> Access:
     try:
         return Access(
             server=f"https://{join_address(host, port)}",
+            source="this pod",
             namespace=(account / "namespace").read_text().strip(),
             tls=ssl.create_default_context(cafile=account / "ca.crt"),
             token_file=account / "token",
@@ -98,6 +101,7 @@ def _of_file(path: Path) -> Access:
     token_file = user.get("tokenFile")
     return Access(
         server=cluster["server"],
+        source=str(path),
         namespace=context.get("namespace") or "default",
         tls=_tls(path.parent, cluster, user) if cluster["server"].startswith("https:") else None,
         token="" if token_file else user.get("token") or "",

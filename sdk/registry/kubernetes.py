@@ -7,7 +7,7 @@ lists again and tells the difference.
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Final, Never, Self
@@ -15,37 +15,26 @@ from urllib.parse import parse_qsl, urlsplit
 
 import trio
 
-from sdk.errors import BadRequest, Forbidden, RemoteProtocolError, Unauthorized, Unavailable
+from sdk.errors import BadRequest, Forbidden, RemoteProtocolError, Unavailable
 from sdk.types import Service
 
 from . import Event
-from .http import HttpClient, Lines
+from .http import Lines
 from .kubeaccess import find_access
-from .kubejson import (
-    SERVICE_NAME,
-    Kind,
-    Page,
-    Slice,
-    Told,
-    parse_page_untrusted,
-    parse_path_untrusted,
-    parse_slice_untrusted,
-    parse_told_untrusted,
-)
-from .records import Change, Key, View, check_ttl, merge, split
+from .kubeclient import Expired, KubeClient
+from .kubejson import Kind, Slice, Told, parse_path_untrusted, parse_slice_untrusted, parse_told_untrusted
+from .kubeslices import Slices
+from .records import View, check_ttl, merge, split
 
 logger = logging.getLogger(__name__)
 
-PAGE: Final = 500
-"""Slices of one answer; kubectl asks for as many."""
-WATCH: Final = 300
-"""Seconds after which a watch is begun anew, so that an account that may no longer read notices."""
+SILENCE: Final = 90.0
+"""Seconds without a line after which a watch is begun anew, where a server that hangs is found out: one that does not
+sends a bookmark every minute, and where it sends none nothing is lost."""
+PAUSES: Final = (0.0, 0.0, 0.1, 0.5, 1.0)
+"""Seconds before a watch is begun again, by how often in a row it ended without a line that could be read."""
 
-_GONE = 410
-
-
-class _Expired(Exception):
-    """The version asked for is no longer kept."""
+_MOST_NAMED = 1000
 
 
 class KubernetesRegistry:
@@ -72,23 +61,21 @@ class KubernetesRegistry:
             raise BadRequest(
                 "--registry-address (MICRO_REGISTRY_ADDRESS) is not kubernetes://NAMESPACE?kubeconfig=FILE&selector=..."
             )
-        self._access = find_access(options.get("kubeconfig", ""))
-        namespace = parts.netloc or self._access.namespace
+        access = find_access(options.get("kubeconfig", ""))
+        namespace = parts.netloc or access.namespace
         self.address = f"kubernetes://{namespace}"
-        within = "" if namespace == "*" else f"/namespaces/{namespace}"
-        self._path = f"/apis/discovery.k8s.io/v1{within}/endpointslices"
-        self._query = {"labelSelector": ",".join(filter(None, (SERVICE_NAME, options.get("selector", ""))))}
-        self._http = HttpClient(self._access.server, tls=self._access.tls)
-        self._skipped: set[str] = set()
+        self.client = KubeClient(access, namespace, options.get("selector", ""))
+        """For its watches."""
+        self._named: set[str] = set()
 
     async def __aenter__(self) -> Self:
-        await self._http.__aenter__()
+        await self.client.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._http.__aexit__(kind, error, traceback)
+        await self.client.__aexit__(kind, error, traceback)
 
     async def register(self, service: Service, *, ttl: float | None = None) -> None:
         """Raises `Forbidden`: Kubernetes registers by itself the pods behind a Service.
@@ -108,8 +95,8 @@ class KubernetesRegistry:
 
     async def list(self) -> tuple[Service, ...]:
         """See `Registry.list`."""
-        _, slices = await self._everything()
-        return merge({key: record for one in slices for key, record in one.records.items()}.values())
+        _, items = await self.client.everything()
+        return merge(self.read_all(items).records().values())
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
@@ -121,67 +108,14 @@ class KubernetesRegistry:
         finally:
             await watch.end()
 
-    async def _refuse(self, service: Service) -> Never:
-        split(service)  # what is no record at all is told first
-        await trio.lowlevel.checkpoint()
-        self._http.check_open()
-        raise Forbidden(
-            f"{service.name!r} cannot be registered in {self.address}: Kubernetes registers pods by itself. Make a "
-            f"Service for it, with the label micro.mu/name: {service.name} where its own name is another, or choose "
-            "another registry with --registry (MICRO_REGISTRY)"
-        )
+    # For the watches.
 
-    async def _everything(self) -> tuple[str, tuple[Slice, ...]]:
-        """The version, and the slices of that version."""
-        while True:
-            try:
-                page = await self._page("")
-                items = page.slices
-                while page.more:
-                    page = await self._page(page.more)
-                    items += page.slices
-            except _Expired:  # while it was read
-                continue
-            return page.version, tuple(found for item in items if (found := self._read(item)) is not None)
+    def read_all(self, items: Iterable[object]) -> Slices:
+        """Reads slices; those that cannot be read are named in the log, once, and left out."""
+        return Slices(found for item in items if (found := self.read(item)) is not None)
 
-    async def _page(self, more: str) -> Page:
-        query = {**self._query, "limit": str(PAGE), **({"continue": more} if more else {})}
-        answer = await self._http.request("GET", self._path, query=query, headers=await self._access.headers())
-        self._check(answer.status)
-        try:
-            return parse_page_untrusted(answer.body)
-        except RemoteProtocolError as error:
-            raise self._http.unavailable(str(error)) from None
-
-    @asynccontextmanager
-    async def _changes(self, version: str) -> AsyncIterator[Lines]:
-        query = {
-            **self._query,
-            "watch": "1",
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(WATCH),
-        }
-        headers = await self._access.headers()
-        async with self._http.stream("GET", self._path, query=query, headers=headers) as lines:
-            self._check(lines.status)
-            yield lines
-
-    def _check(self, status: int) -> None:
-        if status == 200:
-            return
-        if status == _GONE:
-            raise _Expired
-        if status == 401:
-            raise Unauthorized(f"the registry {self.address} at {self._http.url} does not know us: renew the token")
-        if status == 403:
-            raise Forbidden(
-                f"the registry {self.address} at {self._http.url} may not be read: the account needs a role with the "
-                "verbs list and watch for endpointslices of discovery.k8s.io"
-            )
-        raise self._http.unavailable(f"it answers {status}")
-
-    def _read(self, item: object) -> Slice | None:
+    def read(self, item: object) -> Slice | None:
+        """Reads one slice, as `read_all` does."""
         try:
             return parse_slice_untrusted(item)
         except RemoteProtocolError as error:
@@ -189,10 +123,25 @@ class KubernetesRegistry:
                 path = parse_path_untrusted(item)
             except RemoteProtocolError:
                 path = "without a name"
-            if f"{path}: {error}" not in self._skipped:
-                self._skipped.add(f"{path}: {error}")
+            said = f"{path}: {error}"
+            if said not in self._named:
+                if len(self._named) >= _MOST_NAMED:
+                    self._named.clear()
+                self._named.add(said)
                 logger.warning("Registry %s: the EndpointSlice %s is skipped: %s", self.address, path, error)
             return None
+
+    # Inside.
+
+    async def _refuse(self, service: Service) -> Never:
+        split(service)  # what is no record at all is told first
+        await trio.lowlevel.checkpoint()
+        self.client.check_open()
+        raise Forbidden(
+            f"{service.name!r} cannot be registered in {self.address}: Kubernetes registers pods by itself. Make a "
+            f"Service for it, with the label micro.mu/name: {service.name} where its own name is another, or choose "
+            "another registry with --registry (MICRO_REGISTRY)"
+        )
 
 
 class _Watch:
@@ -202,11 +151,14 @@ class _Watch:
         self._registry = registry
         self._view = View()
         self._events: deque[Event] = deque()
-        self._slices: dict[str, Slice] = {}
-        """By their paths. An instance that moves from one to another stands in both for a while, or in none."""
+        self._slices = Slices()
         self._version = ""
         """Empty: to be listed again."""
         self._lines: Lines | None = None
+        self._heard = 0.0
+        """When the last line came, or the watch began; on trio's clock."""
+        self._fruitless = 0
+        """How often in a row it was begun without a line that could be read."""
         self._stack = AsyncExitStack()
 
     def __aiter__(self) -> Self:
@@ -223,15 +175,22 @@ class _Watch:
 
     async def begin(self) -> None:
         """Lists what is there, unless the version known is still kept, and follows from there on."""
+        await trio.sleep(PAUSES[min(self._fruitless, len(PAUSES) - 1)])
+        self._fruitless += 1
+        client = self._registry.client
         if not self._version:
-            version, slices = await self._registry._everything()
-            self._slices = {one.path: one for one in slices}
-            self._events += self._view.replace(self._records())
+            version, items = await client.everything()
+            self._slices = self._registry.read_all(items)
+            self._events += self._view.replace(self._slices.records())
             self._version = version
         try:
-            self._lines = await self._stack.enter_async_context(self._registry._changes(self._version))
-        except _Expired:
+            self._lines = await self._stack.enter_async_context(client.changes(self._version))
+        except Expired:
             self._version = ""
+        except Unavailable:  # of a server that was set back to an older state no version known here is to come
+            self._version = ""
+            raise
+        self._heard = trio.current_time()
 
     async def end(self) -> None:
         """Closes the connection that the changes come over."""
@@ -239,37 +198,34 @@ class _Watch:
         await stack.aclose()
 
     async def _follow(self, lines: Lines) -> None:
+        told = None
         try:
-            line = await anext(lines)
-            told = parse_told_untrusted(line)
+            # Counted from what was heard, however often a wait is cancelled: who looks for a moment at a time notices.
+            with trio.move_on_at(self._heard + SILENCE):
+                told = parse_told_untrusted(await anext(lines))
         except StopAsyncIteration:  # after its time
-            await self.end()
+            pass
         except (Unavailable, RemoteProtocolError):  # to begin again says whether the server is there
             self._version = ""
+        if told is None:
             await self.end()
-        else:
-            await self._take(told)
+            return
+        self._heard, self._fruitless = trio.current_time(), 0
+        await self._take(told)
 
     async def _take(self, told: Told) -> None:
         self._version = told.version
         if told.kind in {Kind.EXPIRED, Kind.BROKEN}:
             await self.end()
             if told.kind is Kind.BROKEN:
-                raise self._registry._http.unavailable(f"it ended the watch: {told.reason}")
+                raise self._registry.client.unavailable(f"it ended the watch: {told.reason}")
         elif told.kind is not Kind.MARK:
             self._change(told)
 
     def _change(self, told: Told) -> None:
-        path = parse_path_untrusted(told.slice)
-        before = self._slices.pop(path, None)
-        now = self._registry._read(told.slice) if told.kind is Kind.STANDS else None
-        if now is not None:
-            self._slices[path] = now
-        keys = [*(before.records if before else ()), *(now.records if now else ())]
-        self._events += self._view.follow([Change(key, self._record(key)) for key in dict.fromkeys(keys)])
-
-    def _record(self, key: Key) -> Service | None:
-        return next((one.records[key] for one in self._slices.values() if key in one.records), None)
-
-    def _records(self) -> dict[Key, Service]:
-        return {key: record for one in reversed(self._slices.values()) for key, record in one.records.items()}
+        now = self._registry.read(told.slice) if told.kind is Kind.STANDS else None
+        try:
+            path = parse_path_untrusted(told.slice)
+        except RemoteProtocolError:  # that of a new one was named; of one that is gone nobody knows which
+            return
+        self._events += self._view.follow(self._slices.put(path, now))

@@ -64,6 +64,17 @@ class EtcdServer:
         assert self._running is not None
         self._running.send(number)
 
+    def hang(self) -> None:
+        """Keeps every connection and says nothing, until `resume`."""
+        self.send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.send(signal.SIGCONT)
+
+    def take_out(self, name: str, id: str) -> None:
+        """Deletes an instance behind the back of whoever registered it."""
+        self.delete(f"/micro/registry/{name}/{id}")
+
     def ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
         """What somebody else might do to it."""
         asked = urllib.request.Request(self.url + path, data=json.dumps(request).encode())

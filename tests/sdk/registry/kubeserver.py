@@ -53,6 +53,17 @@ class KubeServer(ThreadServer):
         self.ending = 0
         """How many times watches were told to end."""
         self.watches = 0
+        self.hanging = False
+        self.refused: set[str] = set()
+        """Verbs that the account may not use."""
+        self.page_tokens_expire = 0
+        """How many requests for a further page come too late."""
+        self.pages_repeat = False
+        """Whether after each page there is one more."""
+        self.nonsense = 0
+        """How many watches say one line that means nothing, and more than that only when they are ended."""
+        self.date = ""
+        """What it takes the time to be; empty: the time it is."""
 
     def put(self, item: dict[str, Any]) -> None:
         with self.changed:
@@ -67,6 +78,31 @@ class KubeServer(ThreadServer):
     def bookmark(self) -> None:
         with self.changed:
             self._say("BOOKMARK", {"kind": "EndpointSlice", "metadata": {}})
+
+    def hang(self) -> None:
+        """Keeps every connection and says nothing, until `resume`."""
+        with self.changed:
+            self.hanging = True
+
+    def resume(self) -> None:
+        with self.changed:
+            self.hanging = False
+            self.changed.notify_all()
+
+    def take_out(self, name: str, id: str) -> None:
+        """The pod is gone from the slices of its Service."""
+        with self.changed:
+            for item in list(self.slices.values()):
+                left = [each for each in item["endpoints"] if each["targetRef"]["name"] != id]
+                if item["metadata"]["labels"]["kubernetes.io/service-name"] == name and left != item["endpoints"]:
+                    self.put({**item, "endpoints": left})
+
+    def say(self, event: dict[str, Any]) -> None:
+        """What no server should say in a watch."""
+        with self.changed:
+            self.version += 1
+            self.log.append((self.version, event))
+            self.changed.notify_all()
 
     def compact(self) -> None:
         """Keeps no changes of before."""
@@ -93,12 +129,14 @@ class KubeServer(ThreadServer):
             self.changed.notify_all()
 
     def answer(self, asked: Asked) -> Said:
+        with self.changed:
+            self.changed.wait_for(lambda: not (self.hanging and self.running))
         if asked.headers.get("authorization") != f"Bearer {self.token}":
             return Said(401, {"code": 401})
         place, _, name = asked.path.partition("/endpointslices/")
         if name or asked.method != "GET":
             return self._write(asked, name)
-        if place != f"{SHOP}/endpointslices":
+        if place != f"{SHOP}/endpointslices" or ("watch" if "watch" in asked.query else "list") in self.refused:
             return Said(403, {"code": 403})
         selector = asked.query["labelSelector"].split(",")
         assert selector[0].partition("=")[0] == "kubernetes.io/service-name"
@@ -107,17 +145,27 @@ class KubeServer(ThreadServer):
                 since = int(asked.query["resourceVersion"])
                 if since < self.oldest:
                     return Said(410, {"code": 410})
+                if since > self.version:
+                    return Said(504, {"code": 504, "message": "Too large resource version"})
                 self.watches += 1
+                nonsense = self.nonsense > 0
+                self.nonsense -= nonsense
                 self.changed.notify_all()
-                return Said(200, lines=self._lines(since, self.ending))
+                return Said(200, headers=self._date(), lines=self._lines(since, self.ending, nonsense))
             return self._list(asked, [item for item in self.slices.values() if _selected(item, selector)])
 
     def _list(self, asked: Asked, items: list[dict[str, Any]]) -> Said:
+        if "continue" in asked.query and self.page_tokens_expire:
+            self.page_tokens_expire -= 1
+            return Said(410, {"code": 410, "reason": "Expired"})
         start, limit = int(asked.query.get("continue", 0)), int(asked.query.get("limit", len(items)))
         about = {"resourceVersion": str(self.version)}
-        if start + limit < len(items):
+        if self.pages_repeat or start + limit < len(items):
             about["continue"] = str(start + limit)
-        return Said(200, {"metadata": about, "items": items[start : start + limit]})
+        return Said(200, {"metadata": about, "items": items[start : start + limit]}, self._date())
+
+    def _date(self) -> dict[str, str]:
+        return {"date": self.date} if self.date else {}
 
     def _write(self, asked: Asked, name: str) -> Said:
         item = asked.json
@@ -141,10 +189,16 @@ class KubeServer(ThreadServer):
         self.log.append((self.version, {"type": kind, "object": item}))
         self.changed.notify_all()
 
-    def _lines(self, since: int, ending: int) -> Iterator[dict[str, Any]]:
+    def _lines(self, since: int, ending: int, nonsense: bool) -> Iterator[dict[str, Any]]:
+        if nonsense:
+            yield {"type": "NONSENSE"}
         while True:
             with self.changed:
-                while self.running and self.ending == ending and not any(at > since for at, _ in self.log):
+                while (
+                    self.running
+                    and self.ending == ending
+                    and (self.hanging or not any(at > since for at, _ in self.log))
+                ):
                     self.changed.wait(0.2)
                 left = [told for told in self.log if told[0] > since]
                 if not self.running or not left:

@@ -1,8 +1,8 @@
-"""A registry that goes away under a program that follows it. A back end with a server joins `server`."""
+"""A registry that goes away under a program that follows it. A back end with a server joins `server` and `opener`."""
 
-import signal
 from collections.abc import Iterator
 from random import Random
+from typing import Protocol
 
 import pytest
 import trio
@@ -14,22 +14,46 @@ from tests.sdk.registry.conftest import Opener
 from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.test_registry import a, next_of
 
-pytestmark = pytest.mark.peers
+
+class Server(Protocol):
+    """A registry's server that keeps its records when it is killed."""
+
+    port: int
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def hang(self) -> None:
+        """Keeps every connection and says nothing, until `resume`."""
+
+    def resume(self) -> None: ...
+
+    def take_out(self, name: str, id: str) -> None:
+        """Takes an instance out behind everybody's back."""
+
+    def compact(self) -> None:
+        """Keeps no changes of before."""
 
 
-@pytest.fixture(params=["etcd"])
-def server(request: pytest.FixtureRequest) -> Iterator[EtcdServer]:
-    """A registry's server that keeps its records when it is killed, and a short patience of those who ask it."""
+@pytest.fixture(params=[pytest.param("etcd", marks=pytest.mark.peers), "kubernetes"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """With a short patience of those who ask it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sdk.registry.etcdclient.PATIENCE", 1.0)
         patch.setattr("sdk.registry.etcdclient.SILENCE", 0.5)
+        patch.setattr("sdk.registry.kubeclient.PATIENCE", 1.0)
+        patch.setattr("sdk.registry.kubernetes.SILENCE", 0.5)
         patch.setattr("mesh.returning.GRACE", 0.5)  # there may be anybody at the addresses of these tests
-        yield request.getfixturevalue(f"own_{request.param}")
+        yield request.getfixturevalue({"etcd": "own_etcd", "kubernetes": "kube"}[request.param])
 
 
 @pytest.fixture
-def opener(server: EtcdServer) -> Opener:
-    return lambda: open_registry("etcd", f"127.0.0.1:{server.port}")
+def opener(request: pytest.FixtureRequest, server: Server) -> Opener:
+    if isinstance(server, EtcdServer):
+        return lambda: open_registry("etcd", f"127.0.0.1:{server.port}")
+    written: Opener = request.getfixturevalue("kube_opener")
+    return written
 
 
 class Follower:
@@ -54,7 +78,7 @@ class Follower:
 
 
 async def test_what_was_known_stays_until_the_server_is_back_and_then_the_truth_is_told(
-    server: EtcdServer, opener: Opener, nursery: trio.Nursery
+    server: Server, opener: Opener, nursery: trio.Nursery
 ) -> None:
     follower = Follower(opener)
     nursery.start_soon(follower.run)
@@ -68,7 +92,7 @@ async def test_what_was_known_stays_until_the_server_is_back_and_then_the_truth_
             with pytest.raises(Unavailable), trio.fail_after(20):
                 await use
         server.start()
-        server.delete("/micro/registry/greeter/goes")
+        server.take_out("greeter", "goes")
         await follower.until(RegistryState.CURRENT, "stays")
         await registry.register(a("new"), ttl=60)
         await follower.until(RegistryState.CURRENT, "stays", "new")
@@ -76,7 +100,7 @@ async def test_what_was_known_stays_until_the_server_is_back_and_then_the_truth_
 
 @pytest.mark.parametrize("trouble", ["killed", "stopped"])
 async def test_a_watch_that_breaks_says_so_and_then_tells_the_difference(
-    server: EtcdServer, opener: Opener, trouble: str
+    server: Server, opener: Opener, trouble: str
 ) -> None:
     async with opener() as registry, registry.watch() as events:
         await registry.register(a("stays"))
@@ -85,14 +109,14 @@ async def test_a_watch_that_breaks_says_so_and_then_tells_the_difference(
         if trouble == "killed":
             server.kill()
         else:
-            server.send(signal.SIGSTOP)
+            server.hang()
         for _ in range(2):
             with pytest.raises(Unavailable):
                 await next_of(events)
         if trouble == "killed":
             server.start()
         else:
-            server.send(signal.SIGCONT)
+            server.resume()
         await registry.deregister(a("goes"))
         await registry.register(a("new"))
         server.compact()
@@ -100,11 +124,11 @@ async def test_a_watch_that_breaks_says_so_and_then_tells_the_difference(
 
 
 async def test_a_server_that_does_not_answer_is_given_up_in_time_and_can_be_left_at_once(
-    server: EtcdServer, opener: Opener
+    server: Server, opener: Opener
 ) -> None:
     async with opener() as registry:
         await registry.register(a("1"), ttl=60)
-        server.send(signal.SIGSTOP)
+        server.hang()
         try:
             with trio.move_on_after(0.05) as scope:
                 await registry.register(a("1"), ttl=60)
@@ -112,11 +136,12 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time_and_can_be_left
             with pytest.raises(Unavailable, match="within 1 s"), trio.fail_after(20):
                 await registry.get("greeter")
         finally:
-            server.send(signal.SIGCONT)
+            server.resume()
         await registry.register(a("1"), ttl=60)
         assert await registry.get("greeter") == (a("1"),)
 
 
+@pytest.mark.parametrize("server", [pytest.param("etcd", marks=pytest.mark.peers)], indirect=True)
 async def test_a_server_that_lost_everything_is_told_again_by_the_next_renewal(
     server: EtcdServer, opener: Opener
 ) -> None:

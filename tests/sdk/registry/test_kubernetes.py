@@ -9,7 +9,8 @@ import trio.testing
 
 from sdk.errors import BadRequest, Forbidden, Unauthorized, Unavailable
 from sdk.registry import Registry, open_registry
-from sdk.registry.kubernetes import PAGE
+from sdk.registry.kubeclient import PAGE
+from sdk.registry.kubernetes import PAUSES
 from sdk.types import Instance, Service
 from tests.sdk.registry.conftest import Opener
 from tests.sdk.registry.kubeserver import KubeServer, slice_of
@@ -183,6 +184,97 @@ async def test_a_slice_that_cannot_be_read_is_named_once_and_spoils_nothing(
     assert [record for record in caplog.messages if "shop/bad" in record] == caplog.messages[:1]
 
 
+async def test_half_of_what_a_list_and_a_watch_say_may_be_garbage(
+    kube: KubeServer, registry: Registry, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(10):
+        kube.put(slice_of(f"good-{number}", str(number)))
+        kube.slices[f"bad-{number}"] = {**slice_of(f"bad-{number}", f"1{number}"), "endpoints": {"number": number}}
+    kube.slices["nameless"] = {"metadata": {"labels": {"kubernetes.io/service-name": "greeter"}}}
+    with caplog.at_level(logging.WARNING):
+        async with registry, registry.watch() as events:
+            assert [await next_of(events) for _ in range(10)] == [("create", str(id), "80") for id in range(10)]
+            for kind in ("MODIFIED", "DELETED"):
+                kube.say({"type": kind, "object": {"metadata": {"resourceVersion": str(kube.version), "name": 7}}})
+            kube.put(slice_of("good-0", "0", "new"))
+            assert await next_of(events) == ("create", "new", "80")
+            assert await registry.list() == (found(*map(str, range(10)), "new"),)
+            assert len([asked for asked in kube.asked if "watch" in asked.query]) == 1
+    assert [sum(f"shop/bad-{number} " in said for said in caplog.messages) for number in range(10)] == [1] * 10
+    assert len([said for said in caplog.messages if "without a name" in said]) == 1
+    assert len(caplog.messages) == 11
+
+
+async def test_a_server_that_says_nothing_but_nonsense_is_asked_again_and_not_without_a_pause(
+    kube: KubeServer, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses = []
+
+    async def slept(seconds: float) -> None:
+        pauses.append(seconds)
+        await trio.lowlevel.checkpoint()
+
+    async def put_once_it_is_over() -> None:
+        await trio.to_thread.run_sync(kube.wait_for_watches, 5)
+        kube.put(slice_of("s1", "1"))
+
+    async with registry, registry.watch() as events, trio.open_nursery() as nursery:
+        monkeypatch.setattr("sdk.registry.kubernetes.trio.sleep", slept)
+        kube.nonsense = 3
+        kube.end_watches()
+        nursery.start_soon(put_once_it_is_over)
+        assert await next_of(events) == ("create", "1", "80")
+    assert pauses == list(PAUSES[1:])
+
+
+async def test_a_watch_in_which_nothing_is_heard_is_begun_again_where_it_was(
+    kube: KubeServer, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdk.registry.kubernetes.SILENCE", 0.1)
+    async with registry, registry.watch() as events, trio.open_nursery() as nursery:
+
+        async def put_once_watched_again() -> None:
+            await trio.to_thread.run_sync(kube.wait_for_watches, 3)
+            kube.put(slice_of("s1", "1"))
+
+        nursery.start_soon(put_once_watched_again)
+        assert await next_of(events) == ("create", "1", "80")
+        assert len([asked for asked in kube.asked if "watch" not in asked.query]) == 1
+
+
+async def test_a_server_that_was_set_back_to_an_older_state_is_listed_again(
+    kube: KubeServer, registry: Registry
+) -> None:
+    kube.put(slice_of("s1", "1"))
+    async with registry, registry.watch() as events:
+        assert await next_of(events) == ("create", "1", "80")
+        kube.version = kube.oldest = 50
+        kube.log.clear()
+        kube.slices = {"s1": slice_of("s1", "2")}
+        kube.end_watches()
+        with pytest.raises(Unavailable, match="504"):
+            await next_of(events)
+        assert [await next_of(events) for _ in range(2)] == [("delete", "1", "80"), ("create", "2", "80")]
+
+
+async def test_nothing_depends_on_the_clock_of_another_host(kube: KubeServer, registry: Registry) -> None:
+    kube.date = "Thu, 01 Jan 1970 00:00:00 GMT"
+    item = slice_of("s1", "1")
+    item["metadata"] |= {
+        "creationTimestamp": "2199-01-01T00:00:00Z",
+        "annotations": {"endpoints.kubernetes.io/last-change-trigger-time": "2199-01-01T00:00:00Z"},
+    }
+    kube.put(item)
+    async with registry, registry.watch() as events:
+        assert await next_of(events) == ("create", "1", "80")
+        later = slice_of("s1", "1", port=81)
+        later["metadata"]["creationTimestamp"] = "1970-01-01T00:00:00Z"
+        kube.put(later)
+        assert await next_of(events) == ("update", "1", "81")
+        kube.delete("s1")
+        assert await next_of(events) == ("delete", "1", "81")
+
+
 async def test_a_token_that_was_replaced_is_read_again(kube: KubeServer, registry: Registry, tmp_path: Path) -> None:
     async with registry:
         await registry.list()
@@ -194,10 +286,38 @@ async def test_a_token_that_was_replaced_is_read_again(kube: KubeServer, registr
         assert await registry.list() == ()
 
 
-async def test_an_account_that_may_not_read_is_told_what_it_needs(kube: KubeServer, tmp_path: Path) -> None:
-    async with open_registry("kubernetes", f"kubernetes://*?kubeconfig={tmp_path / 'config'}") as registry:
-        with pytest.raises(Forbidden, match="list and watch for endpointslices"):
-            await registry.list()
+@pytest.mark.parametrize("verb", ["list", "watch"])
+async def test_an_account_that_may_not_read_is_told_what_it_needs(
+    kube: KubeServer, registry: Registry, tmp_path: Path, verb: str
+) -> None:
+    kube.refused = {verb}
+    async with registry:
+        with pytest.raises(Forbidden) as caught:
+            async with registry.watch():
+                pytest.fail("it may not be watched")
+        said = str(caught.value)
+        assert f"the account of {tmp_path / 'config'} {verb} endpointslices of discovery.k8s.io" in said
+        assert "in the namespace shop: bind it to a Role with the verbs list and watch" in said
+    async with open_registry("kubernetes", f"kubernetes://*?kubeconfig={tmp_path / 'config'}") as everywhere:
+        with pytest.raises(
+            Forbidden, match="in all namespaces: bind it to a ClusterRole with the verbs list and watch"
+        ):
+            await everywhere.list()
+
+
+async def test_an_account_that_may_not_watch_any_more_is_told_and_knows_what_it_knew(
+    kube: KubeServer, registry: Registry
+) -> None:
+    kube.put(slice_of("s1", "1"))
+    async with registry, registry.watch() as events:
+        assert await next_of(events) == ("create", "1", "80")
+        kube.refused = {"watch"}
+        kube.end_watches()
+        with pytest.raises(Forbidden, match="watch endpointslices"):
+            await next_of(events)
+        kube.refused = set()
+        kube.put(slice_of("s1", "1", "2"))
+        assert await next_of(events) == ("create", "2", "80")
 
 
 async def test_nothing_is_registered_by_hand(registry: Registry) -> None:

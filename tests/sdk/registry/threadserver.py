@@ -93,7 +93,7 @@ class ThreadServer:
                 )
                 outer.asked.append(asked)
                 said = outer.answer(asked)
-                self.send_response(said.status)
+                self.send_response_only(said.status)
                 for name, value in said.headers.items():
                     self.send_header(name, value)
                 if said.lines is not None:
