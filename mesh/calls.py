@@ -19,7 +19,10 @@ SLOW: Final = 1.0
 """Seconds from which on a call that went well is worth a line."""
 
 QUIET: Final = frozenset((Status.OK, Status.CANCELLED, Status.NOT_FOUND, Status.UNIMPLEMENTED))
-"""How calls may end that nobody has to be told of: well, or by the caller's own doing."""
+"""How calls may end that nobody has to be told of: well, or by the caller's own doing …"""
+
+_CALLERS_OWN: Final = range(400, 500)
+"""… likewise in HTTP."""
 
 _log = logging.getLogger("micro.calls")
 
@@ -38,8 +41,9 @@ class Calls:
         """One call is over."""
         self._kept.append(record)
         slow = record.ended - record.opened >= SLOW
-        if self._log_all or slow or record.status not in QUIET:
-            _log.log(logging.INFO if record.status in QUIET else logging.WARNING, "%s", self._line(record))
+        well = record.status in QUIET or record.status in _CALLERS_OWN
+        if self._log_all or slow or not well:
+            _log.log(logging.INFO if well else logging.WARNING, "%s", self._line(record))
 
     def latest(self, count: int = KEPT, service: str = "") -> list[Record]:
         """The last calls, of one service where that is said, newest first."""
@@ -73,8 +77,8 @@ class Calls:
 
 
 def status_name(status: int) -> str:
-    """A gRPC status in its own word; the number where it has none."""
+    """A gRPC status in its own word, or one of HTTP; the number where it is neither."""
     try:
         return Status(status).name
     except ValueError:
-        return str(status)
+        return f"HTTP {status}" if status >= _CALLERS_OWN.start else str(status)

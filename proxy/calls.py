@@ -22,11 +22,21 @@ class CallRecord(NamedTuple):
     tries: int
     """How often it was sent; 0 for a call that was refused here."""
     status: int
-    """How it ended: a gRPC status."""
+    """How it ended: a gRPC status, or that of HTTP where that tells of an error."""
     opened: float
     """When it came, and …"""
     ended: float
     """… when it was over: seconds of the clock that frames are stamped with."""
+
+
+def http_status_of(payload: bytes) -> int:
+    """What the head of an answer over HTTP says in its own status, where that is an error; else `OK`."""
+    try:
+        metadata = parse_reply_head_untrusted(frame.split_headed_untrusted(payload)[0]).metadata
+    except RemoteProtocolError:
+        return Status.UNKNOWN
+    said = metadata[1] if metadata[:1] == (":status",) else ""
+    return int(said) if len(said) == 3 and said.isascii() and said.isdecimal() and said >= "400" else Status.OK
 
 
 def status_of(kind: int, flags: int, payload: bytes) -> int:

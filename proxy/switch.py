@@ -41,7 +41,7 @@ from sdk.wire.frame import (
     Reset,
 )
 
-from .calls import CallRecord, status_of
+from .calls import CallRecord, http_status_of, status_of
 from .custody import Custody
 from .legs import (
     MAX_QUEUED,
@@ -120,6 +120,8 @@ class Switch:
                 else:
                     leg.settled = True
                     back = leg.back
+                    if (call := back.call) is not None:
+                        back.status = http_status_of(payload) if kind == HEAD and call.protocol == "http" else 0
                     if (load := back.load) is not None:
                         load.observe(port.now, ok=True, began=back.opened)
                     if (kept := back.kept) is not None:
@@ -133,7 +135,7 @@ class Switch:
             if flags & END:
                 leg.ended = True
                 if leg.back.call is not None:
-                    leg.back.status = status_of(kind, flags, payload)
+                    leg.back.status = status_of(kind, flags, payload) or leg.back.status
                 if leg.back.ended:
                     self._close(leg)
             elif flags & TRAILERS:

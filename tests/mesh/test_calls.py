@@ -54,8 +54,10 @@ def test_a_call_is_told_with_its_path_by_name() -> None:
         (record(status=Status.CANCELLED), False),
         (record(seconds=SLOW), True),
         (record(status=Status.UNAVAILABLE), True),
+        (record(status=404), False),
+        (record(status=500), True),
     ],
-    ids=["well", "cancelled", "slow", "failed"],
+    ids=["well", "cancelled", "slow", "failed", "asked for what is not there", "failed over HTTP"],
 )
 def test_the_log_tells_of_what_went_wrong_or_took_long(
     call: CallRecord, told: bool, caplog: pytest.LogCaptureFixture
@@ -70,3 +72,7 @@ def test_the_log_tells_of_what_went_wrong_or_took_long(
 
 def test_a_status_without_a_name_is_its_number() -> None:
     assert (status_name(5), status_name(99)) == ("NOT_FOUND", "99")
+
+
+def test_a_status_of_http_is_named_as_one() -> None:
+    assert status_name(503) == "HTTP 503"

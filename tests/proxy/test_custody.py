@@ -8,7 +8,7 @@ from proxy.calls import CallRecord
 from proxy.legs import MAX_QUEUED, SWEEP, Target
 from proxy.retry import MAX_KEPT_TOGETHER, MAX_TRIES, MEMORY, PER_SECOND
 from sdk.errors import RemoteProtocolError, Status
-from sdk.head import IDEMPOTENT, CallHead, pack_call_head
+from sdk.head import IDEMPOTENT, CallHead, ReplyHead, pack_call_head, pack_reply_head
 from sdk.selector import Load
 from sdk.wire import frame
 from sdk.wire.frame import (
@@ -286,6 +286,21 @@ def test_of_a_call_that_was_tried_again_one_record_tells(stage: Stage) -> None:
     assert [(each.path, each.tries, each.opened, each.ended) for each in records] == [
         (OTHER + C, 2, 100.0, 103.0), (OTHER, 2, 100.0, 103.0)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_record_tells_the_status_of_http_of_the_answer_that_counts(stage: Stage, apart: bool) -> None:
+    records: list[CallRecord] = []
+    stage.switch.on_call = records.append
+    for stream, said, status in ((1, "500", 500), (3, "200", 0)):
+        stage.ingress.others = [Target(stage.other, OTHER, None)]
+        stage.open(stage.program, flags=END, stream=stream, head=GET_HEAD)
+        stage.answer(stage.next, RESET, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, "no")), 0, stream)
+        answer = frame.pack_headed(pack_reply_head(ReplyHead("text", (":status", said))), b"")
+        stage.answer(stage.other, HEAD, answer, 0 if apart else END, stream)
+        if apart:
+            stage.answer(stage.other, DATA, b"body", END, stream)
+        assert [each.status for each in records][-1:] == [status]
 
 
 # Nodes that are not the first.
