@@ -48,6 +48,8 @@ AT_A_TIME = 16
 """Registrations under way at once."""
 PATIENCE = 300.0
 """Seconds that one step may take."""
+STARTING = 60.0
+"""Seconds within which a registry's server must say that it is ready."""
 TTL = 600.0
 """Seconds that the many records are good for: longer than they are looked at."""
 
@@ -80,7 +82,10 @@ def serve(name: str, folder: Path, stack: contextlib.ExitStack) -> tuple[str, Pr
         command = ["consul", "agent", "-dev", "-bind=127.0.0.1", f"-http-port={port}", "-dns-port=-1", "-grpc-port=-1"]
         command += ["-grpc-tls-port=-1", *(f"-{kind}-port={each}" for kind, each in ports.items())]
     process = stack.enter_context(running(command, log))
+    ends = perf_counter() + STARTING
     while words not in log.read_text(errors="replace"):
+        if perf_counter() > ends:
+            raise OSError(f"{command[0]} has not said {words!r} in {STARTING:g} s: {log.read_text()[-2000:]}")
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.02)
             raise OSError(f"{command[0]} ended: {log.read_text(errors='replace')[-2000:]}")

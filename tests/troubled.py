@@ -110,12 +110,6 @@ class Consul(_Written, ConsulServer):
     def env(self) -> Mapping[str, str]:
         return {"MICRO_REGISTRY": f"consul://127.0.0.1:{self.port}"}
 
-    def hang(self) -> None:
-        self.changed.acquire()
-
-    def resume(self) -> None:
-        self.changed.release()
-
 
 class Called(_Written):
     """`micro registry`, in memory: what it held is gone when it is started again. Implements `Trouble`."""

@@ -1,5 +1,6 @@
 """The benchmark of registries: routes are waited for, services counted, and it says whom it could not measure."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from benchmarks.registry import serve
 
 HOUSE = Path(__file__).parents[2]
 
@@ -55,3 +58,13 @@ def test_routes_come_and_services_are_counted(name: str) -> None:
 def test_a_real_etcd_is_measured(require: Callable[[str], str]) -> None:
     require("etcd")
     assert measured("etcd")["server_mib"] > 1
+
+
+def test_a_server_that_never_says_it_is_ready_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = tmp_path / "consul"
+    silent.write_text("#!/bin/sh\nexec sleep 60\n")
+    silent.chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("benchmarks.registry.STARTING", 0.2)
+    with contextlib.ExitStack() as stack, pytest.raises(OSError, match="consul has not said"):
+        serve("consul", tmp_path, stack)

@@ -6,7 +6,6 @@ of what may be registered. As a real one does, the agent answers before it tells
 
 import posixpath
 import re
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -72,18 +71,19 @@ class ConsulServer(ThreadServer):
             self._telling = True
             threading.Timer(self.lag, self._tell).start()
 
-    def forget(self, id: str) -> None:
-        """What an operator might do."""
+    def take_out(self, name: str, id: str) -> None:
+        """What an operator might do behind everybody's back."""
         with self.changed:
+            assert self.services[id]["Service"] == name
             self._deregister(id)
 
-    def forget_all(self, index: int) -> None:
-        """As after agent and servers were started anew without their data, or were restored from a copy."""
+    def forget(self) -> None:
+        """As when agent and servers were started anew without their data, or were restored from a copy."""
         with self.changed:
             self.services.clear()
             self.checks.clear()
             self.catalog.clear()
-            self.index = self._changes = index
+            self.index = self._changes = 3
 
     def reap(self) -> None:
         """As when the checks have been critical for longer than `DeregisterCriticalServiceAfter`."""
@@ -92,11 +92,18 @@ class ConsulServer(ThreadServer):
                 if self.checks[f"service:{id}"]["Status"] == "critical":
                     self._deregister(id)
 
-    def send(self, number: signal.Signals) -> None:
-        """To be stopped or to go on, as a process might."""
+    def hang(self) -> None:
+        """Keeps every connection and says nothing, until `resume`."""
         with self.changed:
-            self.hanging = number == signal.SIGSTOP
+            self.hanging = True
+
+    def resume(self) -> None:
+        with self.changed:
+            self.hanging = False
             self.changed.notify_all()
+
+    def compact(self) -> None:
+        """There is nothing to do: it keeps no changes of before."""
 
     def put(self, service: dict[str, Any]) -> None:
         with self.changed:

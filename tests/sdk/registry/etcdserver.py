@@ -22,7 +22,7 @@ class EtcdServer:
         """`before` stands before the command, as `ip netns exec …`; `ask` then reaches nobody."""
         self._data = folder / "etcd"
         self._held = [socket.socket(), socket.socket()]
-        self.port, peers = (_hold(sock) for sock in self._held)
+        self.port, peers = (hold_port(sock) for sock in self._held)
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         between = f"http://127.0.0.1:{peers}"
         self._command = [
@@ -106,7 +106,7 @@ def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def _hold(sock: socket.socket) -> int:
+def hold_port(sock: socket.socket) -> int:
     """A port that the kernel gives to nobody else until the socket is closed, though the server may listen on it.
 
     So Linux has it where both set SO_REUSEADDR and the holder does not listen, and Go sets it.

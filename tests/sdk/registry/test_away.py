@@ -11,6 +11,7 @@ from mesh.local import LocalServices, RegistryState
 from sdk.errors import Unavailable
 from sdk.registry import open_registry
 from tests.sdk.registry.conftest import Opener
+from tests.sdk.registry.consulserver import ConsulServer
 from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.test_registry import a, next_of
 
@@ -36,22 +37,26 @@ class Server(Protocol):
         """Keeps no changes of before."""
 
 
-@pytest.fixture(params=[pytest.param("etcd", marks=pytest.mark.peers), "kubernetes"])
+@pytest.fixture(params=[pytest.param("etcd", marks=pytest.mark.peers), "consul", "kubernetes"])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """With a short patience of those who ask it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sdk.registry.etcdclient.PATIENCE", 1.0)
         patch.setattr("sdk.registry.etcdclient.SILENCE", 0.5)
+        patch.setattr("sdk.registry.consulagents.PATIENCE", 1.0)
+        patch.setattr("sdk.registry.consulagents.WAIT", 1)
         patch.setattr("sdk.registry.kubeclient.PATIENCE", 1.0)
         patch.setattr("sdk.registry.kubernetes.SILENCE", 0.5)
         patch.setattr("mesh.returning.GRACE", 0.5)  # there may be anybody at the addresses of these tests
-        yield request.getfixturevalue({"etcd": "own_etcd", "kubernetes": "kube"}[request.param])
+        yield request.getfixturevalue({"etcd": "own_etcd", "kubernetes": "kube"}.get(request.param, request.param))
 
 
 @pytest.fixture
 def opener(request: pytest.FixtureRequest, server: Server) -> Opener:
     if isinstance(server, EtcdServer):
         return lambda: open_registry("etcd", f"127.0.0.1:{server.port}")
+    if isinstance(server, ConsulServer):
+        return lambda: open_registry("consul", f"127.0.0.1:{server.port}")
     written: Opener = request.getfixturevalue("kube_opener")
     return written
 
@@ -141,9 +146,9 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time_and_can_be_left
         assert await registry.get("greeter") == (a("1"),)
 
 
-@pytest.mark.parametrize("server", [pytest.param("etcd", marks=pytest.mark.peers)], indirect=True)
+@pytest.mark.parametrize("server", [pytest.param("etcd", marks=pytest.mark.peers), "consul"], indirect=True)
 async def test_a_server_that_lost_everything_is_told_again_by_the_next_renewal(
-    server: EtcdServer, opener: Opener
+    server: EtcdServer | ConsulServer, opener: Opener
 ) -> None:
     async with opener() as registry, registry.watch() as events:
         await registry.register(a("1"), ttl=60)

@@ -46,7 +46,7 @@ async def test_a_renewal_brings_back_what_was_lost_behind_our_back(
         await registry.register(a("1"), ttl=ttl)
         assert await next_of(events) == ("create", "1", "80")
         if trouble == "deregistered":
-            consul.forget("1")
+            consul.take_out("greeter", "1")
             assert await next_of(events) == ("delete", "1", "80")
         elif trouble == "overwritten":
             consul.put({"ID": "1", "Name": "greeter", "Address": "h", "Port": 9})
@@ -99,7 +99,7 @@ async def test_a_server_that_goes_and_comes_back_is_caught_up_with(consul: Consu
         with pytest.raises(Unavailable):
             await registry.register(a("new"))
         consul.start()
-        consul.forget("goes")
+        consul.take_out("greeter", "goes")
         await registry.register(a("new"))
         assert [await next_of(events) for _ in range(2)] == [("delete", "goes", "80"), ("create", "new", "80")]
 
@@ -109,7 +109,7 @@ async def test_a_count_of_changes_that_went_back_is_begun_anew(consul: ConsulSer
     async with opened(consul) as registry, registry.watch() as events:
         await registry.register(a("1"))
         assert await next_of(events) == ("create", "1", "80")
-        consul.forget_all(3)
+        consul.forget()
         assert await next_of(events) == ("delete", "1", "80")
         await registry.register(a("2"))
         assert await next_of(events) == ("create", "2", "80")
@@ -242,7 +242,7 @@ async def test_a_token_that_loses_its_rights_withdraws_nothing(consul: ConsulSer
         consul.hidden = set()
         assert await next_of(events) == ("create", "3", "80")
         consul.hidden = {"greeter"}
-        consul.forget("2")
+        consul.take_out("other", "2")
         with pytest.raises(Forbidden, match="'greeter'"):
             await registry.list()
 

@@ -60,7 +60,7 @@ async def test_reading_goes_to_another_agent_and_registering_to_none_but_the_fir
                 assert await next_of(events) == ("create", "1", "80")
                 first.kill()
                 assert await registry.list() == await registry.get("greeter") == (a("1"),)
-                first.forget("1")
+                first.take_out("greeter", "1")
                 assert await next_of(events) == ("delete", "1", "80")
                 with pytest.raises(Unavailable, match="stands with the first agent"):
                     await registry.register(a("2"), ttl=60)
