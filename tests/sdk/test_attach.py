@@ -66,7 +66,7 @@ async def test_a_service_without_a_port_is_called_over_the_connection_that_it_op
             [address] = await addresses(there)
             assert address.startswith("attached/127.0.0.1:")
             assert await there.registry.get("greeter") == ()
-        await until(lambda: gone(there), within=5)
+        await until(lambda: gone(there), within=30)
 
 
 async def gone(there: Environment) -> bool:
@@ -96,7 +96,7 @@ async def test_a_service_attached_to_one_node_is_called_through_another() -> Non
             async def known() -> bool:
                 return "greeter" in await near.services()
 
-            await until(known, within=5)
+            await until(known, within=30)
             assert await client.call("greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
 
 
@@ -145,12 +145,14 @@ async def test_a_service_that_stops_under_load_loses_no_call() -> None:
 
                 await nursery.start(serve, other, ended)
                 assert len(await addresses(there, "clock")) == 2
-                await trio.sleep(0.1)
+                due = answers + 100
+                with trio.fail_after(30):
+                    while answers < due:
+                        await trio.lowlevel.checkpoint()
                 other.stop()
                 await ended.wait()
                 assert len(await addresses(there, "clock")) == 1
             nursery.cancel_scope.cancel()
-    assert answers > 100
 
 
 async def test_calls_that_are_open_when_the_service_stops_are_answered_to_the_end() -> None:
@@ -173,11 +175,11 @@ async def test_calls_that_are_open_when_the_service_stops_are_answered_to_the_en
         nursery.start_soon(call)
         await began.wait()
         service.stop()
-        await until(lambda: gone(there), within=5)
+        await until(lambda: gone(there), within=30)
         with pytest.raises(NotFound):
             await client.call("greeter", "G.Slow")
         go_on.set()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             while not answers:  # noqa: ASYNC110 - the call has no event
                 await trio.sleep(0.01)
     assert answers == [big]
@@ -243,7 +245,7 @@ async def test_calls_that_cross_the_word_that_it_stops_are_answered_and_the_answ
 
         await nursery.start(serve)
         service.stop()
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await ended.wait()
         assert node.call is not None
         assert node.call.ended
@@ -284,7 +286,7 @@ async def test_a_node_that_was_killed_and_is_back_has_its_services_again(caplog:
             except (NotFound, Unavailable):
                 return False
 
-        await until(answers, within=10)
+        await until(answers, within=30)
     assert "is not attached to" in caplog.text
 
 
@@ -302,7 +304,7 @@ async def test_a_node_that_is_not_there_yet_is_waited_for() -> None:
         nursery.start_soon(serve)
         await trio.testing.wait_all_tasks_blocked()
         await there.start(proxy_address=address)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await started.wait()
         assert len(await addresses(there)) == 1
         nursery.cancel_scope.cancel()
@@ -319,7 +321,7 @@ async def test_a_service_is_attached_to_every_node_that_is_named_and_twice_where
             async def everywhere() -> bool:
                 return [len(await addresses(there)) for there in (a, b)] == [2, 1]
 
-            await until(everywhere, within=5)
+            await until(everywhere, within=30)
 
 
 async def test_what_a_node_refuses_is_said_at_once() -> None:
@@ -364,4 +366,4 @@ async def test_a_hook_that_fails_when_the_node_has_taken_the_service_ends_it() -
 
         with pytest.raises(ValueError, match="no disk"):
             await service.serve()
-        await until(lambda: gone(there), within=5)
+        await until(lambda: gone(there), within=30)
