@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that anything may take on a machine that is busy with other tests; only what is broken takes so long."""
 
 _MICRO = Path(sys.executable).with_name("micro")
