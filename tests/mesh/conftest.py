@@ -13,7 +13,7 @@ IDLE = 0.001
 
 @pytest.fixture
 def fast_clock(monkeypatch: pytest.MonkeyPatch) -> MockClock:
-    """Jumps when nothing happens for a millisecond and no thread is at work: those take as long as the machine likes."""
+    """Jumps when nothing happens for a millisecond and no thread is at work: threads take as long as they like."""
     clock, in_thread, at_work = MockClock(autojump_threshold=IDLE), trio.to_thread.run_sync, 0
 
     async def run_sync(*args: Any, **options: Any) -> Any:
