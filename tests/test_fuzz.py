@@ -71,6 +71,8 @@ from sdk.registry.etcdjson import (
     parse_refusal_untrusted,
     parse_told_untrusted,
 )
+from sdk.registry.kubecredential import VERSIONS as EXEC_VERSIONS
+from sdk.registry.kubecredential import parse_credential_untrusted
 from sdk.registry.records import parse_record_untrusted
 from sdk.registry.remote import event_record, parse_change_untrusted, parse_records_untrusted
 from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
@@ -341,6 +343,15 @@ TARGETS: dict[str, Target] = {
             b'{"result":{"events":[{"type":"DELETE","kv":{"key":"L2E=","mod_revision":"3"}}]}}',
             b'{"result":{"canceled":true,"compact_revision":"2"}}',
             b'{"error":{"grpc_code":14,"message":"gone"}}',
+        ],
+    ),
+    "sdk.registry.kubecredential:parse_credential_untrusted": Target(
+        lambda data: parse_credential_untrusted(data, EXEC_VERSIONS[0]),
+        [
+            (
+                b'{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",'
+                b'"status":{"token":"t","expirationTimestamp":"2026-01-01T00:00:00Z"}}'
+            ),
         ],
     ),
     "sdk.registry.kubejson:parse_page_untrusted": Target(

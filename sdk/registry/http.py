@@ -96,13 +96,15 @@ class HttpClient:
         *,
         headers: Mapping[str, str] | None = None,
         tls: ssl.SSLContext | None = None,
+        server_name: str = "",
         patience: float = PATIENCE,
         longest_answer: int = LONGEST_ANSWER,
     ) -> None:
         """`url` is `http[s]://[user:password@]host[:port][/base]`; user and password are shown by basic authentication.
 
         `headers` go with every request. `tls` is how an https server is known and what is shown to it, by default the
-        system's authorities and nothing. `patience` is in seconds: for a request with its whole answer, and for an
+        system's authorities and nothing, and `server_name` whom its certificate must name, by default the host of the
+        URL. `patience` is in seconds: for a request with its whole answer, and for an
         answer line by line until its first line may come. Raises `BadRequest` for a URL that is none.
         """
         try:
@@ -118,6 +120,7 @@ class HttpClient:
         self.patience = patience
         self.longest_answer = longest_answer
         self._tls = None if parts.scheme == "http" else tls or ssl.create_default_context()
+        self._server_name = server_name or self._host
         self._headers = {
             "host": parts.netloc.rpartition("@")[2],
             "user-agent": "micro",
@@ -192,6 +195,12 @@ class HttpClient:
             yield Lines(self, connection, status, found)
         finally:
             await asked.__aexit__(None, None, None)
+
+    async def close_idle(self) -> None:
+        """Closes the connections that are kept: the next request goes over one that shows what `tls` shows by now."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await trio.aclose_forcefully(connection.stream)
 
     def check_open(self) -> None:
         """Raises `trio.ClosedResourceError` outside of `async with`."""
@@ -299,7 +308,7 @@ class HttpClient:
         try:
             _keep_asking(plain.socket)
             if self._tls is not None:
-                secure = trio.SSLStream(plain, self._tls, server_hostname=self._host, https_compatible=True)
+                secure = trio.SSLStream(plain, self._tls, server_hostname=self._server_name, https_compatible=True)
                 stream = secure
                 await secure.do_handshake()
         except (trio.BrokenResourceError, OSError) as error:

@@ -1,9 +1,11 @@
-"""Where Kubernetes is and what it is shown: a pod's service account, or what `kubectl` uses."""
+"""Where Kubernetes is and what it is shown: a pod's service account, or what `kubectl` uses.
+
+Of `kubectl`'s file it knows authorities, certificates, tokens, and programs that make them (`exec`).
+"""
 
 import base64
 import os
 import ssl
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +15,21 @@ import trio
 from sdk.errors import BadRequest, Unavailable
 from sdk.netaddress import join_address
 
+from .kubecredential import Credential
+from .kubeexec import CredentialProgram, parse_command, show_certificate
+
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds token, authority and namespace."""
+
+
+_NOT_HERE: Final = {
+    "insecure-skip-tls-verify": "a cluster that is not to be verified is not asked; give its certificate-authority",
+    "proxy-url": "a cluster behind a proxy is not reached from here; name a server that is reached without",
+    "auth-provider": "neither kubectl (since 1.26) nor this knows such any more; use exec",
+    "username": "Kubernetes (since 1.19) knows users by tokens and certificates only; give one of these",
+    "as": "nobody acts here in the name of another; give the credentials of an account that may read",
+}
+"""What is refused and not passed over, because without it something else would be asked, or somebody else would ask."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,21 +44,32 @@ class Access:
     """Where whoever asks belongs."""
     tls: ssl.SSLContext | None = field(default=None, repr=False)
     """How the server is known and what certificate it is shown; None for a server without TLS."""
+    server_name: str = ""
+    """What its certificate is for, where that is not the host of the URL."""
     token: str = field(default="", repr=False)
     """Shown to the server; empty: none, or the one in `token_file`."""
     token_file: Path | None = None
     """Read again for each request: Kubernetes replaces a pod's token every hour."""
+    program: CredentialProgram | None = field(default=None, repr=False)
+    """What makes the credentials, where it is neither of these."""
 
-    async def headers(self) -> dict[str, str]:
-        """What goes with a request. Raises `Unavailable` where the token cannot be read."""
-        token = self.token
-        if self.token_file is not None:
-            try:
-                token = (await trio.Path(self.token_file).read_text()).strip()
-            except OSError as error:
-                reason = error.strerror or "it cannot be read"
-                raise Unavailable(f"the token for Kubernetes in {self.token_file} is missing: {reason}") from None
-        return {"authorization": f"Bearer {token}"} if token else {}
+    async def credential(self) -> Credential:
+        """What the server is shown now. Raises `Unavailable` where there is nothing to show."""
+        if self.program is not None:
+            return await self.program.credential()
+        if self.token_file is None:
+            return Credential(token=self.token)
+        try:
+            return Credential(token=(await trio.Path(self.token_file).read_text()).strip())
+        except OSError as error:
+            reason = error.strerror or "it cannot be read"
+            raise Unavailable(f"the token for Kubernetes in {self.token_file} is missing: {reason}") from None
+
+    async def renewed(self, refused: Credential) -> bool:
+        """Whether there is something else to show than this, which was refused. Raises as `credential` does."""
+        if self.program is not None:
+            return await self.program.renewed(refused)
+        return await self.credential() != refused
 
 
 def find_access(kubeconfig: str = "", *, account: Path = ACCOUNT) -> Access:
@@ -93,19 +119,24 @@ def _of_file(path: Path) -> Access:
     context = _named(found["contexts"], found["current-context"])["context"]
     cluster = _named(found["clusters"], context["cluster"])["cluster"]
     user = _named(found["users"], context["user"])["user"] or {}
-    if "exec" in user or "auth-provider" in user:
-        raise BadRequest(
-            f"{path} has a program make the credentials, which is not done here: give a file with a token or a "
-            "certificate, such as one for a service account"
-        )
+    for name, reason in _NOT_HERE.items():
+        if user.get(name) or cluster.get(name):
+            raise BadRequest(f"{path} says {name}: {reason}")
     token_file = user.get("tokenFile")
+    tls = _tls(path.parent, cluster, user) if cluster["server"].startswith("https:") else None
+    program = None
+    if user.get("exec") and not token_file and not user.get("token"):  # which come first for kubectl, too
+        command = parse_command(str(path), path.parent, user["exec"], _told(path.parent, cluster))
+        program = CredentialProgram(command, tls)
     return Access(
         server=cluster["server"],
         source=str(path),
         namespace=context.get("namespace") or "default",
-        tls=_tls(path.parent, cluster, user) if cluster["server"].startswith("https:") else None,
+        tls=tls,
+        server_name=cluster.get("tls-server-name") or "",
         token="" if token_file else user.get("token") or "",
         token_file=path.parent / token_file if token_file else None,
+        program=program,
     )
 
 
@@ -114,17 +145,23 @@ def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 def _tls(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
-    if cluster.get("insecure-skip-tls-verify"):
-        raise BadRequest("a cluster that is not to be verified is not asked: give its certificate-authority")
     context = ssl.create_default_context(cadata=_content(folder, cluster, "certificate-authority") or None)
     certificate, key = _content(folder, user, "client-certificate"), _content(folder, user, "client-key")
     if certificate:
-        # OpenSSL reads keys from files only; this one is its owner's alone and gone at once.
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
-            file.write(f"{certificate}\n{key}")
-            file.flush()
-            context.load_cert_chain(file.name, password="")  # none, so that nobody is asked at the terminal
+        show_certificate(context, certificate, key)
     return context
+
+
+def _told(folder: Path, cluster: dict[str, Any]) -> dict[str, Any]:
+    """What a program for credentials is told of the cluster (ExecCredential, `spec.cluster`)."""
+    authority = _content(folder, cluster, "certificate-authority")
+    own = {each["name"]: each.get("extension") for each in cluster.get("extensions") or ()}
+    return {
+        "server": cluster["server"],
+        **({"tls-server-name": name} if (name := cluster.get("tls-server-name")) else {}),
+        **({"certificate-authority-data": base64.b64encode(authority.encode()).decode()} if authority else {}),
+        **({"config": config} if (config := own.get("client.authentication.k8s.io/exec")) else {}),
+    }
 
 
 def _content(folder: Path, said: dict[str, Any], name: str) -> str:

@@ -15,6 +15,7 @@ from sdk.errors import Forbidden, RemoteProtocolError, Unauthorized, Unavailable
 
 from .http import PATIENCE, Answer, HttpClient, Lines
 from .kubeaccess import Access
+from .kubecredential import Credential
 from .kubejson import SERVICE_NAME, Page, parse_page_untrusted
 
 PAGE: Final = 500
@@ -44,7 +45,8 @@ class KubeClient:
         within = "" if namespace == "*" else f"/namespaces/{namespace}"
         self._path = f"/apis/discovery.k8s.io/v1{within}/endpointslices"
         self._query = {"labelSelector": ",".join(filter(None, (SERVICE_NAME, selector)))}
-        self._http = HttpClient(access.server, tls=access.tls, patience=PATIENCE)
+        self._http = HttpClient(access.server, tls=access.tls, server_name=access.server_name, patience=PATIENCE)
+        self._certificate = ""
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -87,9 +89,13 @@ class KubeClient:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH),
         }
-        async with self._http.stream("GET", self._path, query=query, headers=await self._access.headers()) as lines:
-            self._check(lines.status, "watch")
-            yield lines
+        for again in (True, False):
+            shown = await self._credential()
+            async with self._http.stream("GET", self._path, query=query, headers=shown.headers) as lines:
+                if not (again and lines.status == 401 and await self._access.renewed(shown)):
+                    self._check(lines.status, "watch")
+                    yield lines
+                    return
 
     async def _pages(self) -> tuple[str, list[object]]:
         page = await self._page({"limit": str(PAGE)})
@@ -108,7 +114,20 @@ class KubeClient:
             raise self.unavailable(str(error)) from None
 
     async def _ask(self, query: dict[str, str]) -> Answer:
-        return await self._http.request("GET", self._path, query=query, headers=await self._access.headers())
+        shown = await self._credential()
+        answer = await self._http.request("GET", self._path, query=query, headers=shown.headers)
+        if answer.status == 401 and await self._access.renewed(shown):
+            shown = await self._credential()
+            answer = await self._http.request("GET", self._path, query=query, headers=shown.headers)
+        return answer
+
+    async def _credential(self) -> Credential:
+        """What is shown from now on, on connections that know of no other certificate."""
+        shown = await self._access.credential()
+        if shown.certificate != self._certificate:
+            self._certificate = shown.certificate
+            await self._http.close_idle()
+        return shown
 
     def _check(self, status: int, verb: str) -> None:
         if status == 200:

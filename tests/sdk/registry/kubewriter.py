@@ -31,7 +31,7 @@ class WrittenKubernetes:
     def __init__(self, registry: Registry, access: Access) -> None:
         self._registry = registry
         self._access = access
-        self._http = HttpClient(access.server, tls=access.tls)
+        self._http = HttpClient(access.server, tls=access.tls, server_name=access.server_name)
         self._path = f"/apis/discovery.k8s.io/v1/namespaces/{access.namespace}/endpointslices"
         self.name = registry.name
         self.address = registry.address
@@ -90,7 +90,7 @@ class WrittenKubernetes:
 
     async def _ask(self, method: str, name: str = "", *, item: Any = None, query: dict[str, str] | None = None) -> Any:
         path = f"{self._path}/{name}" if name else self._path
-        headers = await self._access.headers()
+        headers = (await self._access.credential()).headers
         answer = await self._http.request(method, path, json=item, query=query, headers=headers)
         assert answer.status in {200, 201}, (answer.status, answer.body)
         return json.loads(answer.body)

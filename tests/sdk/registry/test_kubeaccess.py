@@ -1,6 +1,7 @@
 """Where a cluster is found and what it is shown: pods, files of kubectl, and files that cannot be used."""
 
 import base64
+import json
 import ssl
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from sdk.errors import BadRequest, Unavailable
 from sdk.registry.http import HttpClient
 from sdk.registry.kubeaccess import find_access
+from sdk.registry.kubecredential import VERSIONS
 
 
 def config(cluster: dict[str, Any], user: dict[str, Any] | None, **context: str) -> str:
@@ -49,12 +51,12 @@ async def test_a_pod_has_its_account_and_a_token_that_is_read_again(
     access = find_access(account=tmp_path)
     assert (access.server, access.namespace) == ("https://[fd00::1]:443", "shop")
     assert access.tls is not None
-    assert await access.headers() == {"authorization": "Bearer one"}
+    assert (await access.credential()).headers == {"authorization": "Bearer one"}
     (tmp_path / "token").write_text("two")
-    assert await access.headers() == {"authorization": "Bearer two"}
+    assert (await access.credential()).headers == {"authorization": "Bearer two"}
     (tmp_path / "token").unlink()
     with pytest.raises(Unavailable, match="token"):
-        await access.headers()
+        await access.credential()
 
 
 async def test_a_file_of_kubectl_is_found_where_kubectl_finds_it(
@@ -65,11 +67,11 @@ async def test_a_file_of_kubectl_is_found_where_kubectl_finds_it(
     (tmp_path / "other").write_text(config({"server": "http://h:2"}, None, namespace="shop"))
     access = find_access()
     assert (access.server, access.namespace, access.tls) == ("http://h:1", "default", None)
-    assert await access.headers() == {"authorization": "Bearer s3cret"}
+    assert (await access.credential()).headers == {"authorization": "Bearer s3cret"}
     assert "s3cret" not in repr(access)
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'other'}:elsewhere")
     access = find_access()
-    assert (access.server, access.namespace, await access.headers()) == ("http://h:2", "shop", {})
+    assert (access.server, access.namespace, (await access.credential()).headers) == ("http://h:2", "shop", {})
 
 
 @pytest.mark.parametrize("inline", [True, False])
@@ -86,7 +88,7 @@ async def test_certificates_are_shown_and_checked(tmp_path: Path, inline: bool, 
         (tmp_path / name).write_bytes(pem)
         said |= {f"{name}-data": base64.b64encode(pem).decode()} if inline else {name: name}
     serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(serving)
+    authority.issue_cert("kubernetes.test").configure_cert(serving)
     authority.configure_trust(serving)
     serving.verify_mode = ssl.CERT_REQUIRED
 
@@ -100,12 +102,16 @@ async def test_certificates_are_shown_and_checked(tmp_path: Path, inline: bool, 
     port = listeners[0].transport_listener.socket.getsockname()[1]
     (tmp_path / "config").write_text(
         config(
-            {"server": f"https://127.0.0.1:{port}", **{name: said[name] for name in said if "client" not in name}},
+            {
+                "server": f"https://127.0.0.1:{port}",
+                "tls-server-name": "kubernetes.test",
+                **{name: said[name] for name in said if "client" not in name},
+            },
             {name: said[name] for name in said if "client" in name},
         )
     )
     access = find_access(str(tmp_path / "config"))
-    async with HttpClient(access.server, tls=access.tls) as http:
+    async with HttpClient(access.server, tls=access.tls, server_name=access.server_name) as http:
         assert (await http.request("GET", "/")).status == 200
     nursery.cancel_scope.cancel()
 
@@ -118,7 +124,15 @@ async def test_certificates_are_shown_and_checked(tmp_path: Path, inline: bool, 
         ("{}", "KeyError"),
         (config({"server": "https://h", "insecure-skip-tls-verify": True}, None), "verified"),
         (config({"server": "https://h", "certificate-authority-data": "s3cret!"}, None), "does kubectl work"),
-        (config({"server": "https://h"}, {"exec": {"command": "s3cret"}}), "program"),
+        (config({"server": "https://h", "proxy-url": "http://p"}, None), "behind a proxy"),
+        (config({"server": "https://h"}, {"username": "me", "password": "s3cret"}), "tokens and certificates only"),
+        (config({"server": "https://h"}, {"auth-provider": {"name": "gcp", "config": {"x": "s3cret"}}}), "use exec"),
+        (config({"server": "https://h"}, {"token": "s3cret", "as": "admin"}), "name of another"),
+        (
+            config({"server": "https://h"}, {"exec": {"command": "aws", "args": ["s3cret"]}}),
+            "the program aws that .*v1",
+        ),
+        (config({"server": "https://h"}, {"exec": {"args": ["s3cret"], "apiVersion": VERSIONS[0]}}), "KeyError"),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why_and_shows_nothing(tmp_path: Path, text: str, says: str) -> None:
@@ -126,6 +140,47 @@ def test_a_file_that_cannot_be_used_says_why_and_shows_nothing(tmp_path: Path, t
     with pytest.raises(BadRequest, match=says) as caught:
         find_access(str(tmp_path / "config"))
     assert "s3cret" not in str(caught.value)
+
+
+async def test_a_program_makes_the_credentials_unless_there_is_a_token(tmp_path: Path) -> None:
+    made = {"apiVersion": VERSIONS[0], "kind": "ExecCredential", "status": {"token": "made"}}
+    program = {"exec": {"apiVersion": VERSIONS[0], "command": "echo", "args": [json.dumps(made)]}}
+    for user, token in ((program, "made"), (program | {"token": "given"}, "given")):
+        (tmp_path / "config").write_text(config({"server": "http://h"}, user))
+        access = find_access(str(tmp_path / "config"))
+        assert (await access.credential()).token == token
+
+
+async def test_a_program_is_told_of_the_cluster_if_it_wants_to_know(tmp_path: Path) -> None:
+    authority = trustme.CA().cert_pem.bytes()
+    (tmp_path / "ca.crt").write_bytes(authority)
+    (tmp_path / "tell").write_text('#!/bin/sh\necho "$KUBERNETES_EXEC_INFO" > "$1/told"\nexit 1\n')
+    (tmp_path / "tell").chmod(0o700)
+    own = [{"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}]
+    program = {
+        "apiVersion": VERSIONS[1],
+        "command": "./tell",  # beside the file, wherever this process is
+        "args": [str(tmp_path)],
+        "provideClusterInfo": True,
+    }
+    said = {"certificate-authority": "ca.crt", "tls-server-name": "other", "extensions": own}
+    (tmp_path / "config").write_text(config({"server": "https://h", **said}, {"exec": program}))
+    access = find_access(str(tmp_path / "config"))
+    with pytest.raises(Unavailable):
+        await access.credential()
+    assert json.loads((tmp_path / "told").read_text()) == {
+        "apiVersion": VERSIONS[1],
+        "kind": "ExecCredential",
+        "spec": {
+            "interactive": False,
+            "cluster": {
+                "server": "https://h",
+                "tls-server-name": "other",
+                "certificate-authority-data": base64.b64encode(authority).decode(),
+                "config": {"audience": "a"},
+            },
+        },
+    }
 
 
 def test_where_no_cluster_is_the_way_out_is_named() -> None:
