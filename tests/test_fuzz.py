@@ -13,6 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import dns.message
+import dns.name
+import dns.rdatatype
+import dns.rrset
 import h11
 import msgpack
 import pytest
@@ -64,6 +68,7 @@ from sdk.registry.consuljson import (
     parse_instance_untrusted,
     parse_names_untrusted,
 )
+from sdk.registry.dnsmessage import parse_reply_untrusted, question
 from sdk.registry.etcdjson import (
     parse_answer_untrusted,
     parse_number_untrusted,
@@ -266,6 +271,15 @@ BY_ACCEPTOR = Target(shaken(dialled=True), [SAID[1]])
 
 MDNS_HEAD = dnssd.head_of(dnssd.pack(SERVICE), source="a" * 32, sequence=1, ttl=30, group="b" * 32, host="c" * 32)
 
+DNS_ASKED = question(dns.name.from_text("a.example"), dns.rdatatype.SRV, extended=True)
+DNS_ASKED.id = 7  # the same each time
+DNS_SAID = dns.message.make_response(DNS_ASKED)
+DNS_SAID.answer = [
+    dns.rrset.from_text("a.example.", 5, "IN", "CNAME", "b.example."),
+    dns.rrset.from_text("b.example.", 5, "IN", "SRV", "0 0 80 c.example.", "1 0 81 d.example."),
+]
+DNS_SAID.additional = [dns.rrset.from_text("c.example.", 5, "IN", "A", "10.0.0.1")]
+
 KUBE_SLICES = [
     (
         b'{"metadata":{"namespace":"n","name":"s","labels":{"kubernetes.io/service-name":"a","micro.mu/version":"2"}},'
@@ -325,6 +339,9 @@ TARGETS: dict[str, Target] = {
         lambda data: parse_index_untrusted(data.decode("latin-1")), [b"17"]
     ),
     "sdk.registry.consuljson:parse_names_untrusted": Target(parse_names_untrusted, [b'{"a":[],"consul":[]}']),
+    "sdk.registry.dnsmessage:parse_reply_untrusted": Target(
+        lambda data: parse_reply_untrusted(data, DNS_ASKED), [DNS_SAID.to_wire()]
+    ),
     "sdk.registry.etcdjson:parse_answer_untrusted": Target(parse_answer_untrusted, [b'{"ID":"5","TTL":"1"}']),
     "sdk.registry.etcdjson:parse_number_untrusted": Target(
         lambda data: parse_number_untrusted(data.decode("latin-1")), [b"123", b"-4"]

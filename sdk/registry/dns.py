@@ -2,128 +2,207 @@
 
 DNS cannot be asked what names it has, and nobody registers in it from here. For a service it is asked for the SRV
 records of `_NAME._tcp.DOMAIN` (RFC 2782) and then, as Consul has them, of `NAME.DOMAIN`; with a port, for the A and
-AAAA records of `NAME.DOMAIN`. Of SRV records those with the best priority count that lead to an address; weights are
-left out. An instance is an address and a port.
+AAAA records of `NAME.DOMAIN`. An instance is an address and a port, and each address is one.
+
+Of SRV records those with the best priority count that lead to an address: the others are for when these are taken out.
+Their weights are left out, because callers choose by how fast the instances answer. What TXT records of the same name
+say with `micro.mu/KEY=VALUE` is the instances' metadata KEY; `micro.mu/version` is the version of the service.
 """
 
 import ipaddress
+import logging
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Final, Never, Self
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import trio
 
 from sdk.errors import BadRequest, Forbidden, Unavailable
-from sdk.netaddress import join_address
+from sdk.netaddress import join_address, split_host
 from sdk.types import Instance, Service
 
 from . import Event
-from .dnsquery import Names
+from .atonce import at_once
+from .dnsquery import Names, to_name
+from .http import PATIENCE
 from .records import View, key_of, merge, split
+
+logger = logging.getLogger(__name__)
 
 SHORTEST: Final = 5.0
 """Seconds between two questions for one name, however short its time to live; that of many clouds' names is 5."""
 LONGEST: Final = 60.0
 """Seconds after which a name is asked for again, however long its time to live: as long as a registration lasts."""
 
+_PORT: Final = 53
 _OPTIONS: Final = frozenset(("services", "protocol"))
+_NAMES_AT_ONCE: Final = 8
 
 
 class DnsRegistry:
     """Implements `Registry`, but for `register` and `deregister`, which raise `Forbidden`.
 
-    `list` and `watch` tell of the names it was made with, `get` of any.
+    `list` and `watch` tell of the names it was made with, `get` of any. While some names are answered and others are
+    not, what was known of the others stays and the log names them; the registry is away when none is answered.
     """
 
     name = "dns"
 
     def __init__(self, address: str) -> None:
-        """`address` as `dns://SERVER/DOMAIN?services=NAME,NAME:PORT&protocol=http`; without SERVER it is the system's.
+        """`address` as `dns://SERVER,SERVER/DOMAIN?services=NAME,NAME:PORT&protocol=http`.
 
-        Without `protocol` the instances are taken to speak gRPC, as in every registry. Raises `BadRequest` for anything
-        else.
+        Each SERVER is an IP address, with a port where that is not 53; without any they are the system's, whose search
+        list is not used. `protocol` is what instances speak whose TXT records do not say it; without it they are taken
+        to speak gRPC, as in every registry. Raises `BadRequest` for anything else.
         """
-        try:
-            parts = urlsplit(address if "://" in address else f"dns://{address}")
-            host, port = parts.hostname or "", parts.port or 53
-            ipaddress.ip_address(host or "::")
-        except ValueError:
-            parts, host, port = urlsplit(""), "", 0  # an address of a server, or a port, that is none
-        options = dict(parse_qsl(parts.query))
-        self._domain = parts.path.strip("/.")
+        rest, _, query = address.removeprefix("dns://").partition("?")
+        places, _, domain = rest.partition("/")
+        options = dict(parse_qsl(query))
+        self._domain = domain.strip("/.")
         self._ports = _services(options.get("services", ""))
-        if parts.scheme != "dns" or not self._domain or not self._ports or not options.keys() <= _OPTIONS:
+        servers = _servers(places)
+        known = options.keys() <= _OPTIONS
+        if servers is None or not self._domain or to_name(self._domain) is None or not self._ports or not known:
             raise BadRequest(
                 "--registry-address (MICRO_REGISTRY_ADDRESS) is not dns://SERVER/DOMAIN?services=NAME,NAME:PORT: DNS "
-                "does not say what names it has, so name the services, with a port where they have no SRV records"
+                "does not say what names it has, so name the services, with a port where they have no SRV records; "
+                "SERVER is an IP address, or several with commas between, or left out for the system's"
             )
-        server = join_address(host, port) if host else ""
-        self.address = f"dns://{server}/{self._domain}"
+        self.address = f"dns://{','.join(join_address(*server) for server in servers)}/{self._domain}"
         self._metadata = {"protocol": options["protocol"]} if options.get("protocol") else {}
-        self._names = Names(server)
-        self._closed = trio.Event()
-        self._closed.set()
+        self._names = Names(servers)
+        self._known: dict[str, tuple[Service, ...]] = {}
+        """What each name stood for when it was answered last."""
+        self._told: dict[str, frozenset[str]] = {}
+        """What the log said is wrong with each name, as it is now."""
+        self._open = False
+        self._uses: set[trio.CancelScope] = set()
+        """Whoever waits here; closing the registry ends it."""
 
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
-        self._closed = trio.Event()
+        self._open = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._closed.set()
+        self._open = False
+        for scope in self._uses:
+            scope.cancel()
 
     async def register(self, service: Service, *, ttl: float | None = None) -> None:
         """Raises `Forbidden`: what is in DNS is written elsewhere."""
-        self._refuse(service)
+        await self._refuse(service)
 
     async def deregister(self, service: Service) -> None:
         """Raises `Forbidden`, as `register` does."""
-        self._refuse(service)
+        await self._refuse(service)
 
     async def get(self, name: str) -> tuple[Service, ...]:
-        """See `Registry.get`."""
-        await self._check()
-        return merge((await self._ask(name))[0])
+        """See `Registry.get`. What differs from a name that was said in upper and lower case alone is nobody's."""
+        await trio.lowlevel.checkpoint()
+        found: tuple[Service, ...] = ()
+        with self._in_use():
+            if name in self._ports or name.lower() not in {known.lower() for known in self._ports}:
+                try:
+                    found, _ = await self._ask(name)
+                except Unavailable as error:
+                    raise self._away(str(error)) from None
+        return merge(found)
 
     async def list(self) -> tuple[Service, ...]:
         """See `Registry.list`."""
-        await self._check()
-        return merge([piece for name in self._ports for piece in (await self._ask(name))[0]])
+        await trio.lowlevel.checkpoint()
+        with self._in_use():
+            await self._follow(self._ports)
+        return merge(self._records())
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
         """See `Registry.watch`. What came and went between two questions is not told."""
-        await self._check()
-        yield _Watch(self)
+        await trio.lowlevel.checkpoint()
+        with self._in_use():
+            watch = _Watch(self)
+        yield watch
 
-    def _refuse(self, service: Service) -> Never:
-        split(service)  # what is no record at all is told first
+    async def _refuse(self, service: Service) -> Never:
+        await trio.lowlevel.checkpoint()
+        with self._in_use():
+            split(service)  # what is no record at all is told first
         raise Forbidden(
             f"{service.name!r} cannot be registered in {self.address}: DNS is written elsewhere. Choose another "
             "registry with --registry (MICRO_REGISTRY)"
         )
 
-    async def _check(self) -> None:
-        await trio.lowlevel.checkpoint()
-        if self._closed.is_set():
-            raise trio.ClosedResourceError("the registry is not open: use it inside `async with`")
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        """Raises `trio.ClosedResourceError` where the registry is not open, or is closed meanwhile."""
+        with trio.CancelScope() as scope:
+            if not self._open:
+                raise _closed()
+            self._uses.add(scope)
+            try:
+                yield
+            finally:
+                self._uses.discard(scope)
+        if scope.cancelled_caught:
+            raise _closed()
+
+    async def _follow(self, names: Iterable[str]) -> Mapping[str, float]:
+        """Takes in what these names stand for now: for how many seconds that is good of each that was answered.
+
+        Raises `Unavailable` when none of all names is answered.
+        """
+        good_for: dict[str, float] = {}
+        failed: dict[str, str] = {}
+
+        async def ask(name: str) -> None:
+            try:
+                self._known[name], good_for[name] = await self._ask(name)
+            except Unavailable as error:
+                failed[name] = str(error)
+
+        await at_once(ask, names, limit=_NAMES_AT_ONCE)
+        if not good_for:  # whether the servers are there, the other names say
+            await at_once(ask, self._ports.keys() - failed.keys(), limit=_NAMES_AT_ONCE)
+        if not good_for:
+            raise self._away(next(iter(failed.values())))
+        for name, why in failed.items():
+            self._tell(name, [f"what was known of it stays: {why}"])
+        return good_for
 
     async def _ask(self, name: str) -> tuple[tuple[Service, ...], float]:
-        """A record for each instance, and for how many seconds that is good."""
-        try:
-            found, good_for = await self._names.find(name, self._domain, self._ports.get(name, 0))
-        except Unavailable as error:
-            raise Unavailable(f"the registry {self.address} cannot be used: {error}") from None
+        """The records of one name, one for each instance, and for how many seconds they are good."""
+        with trio.move_on_after(2 * PATIENCE) as scope:
+            found = await self._names.find(name, self._domain, self._ports.get(name, 0))
+        if scope.cancelled_caught:
+            raise Unavailable(f"no answer to all questions for {name} within {2 * PATIENCE:g} s")
+        self._tell(name, [f"a record is skipped: {why}" for why in found.bad])
+        metadata = {**self._metadata, **found.labels}
+        version = metadata.pop("version", "") or "latest"
         pieces = tuple(
-            Service(name=name, instances=(Instance(id=place, address=place, metadata=self._metadata),))
-            for place in sorted(found)
+            Service(name=name, version=version, instances=(Instance(id=place, address=place, metadata=metadata),))
+            for place in sorted(found.places)
         )
-        return pieces, bounded(good_for)
+        return pieces, bounded(found.good_for)
+
+    def _tell(self, name: str, wrong: Sequence[str]) -> None:
+        """Says in the log what is wrong with a name, once for as long as it is."""
+        for text in wrong:
+            if text not in self._told.get(name, ()):
+                logger.warning("Registry %s: the service %r: %s", self.address, name, text)
+        if name in self._ports:
+            self._told[name] = frozenset(wrong)
+
+    def _records(self) -> tuple[Service, ...]:
+        return tuple(piece for pieces in self._known.values() for piece in pieces)
+
+    def _away(self, why: str) -> Unavailable:
+        return Unavailable(f"the registry {self.address} cannot be used: {why}")
 
 
 class _Watch:
@@ -133,7 +212,6 @@ class _Watch:
         self._registry = registry
         self._view = View()
         self._events: deque[Event] = deque()
-        self._known: dict[str, tuple[Service, ...]] = {}
         self._due = dict.fromkeys(registry._ports, trio.current_time())
         """When each name is asked for again."""
 
@@ -141,25 +219,46 @@ class _Watch:
         return self
 
     async def __anext__(self) -> Event:
-        await self._registry._check()
-        while not self._events:
-            name, due = min(self._due.items(), key=lambda item: item[1])
-            with trio.move_on_at(due):
-                await self._registry._closed.wait()
-            await self._registry._check()
-            # Only now: an answer that does not come is asked for again later, and what is known stays.
-            self._due[name] = trio.current_time() + SHORTEST
-            self._known[name], good_for = await self._registry._ask(name)
-            self._due[name] = trio.current_time() + good_for
-            self._events += self._view.replace(
-                {key_of(piece): piece for pieces in self._known.values() for piece in pieces}
-            )
+        await trio.lowlevel.checkpoint()
+        with self._registry._in_use():
+            while not self._events:
+                await trio.sleep_until(min(self._due.values()))
+                await self._ask()
         return self._events.popleft()
+
+    async def _ask(self) -> None:
+        now = trio.current_time()
+        # Those that have waited longest, and not all: what some say is told before the next are asked.
+        due = [name for at, name in sorted((at, name) for name, at in self._due.items() if at <= now)][:_NAMES_AT_ONCE]
+        try:
+            good_for = await self._registry._follow(due)
+        except Unavailable:
+            self._due = dict.fromkeys(self._due, trio.current_time() + SHORTEST)
+            raise
+        now = trio.current_time()
+        self._due |= dict.fromkeys(due, now + SHORTEST)
+        self._due |= {name: now + seconds for name, seconds in good_for.items()}
+        self._events += self._view.replace({key_of(piece): piece for piece in self._registry._records()})
 
 
 def bounded(good_for: float) -> float:
     """After how many seconds a name is asked for again whose answers are good for so many."""
     return min(max(good_for, SHORTEST), LONGEST)
+
+
+def _closed() -> trio.ClosedResourceError:
+    return trio.ClosedResourceError("the registry is not open: use it inside `async with`")
+
+
+def _servers(text: str) -> Sequence[tuple[str, int]] | None:
+    """Address and port of each server; None where one is no IP address."""
+    try:
+        servers = [split_host(one) for one in text.split(",")] if text else []
+        for host, _ in servers:
+            ipaddress.ip_address(host)
+    except (BadRequest, ValueError):
+        return None
+    return [(host, port or _PORT) for host, port in servers]
 
 
 def _services(text: str) -> Mapping[str, int]:

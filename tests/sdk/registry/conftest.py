@@ -10,6 +10,8 @@ from sdk.registry import Registry, open_registry
 from sdk.registry.kubeaccess import find_access
 from tests.sdk.registry.consulagent import ConsulAgent
 from tests.sdk.registry.consulserver import ConsulServer
+from tests.sdk.registry.dnsserver import DnsServer
+from tests.sdk.registry.dnswriter import WrittenDns, WrittenZone
 from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.kubeserver import KubeServer
 from tests.sdk.registry.kubewriter import WrittenKubernetes
@@ -32,13 +34,28 @@ BACK_ENDS = [
     pytest.param("etcd", marks=pytest.mark.peers),
     "service",
     "kubernetes",
+    "dns",
 ]
 if shutil.which("consul"):
     BACK_ENDS.append(pytest.param("consul agent", marks=pytest.mark.peers))  # where there is a real one
 
 _NO_TIME = "a pod is there until it is not: nothing renews it"
 _LABELS = "a record is made of labels, which are 63 characters of ASCII at most, and says nothing of endpoints"
+_NO_LEASE = "a record of DNS is there until whoever keeps the zone takes it out"
+_ONE_RECORD = "the records of a name in DNS are one set of addresses, with one version and few labels"
 LEFT_OUT = {
+    "dns": {
+        "test_what_one_registers_another_finds": _ONE_RECORD,
+        "test_instances_come_together_and_versions_stay_apart": _ONE_RECORD,
+        "test_labels_and_endpoints_are_those_of_the_latest_registration": _ONE_RECORD,
+        "test_versions_come_and_go_each_for_itself": _ONE_RECORD,
+        "test_a_record_of_100_kb_in_any_script_comes_back_as_it_was": _ONE_RECORD,
+        "test_any_text_is_a_name": "a name in DNS is made of labels of 63 bytes, in any script but in no case",
+        "test_a_record_that_nobody_renews_disappears_and_watchers_are_told": _NO_LEASE,
+        "test_a_record_that_is_renewed_stays": _NO_LEASE,
+        "test_a_time_to_live_can_be_cut_short_under_a_waiting_watcher": _NO_LEASE,
+        "test_no_time_to_live_at_all_is_refused": _NO_LEASE,
+    },
     "kubernetes": {
         "test_what_one_registers_another_finds": _LABELS,
         "test_labels_and_endpoints_are_those_of_the_latest_registration": _LABELS,
@@ -49,7 +66,7 @@ LEFT_OUT = {
         "test_any_text_is_a_name": _LABELS,
         "test_a_watcher_as_far_behind_as_the_log_is_long_misses_nothing": "a thousand instances stand in ten slices, "
         "and an instance that moves from one to another may be told as gone and back",
-    }
+    },
 }
 """Tests that mean nothing for a back end, each with the reason; they are not collected."""
 
@@ -136,6 +153,33 @@ def kube_opener(kube: KubeServer, tmp_path: Path) -> Opener:
     return lambda: WrittenKubernetes(open_registry(f"kubernetes://?kubeconfig={config}"), find_access(config))
 
 
+@pytest.fixture
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DNS is asked again at once, and may take its time to answer on a machine that has other things to do."""
+    monkeypatch.setattr("sdk.registry.dnsexchange.PATIENCE", 60)
+    monkeypatch.setattr("sdk.registry.dns.PATIENCE", 60)
+    monkeypatch.setattr("sdk.registry.dns.SHORTEST", 0.01)
+    monkeypatch.setattr("sdk.registry.dns.LONGEST", 0.05)
+
+
+@pytest.fixture
+def dns_server() -> Iterator[DnsServer]:
+    """One that is at home in `example`, which the test may kill."""
+    with DnsServer() as server:
+        yield server
+
+
+@pytest.fixture
+def dns_opener(request: pytest.FixtureRequest, dns_server: DnsServer, eager: None) -> Opener:
+    """Opens what it keeps, as a registry that a test can write to, with the services that the tests have."""
+    services = ["greeter", "another"]
+    if "thousand" in request.node.name:
+        services = [f"service-{number:04}" for number in range(0, 1000, 50)]
+    zone = WrittenZone(dns_server.keep)
+    address = f"dns://{dns_server.address}/example?services={','.join(services)}"
+    return lambda: WrittenDns(open_registry(address), zone)
+
+
 @pytest.fixture(params=BACK_ENDS)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Opens one and the same store, as often as it is called."""
@@ -151,6 +195,9 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     if request.param == "consul agent":
         real: ConsulAgent = request.getfixturevalue("consul_agent")
         return lambda: open_registry("consul", f"127.0.0.1:{real.port}")
+    if request.param == "dns":
+        written_dns: Opener = request.getfixturevalue("dns_opener")
+        return written_dns
     if request.param == "kubernetes":
         written: Opener = request.getfixturevalue("kube_opener")
         return written

@@ -27,7 +27,7 @@ with_every_change = pytest.mark.parametrize(
 
 with_a_store = pytest.mark.parametrize(
     "opener",
-    ["memory", "sqlite", "consul", pytest.param("etcd", marks=pytest.mark.peers), "service", "kubernetes"],
+    ["memory", "sqlite", "consul", pytest.param("etcd", marks=pytest.mark.peers), "service", "kubernetes", "dns"],
     indirect=True,
 )
 """For back ends that keep records while no program is there."""
