@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.troubled import TTL, Called, Consul, Etcd, Trouble, World
+from sdk import Client
+from tests.processes import PATIENCE
+from tests.troubled import TTL, Called, Consul, Etcd, Sqlite, Trouble, World, Written
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -16,20 +18,21 @@ ETCD = pytest.param("etcd", marks=pytest.mark.peers)
 
 
 @pytest.fixture(params=[ETCD, "consul", "service"])
-def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble]:
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble | Sqlite]:
     find: Callable[[str], str] = request.getfixturevalue("require")
-    kinds: dict[str, Callable[[], AbstractContextManager[Trouble]]] = {
+    kinds: dict[str, Callable[[], AbstractContextManager[Trouble | Sqlite]]] = {
         "etcd": lambda: Etcd(find("etcd"), tmp_path),
         "consul": Consul,
         "service": Called,
+        "sqlite": lambda: Sqlite(tmp_path / "registry.db"),
     }
     with kinds[request.param]() as registry:
         yield registry
 
 
 @pytest.fixture
-def world(registry: Trouble) -> Iterator[World]:
-    with World(registry) as world:
+def world(registry: Trouble | Sqlite) -> Iterator[World]:
+    with World(registry.env) as world:
         yield world
 
 
@@ -65,3 +68,20 @@ async def test_calls_and_routes_outlive_a_registry_that_hangs(registry: Trouble,
         await registry.withdraw("goes")
         await registry.offer("came")
         await world.until_there_are("greeter", "came")
+
+
+@pytest.mark.parametrize("registry", [ETCD, "consul", "service", "sqlite"], indirect=True)
+async def test_a_record_that_somebody_removed_is_there_again_with_the_next_renewal(
+    registry: Written, world: World
+) -> None:
+    async with Client(proxy=world.proxy) as client, client.stream("greeter", "Greeter.Chat", {}) as stream:
+        await world.until_there_are("greeter")
+        await registry.lose("greeter")
+        with trio.fail_after(PATIENCE):
+            while not await registry.has("greeter"):  # noqa: ASYNC110 - no event
+                await trio.sleep(0.05)
+        await world.until_there_are("greeter")
+        assert await client.call("greeter", "Greeter.Hello", {"n": 1}) == {"n": 1}
+        await stream.send({"n": 2})
+        assert await stream.receive() == {"n": 2}
+        assert world.instance.process.poll() is None

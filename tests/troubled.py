@@ -1,6 +1,6 @@
 """Registries that get into trouble under a whole node, for tests: each is killed and hangs, and others write to it.
 
-    with Etcd(program, folder) as registry, World(registry) as world:
+    with Etcd(program, folder) as registry, World(registry.env) as world:
         async with world.calls():      # a stream that goes on, and one call after the other
             registry.kill()
             await world.until_it_is("stale")
@@ -11,6 +11,7 @@ The world is one node, one instance of a service that renews its record often, a
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import trio
@@ -73,7 +74,7 @@ class Trouble(Protocol):
         """Somebody offers it no more."""
 
 
-class _Written:
+class Written:
     """What is the same for registries that programs write to."""
 
     @property
@@ -88,8 +89,19 @@ class _Written:
         async with open_registry(self.env["MICRO_REGISTRY"]) as registry:
             await registry.deregister(_record(service))
 
+    async def lose(self, service: str) -> None:
+        """All records of a service are removed by somebody."""
+        async with open_registry(self.env["MICRO_REGISTRY"]) as registry:
+            for record in await registry.get(service):
+                await registry.deregister(record)
 
-class Etcd(_Written, EtcdServer):
+    async def has(self, service: str) -> bool:
+        """Whether there is a record of the service."""
+        async with open_registry(self.env["MICRO_REGISTRY"]) as registry:
+            return bool(await registry.get(service))
+
+
+class Etcd(Written, EtcdServer):
     """Implements `Trouble`."""
 
     @property
@@ -103,7 +115,7 @@ class Etcd(_Written, EtcdServer):
         self.send(signal.SIGCONT)
 
 
-class Consul(_Written, ConsulServer):
+class Consul(Written, ConsulServer):
     """Implements `Trouble`."""
 
     @property
@@ -111,7 +123,24 @@ class Consul(_Written, ConsulServer):
         return {"MICRO_REGISTRY": f"consul://127.0.0.1:{self.port}"}
 
 
-class Called(_Written):
+class Sqlite(Written):
+    """A file. It has no server: what happens to it is that others lock it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"MICRO_REGISTRY": f"sqlite://{self.path}"}
+
+
+class Called(Written):
     """`micro registry`, in memory: what it held is gone when it is started again. Implements `Trouble`."""
 
     def __init__(self) -> None:
@@ -145,16 +174,15 @@ class Called(_Written):
 class World:
     """One node, one instance, and what a program sees of them."""
 
-    def __init__(self, registry: Trouble, instance_env: Mapping[str, str] | None = None) -> None:
-        """`instance_env` names another registry for the instance, where programs cannot write to this one."""
-        self._registry = registry
-        self._instance_env = instance_env or registry.env
+    def __init__(self, env: Mapping[str, str]) -> None:
+        """`env` tells both which registry is theirs."""
+        self._env = env
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         flags = ("--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
-        env = {"MICRO_REGISTER_TTL": str(TTL), "MICRO_REGISTER_INTERVAL": str(INTERVAL), **self._instance_env}
-        self.node = self._stack.enter_context(start_only("micro", "network", *flags, env=self._registry.env))
+        env = {"MICRO_REGISTER_TTL": str(TTL), "MICRO_REGISTER_INTERVAL": str(INTERVAL), **self._env}
+        self.node = self._stack.enter_context(start_only("micro", "network", *flags, env=self._env))
         self.instance = self._stack.enter_context(start_only("python", "-c", SERVICE, env=env))
         try:
             self.node.wait_until_ready()
