@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from sdk import Client
+from sdk.reply import ClientStream
 from tests.processes import PATIENCE
 from tests.troubled import TTL, Called, Consul, Etcd, Sqlite, Trouble, World, Written
 
@@ -34,6 +35,12 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble
 def world(registry: Trouble | Sqlite) -> Iterator[World]:
     with World(registry.env) as world:
         yield world
+
+
+async def talk(stream: ClientStream) -> None:
+    """Sends a message over a stream and gets it back."""
+    await stream.send({"a": "word"})
+    assert await stream.receive() == {"a": "word"}
 
 
 async def test_calls_and_routes_outlive_the_registry_and_when_it_is_back_the_truth_is_known(
@@ -74,14 +81,55 @@ async def test_calls_and_routes_outlive_a_registry_that_hangs(registry: Trouble,
 async def test_a_record_that_somebody_removed_is_there_again_with_the_next_renewal(
     registry: Written, world: World
 ) -> None:
+    await world.until_there_are("greeter")
     async with Client(proxy=world.proxy) as client, client.stream("greeter", "Greeter.Chat", {}) as stream:
-        await world.until_there_are("greeter")
+        await talk(stream)
         await registry.lose("greeter")
         with trio.fail_after(PATIENCE):
             while not await registry.has("greeter"):  # noqa: ASYNC110 - no event
                 await trio.sleep(0.05)
         await world.until_there_are("greeter")
         assert await client.call("greeter", "Greeter.Hello", {"n": 1}) == {"n": 1}
-        await stream.send({"n": 2})
-        assert await stream.receive() == {"n": 2}
+        await talk(stream)
         assert world.instance.process.poll() is None
+
+
+@pytest.mark.parametrize("registry", [ETCD, "sqlite"], indirect=True)
+async def test_of_records_that_are_half_garbage_the_good_are_called_and_the_bad_are_named_once(
+    registry: Etcd | Sqlite, world: World
+) -> None:
+    bad = [f"bad-{n}" for n in range(5)]
+    for n in range(5):
+        await registry.offer(f"good-{n}")
+        registry.spoil(bad[n])
+    await world.until_there_are("greeter", *(f"good-{n}" for n in range(5)))
+    async with world.calls() as calls:
+        await calls.progress(3)
+        for service in bad:
+            registry.spoil(service)
+        await registry.offer("last")
+        await world.until_there_are("greeter", "last", *(f"good-{n}" for n in range(5)))
+    for service in bad:
+        assert world.node.stderr.count(service) == 1, world.node.stderr
+
+
+@pytest.mark.parametrize("registry", [ETCD], indirect=True)
+async def test_leases_that_are_lost_are_taken_anew_and_a_compacted_store_is_followed_on(
+    registry: Etcd, world: World
+) -> None:
+    await world.until_there_are("greeter")
+    async with Client(proxy=world.proxy) as client, client.stream("greeter", "Greeter.Chat", {}) as stream:
+        await talk(stream)
+        lost = registry.leases()
+        assert len(lost) == 2  # the node's own and that of the instance
+        for lease in lost:
+            registry.ask("/v3/lease/revoke", {"ID": str(lease)})
+        registry.compact()
+        with trio.fail_after(PATIENCE):
+            while len(set(registry.leases()) - set(lost)) < 2:  # noqa: ASYNC110 - no event
+                await trio.sleep(0.05)
+        await world.until_there_are("greeter")
+        registry.compact()
+        await registry.offer("came")
+        await world.until_there_are("greeter", "came")
+        await talk(stream)

@@ -9,8 +9,9 @@ The world is one node, one instance of a service that renews its record often, a
 """
 
 import signal
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -108,6 +109,10 @@ class Etcd(Written, EtcdServer):
     def env(self) -> Mapping[str, str]:
         return {"MICRO_REGISTRY": f"etcd://127.0.0.1:{self.port}"}
 
+    def spoil(self, service: str) -> None:
+        """Somebody writes what is no record."""
+        self.put(f"/micro/registry/{service}/1", b'{"name": 7}')
+
     def hang(self) -> None:
         self.send(signal.SIGSTOP)
 
@@ -138,6 +143,23 @@ class Sqlite(Written):
     @property
     def env(self) -> Mapping[str, str]:
         return {"MICRO_REGISTRY": f"sqlite://{self.path}"}
+
+    def spoil(self, service: str) -> None:
+        """Somebody writes what is no record."""
+        with self.locked() as database:
+            [(revision,)] = database.execute(
+                "INSERT INTO changes (name, version, id, record) VALUES (?, 'latest', '1', '{') RETURNING revision",
+                (service,),
+            ).fetchall()
+            database.execute("REPLACE INTO instances VALUES (?, 'latest', '1', '{', ?, 0, 9e999)", (service, revision))
+
+    @contextmanager
+    def locked(self) -> Iterator[sqlite3.Connection]:
+        """Somebody writes, and lets nobody else do so meanwhile."""
+        with closing(sqlite3.connect(self.path, isolation_level=None, timeout=PATIENCE)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
 
 
 class Called(Written):
