@@ -133,3 +133,20 @@ async def test_leases_that_are_lost_are_taken_anew_and_a_compacted_store_is_foll
         await registry.offer("came")
         await world.until_there_are("greeter", "came")
         await talk(stream)
+
+
+@pytest.mark.parametrize("registry", ["sqlite"], indirect=True)
+async def test_calls_and_routes_outlive_a_file_that_is_locked_and_then_removed(registry: Sqlite, world: World) -> None:
+    await registry.offer("goes")
+    await world.until_there_are("greeter", "goes")
+    async with world.calls():
+        with registry.locked():
+            known = await world.until_it_is("stale", longer_than=1.5 * TTL)
+            assert "locked by another process" in known["error"]
+        await world.until_it_is("current")
+        assert await world.services() == {"greeter", "goes"}
+        for file in registry.path.parent.glob("registry.db*"):
+            file.unlink()
+        await registry.offer("came")
+        await world.until_there_are("greeter", "came")
+        assert "was removed" in world.node.stderr

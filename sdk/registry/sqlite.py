@@ -27,6 +27,8 @@ from .records import View, check_ttl, merge, split
 
 PATIENCE = 5.0
 """Seconds to try for a lock that somebody else holds; the sqlite3 module's own default."""
+SWEEP_PATIENCE = 1.0
+"""Seconds for which a watcher that has something to sweep takes a lock for one of those that last milliseconds."""
 POLL = 0.05
 """Seconds between two looks for changes."""
 
@@ -92,9 +94,13 @@ class SqliteRegistry:
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
-        """See `Registry.watch`."""
+        """See `Registry.watch`.
+
+        While another process keeps the file locked and records run out, waiting for an event raises `Unavailable`:
+        nobody could renew them, so that they are gone says nothing. So does, once, that somebody removed the file.
+        """
         watch = _Watch(self)
-        await watch.advance()
+        await watch.begin()
         yield watch
 
     async def _run(self, work: Callable[[Database], T]) -> T:
@@ -105,11 +111,14 @@ class SqliteRegistry:
                 return await self._try(work)
             except Busy:
                 if trio.current_time() >= give_up:
-                    raise Unavailable(
-                        f"the registry {self.address} has been locked by another process for {PATIENCE:g} s: see who "
-                        "uses it (fuser), or name another with --registry-address (MICRO_REGISTRY_ADDRESS)"
-                    ) from None
+                    raise self._locked(PATIENCE) from None
             await trio.sleep(random.uniform(0.001, 0.01))
+
+    def _locked(self, seconds: float) -> Unavailable:
+        return Unavailable(
+            f"the registry {self.address} has been locked by another process for {seconds:g} s: see who uses it "
+            "(fuser), or name another with --registry-address (MICRO_REGISTRY_ADDRESS)"
+        )
 
     async def _try(self, work: Callable[[Database], T]) -> T:
         """Does a piece of work in a thread once; raises `Busy` when another process holds the lock."""
@@ -149,6 +158,7 @@ class _Watch:
         self._revision = 0
         self._beat: int | None = None
         self._next_expiry = math.inf
+        self._locked_since = math.inf
 
     def __aiter__(self) -> Self:
         return self
@@ -159,19 +169,31 @@ class _Watch:
             await self.advance()
         return self._events.popleft()
 
+    async def begin(self) -> None:
+        """Learns what there is."""
+        await self._registry._run(self._begin)
+        if time.monotonic() >= self._next_expiry:
+            self._next_expiry = await self._registry._run(Database.sweep)
+
     async def advance(self) -> None:
         """Learns what changed, or sweeps, or waits a moment."""
         try:
             database = self._registry._database
             if database is None or database is not self._database or not database.in_place():
                 await self._registry._run(self._begin)
-            elif (beat := database.beat()) != self._beat:
+                raise Unavailable(f"the registry {self._registry.address} was removed, and begins anew")
+            if (beat := database.beat()) != self._beat:
                 await self._registry._run(lambda database: self._catch_up(database, beat))
             elif time.monotonic() >= self._next_expiry:
                 self._next_expiry = await self._registry._try(Database.sweep)
+                self._locked_since = math.inf
             else:
                 await trio.sleep(POLL)
         except Busy:  # whoever holds the lock may be about to renew what seems to have expired
+            self._locked_since = min(self._locked_since, trio.current_time())
+            if trio.current_time() - self._locked_since >= SWEEP_PATIENCE:
+                self._locked_since = math.inf
+                raise self._registry._locked(SWEEP_PATIENCE) from None
             await trio.sleep(POLL)
 
     def _begin(self, database: Database) -> None:

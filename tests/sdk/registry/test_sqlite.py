@@ -222,6 +222,23 @@ async def test_nothing_is_told_as_gone_while_a_lock_keeps_everybody_from_renewin
         assert await next_of(events) == (Action.DELETE, "1")
 
 
+async def test_a_lock_that_lasts_while_records_run_out_is_told_to_watchers(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.3)
+    monkeypatch.setattr(sqlite, "SWEEP_PATIENCE", 0.2)
+    async with SqliteRegistry(str(path)) as registry, registry.watch() as events:
+        await registry.register(a("1"), ttl=0.1)
+        assert await next_of(events) == (Action.CREATE, "1")
+        with locked(path):
+            with pytest.raises(Unavailable, match=r"locked by another process for 0\.2 s"):
+                await next_of(events)
+            with pytest.raises(Unavailable, match=r"locked by another process for 0\.3 s"):
+                async with registry.watch():
+                    pass
+        assert await next_of(events) == (Action.DELETE, "1")
+
+
 async def test_a_removed_file_is_made_anew_and_watchers_follow(path: Path) -> None:
     async with SqliteRegistry(str(path)) as ours, SqliteRegistry(str(path)) as theirs, theirs.watch() as events:
         await ours.register(a("1"))
@@ -231,6 +248,8 @@ async def test_a_removed_file_is_made_anew_and_watchers_follow(path: Path) -> No
         for file in path.parent.glob("registry.db*"):
             file.unlink()
         await ours.register(a("2"))  # as it does to renew
+        with pytest.raises(Unavailable, match=r"registry\.db was removed"):
+            await next_of(events)
         assert await next_of(events) == (Action.DELETE, "1")
         assert await ours.get("greeter") == await theirs.get("greeter") == (a("2"),)
         await ours.register(a("3"))
