@@ -1,5 +1,6 @@
 """Whole nodes whose registry is killed, hangs, or loses what it held: calls go on, and then the truth is known."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -9,7 +10,11 @@ import trio
 
 from sdk import Client
 from sdk.reply import ClientStream
-from tests.processes import PATIENCE
+from tests.net import kept_address
+from tests.processes import PATIENCE, run, start
+from tests.sdk.registry.consulserver import ConsulServer
+from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.test_etcdclient import with_users
 from tests.troubled import TTL, Called, Consul, Etcd, Sqlite, Trouble, World, Written
 
 pytestmark = pytest.mark.timeout(120)
@@ -150,3 +155,43 @@ async def test_calls_and_routes_outlive_a_file_that_is_locked_and_then_removed(r
         await registry.offer("came")
         await world.until_there_are("greeter", "came")
         assert "was removed" in world.node.stderr
+
+
+def test_a_node_starts_without_its_registry_and_offers_what_is_there_when_it_comes() -> None:
+    with kept_address() as address:
+        env = {"MICRO_REGISTRY": f"service://{address}"}
+        flags = ("--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
+        with start("micro", "network", *flags, env=env) as node:
+            asked = ("micro", "network", "status", "--proxy-address", node.address("proxy"))
+            line = next(line for line in run(*asked).stdout.splitlines() if line.startswith("registry"))
+            assert f"kind=service address={address} state=away for_s=" in line
+            assert "start `micro registry` there" in line
+            with start("micro", "registry", "--address", address):
+                node.wait_for("the registry is back")
+                known = json.loads(run(*asked, "--output", "json").stdout)["registry"]
+                assert (known["state"], known["error"]) == ("current", "")
+
+
+def test_a_registry_that_wants_another_token_ends_a_node_that_starts_with_what_to_do() -> None:
+    with ConsulServer(token="good") as server:
+        env = {"MICRO_REGISTRY": f"consul://127.0.0.1:{server.port}", "MICRO_REGISTRY_TOKEN": "a secret"}
+        done = run("micro", "network", "--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", env=env)
+    assert done.status == 1
+    assert "give a token of Consul" in done.stderr
+    assert "MICRO_REGISTRY_TOKEN" in done.stderr
+    assert "a secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.peers
+def test_a_registry_that_wants_another_password_ends_a_node_that_starts_with_what_to_do(
+    require: Callable[[str], str], tmp_path: Path
+) -> None:
+    with EtcdServer(require("etcd"), tmp_path) as server:
+        with_users(server)
+        env = {"MICRO_REGISTRY": f"etcd://root:secret@127.0.0.1:{server.port}"}
+        done = run("micro", "network", "--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", env=env)
+    assert done.status == 1
+    assert "authentication failed" in done.stderr
+    assert "--registry-address (MICRO_REGISTRY_ADDRESS)" in done.stderr
+    assert "secret" not in done.stderr

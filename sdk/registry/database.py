@@ -291,8 +291,8 @@ def _explain(error: sqlite3.Error, path: Path) -> MicroError | Busy:
         return Busy()
     if code in _DAMAGED:
         return BadRequest(
-            f"{path} is damaged or no registry ({error}): remove it, services come back by themselves, "
-            "or name another file with --registry-address (MICRO_REGISTRY_ADDRESS)"
+            f"{path} is damaged or no registry ({error}): name another file with --registry-address "
+            "(MICRO_REGISTRY_ADDRESS), or remove this one if it is a registry's: services come back by themselves"
         )
     return Unavailable(
         f"the registry {path} cannot be used ({error}): make its directory writable for this user, "
