@@ -1,6 +1,7 @@
 """Whole nodes whose registry is killed, hangs, or loses what it held: calls go on, and then the truth is known."""
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -155,6 +156,19 @@ async def test_calls_and_routes_outlive_a_file_that_is_locked_and_then_removed(r
         await registry.offer("came")
         await world.until_there_are("greeter", "came")
         assert "was removed" in world.node.stderr
+
+
+@pytest.mark.parametrize("ahead", [-1000, 1000])
+@pytest.mark.parametrize("registry", [ETCD, "sqlite"], indirect=True)
+async def test_a_clock_that_is_wrong_neither_shortens_a_record_s_life_nor_makes_it_longer(
+    registry: Written, ahead: int
+) -> None:
+    with World(registry.env, ahead=ahead) as world:
+        await world.until_there_are("greeter")
+        async with world.calls() as calls:
+            await calls.progress(10)
+        world.instance.send(signal.SIGKILL)
+        await world.until_there_are()
 
 
 def test_a_node_starts_without_its_registry_and_offers_what_is_there_when_it_comes() -> None:

@@ -31,6 +31,21 @@ TTL = 3
 """Seconds between the renewals of the instance, and until its record runs out. No test depends on the first being
 kept: a registry that is away is away for longer than the second."""
 
+WRONG_CLOCK = """
+import datetime, time
+right, right_date, ahead = time.time, datetime.datetime, %d * 3600
+
+class WrongDate(right_date):
+    @classmethod
+    def now(cls, tz=None):
+        return right_date.now(tz) + datetime.timedelta(seconds=ahead)
+
+time.time = lambda: right() + ahead
+time.time_ns = lambda: int(time.time() * 1e9)
+datetime.datetime = WrongDate
+"""
+"""As on a host whose clock nobody set; only the superuser can do it to a process from outside."""
+
 SERVICE = """
 from sdk import Service
 
@@ -196,16 +211,19 @@ class Called(Written):
 class World:
     """One node, one instance, and what a program sees of them."""
 
-    def __init__(self, env: Mapping[str, str]) -> None:
-        """`env` tells both which registry is theirs."""
+    def __init__(self, env: Mapping[str, str], *, ahead: int = 0) -> None:
+        """`env` tells both which registry is theirs; the clock of the instance is so many hours ahead."""
         self._env = env
+        self._ahead = ahead
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         flags = ("--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
         env = {"MICRO_REGISTER_TTL": str(TTL), "MICRO_REGISTER_INTERVAL": str(INTERVAL), **self._env}
         self.node = self._stack.enter_context(start_only("micro", "network", *flags, env=self._env))
-        self.instance = self._stack.enter_context(start_only("python", "-c", SERVICE, env=env))
+        self.instance = self._stack.enter_context(
+            start_only("python", "-c", WRONG_CLOCK % self._ahead + SERVICE, env=env)
+        )
         try:
             self.node.wait_until_ready()
             self.instance.wait_until_ready()

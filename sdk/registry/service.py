@@ -28,7 +28,7 @@ from .records import View, check_ttl, merge, split
 from .remote import REGISTRY_PORT, REGISTRY_SERVICE, parse_change_untrusted, parse_records_untrusted, relays
 
 ANSWER_SECONDS = 5.0
-"""Until when a watch must have begun at one address."""
+"""Until when one address must have answered, or begun a watch."""
 
 SHORT = 1.0
 """A watch that is lost sooner than these seconds after it began is not begun again at once."""
@@ -157,13 +157,15 @@ class ServiceRegistry:
         self.check_open()
         failures: dict[str, str] = {}
         for address in self.in_turn():
-            try:
-                async with Client(self._config, proxy=address) as client:
-                    return await client.call(
-                        REGISTRY_SERVICE, endpoint, {**request, "relays": relays.get()}, idempotent=True
-                    )
-            except _ELSEWHERE as error:
-                failures[address] = error.detail
+            failures[address] = f"no answer within {ANSWER_SECONDS:g} s"
+            with trio.move_on_after(ANSWER_SECONDS):  # the default deadline is none where the caller has one
+                try:
+                    async with Client(self._config, proxy=address) as client:
+                        return await client.call(
+                            REGISTRY_SERVICE, endpoint, {**request, "relays": relays.get()}, idempotent=True
+                        )
+                except _ELSEWHERE as error:
+                    failures[address] = error.detail
         raise self.unavailable(failures)
 
 

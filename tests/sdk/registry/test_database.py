@@ -263,7 +263,7 @@ def test_a_damaged_file_is_refused(opened: Callable[[], Database], path: Path) -
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xaa" * (len(data) - 4096)
     path.write_bytes(data)
-    with pytest.raises(BadRequest, match=rf"{path} is damaged.*remove it"):
+    with pytest.raises(BadRequest, match=rf"{path} is damaged.*remove this one"):
         opened().state()
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from sdk.errors import BadRequest, Forbidden, Unauthorized, Unavailable
 from sdk.rawsocket import bound_address, listen_tcp
@@ -65,6 +67,42 @@ async def test_nobody_there_is_said_with_the_addresses_that_were_tried() -> None
         with pytest.raises(Unavailable, match="no registry answers"):
             async with registry.watch():
                 pytest.fail("there is nobody to watch")
+
+
+async def test_a_server_that_says_nothing_is_given_up_in_time_and_can_be_left_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    [listener] = await listen_tcp("127.0.0.1:0")
+    async with listener, ServiceRegistry(bound_address(listener)) as registry:
+
+        async def follow() -> None:
+            async with registry.watch():
+                pytest.fail("there is nobody to watch")
+
+        uses = (registry.list, follow, partial(registry.register, greeter("1")), partial(registry.get, "greeter"))
+        for use in (*uses, partial(registry.deregister, greeter("1"))):
+            with trio.move_on_after(1) as scope:
+                await use()
+            assert scope.cancelled_caught
+            with pytest.raises(Unavailable, match="no answer within 5 s"), trio.fail_after(60):
+                await use()
+
+
+async def test_an_address_that_says_nothing_keeps_no_other_from_being_asked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    [listener] = await listen_tcp("127.0.0.1:0")
+
+    async def there(request: Any) -> Any:
+        return {"services": []}
+
+    async with (
+        listener,
+        serving(ListServices=there) as address,
+        ServiceRegistry(f"{bound_address(listener)},{address}") as registry,
+    ):
+        with trio.fail_after(30):
+            assert await registry.list() == ()
 
 
 async def test_another_address_takes_over_and_is_kept() -> None:
