@@ -201,7 +201,6 @@ def test_a_service_where_only_outgoing_connections_are_allowed_is_called_when_it
 
 
 @pytest.mark.peers
-@pytest.mark.timeout(120)
 def test_a_service_whose_host_vanishes_is_gone_in_half_a_minute_and_comes_back_with_it(
     hosts: tuple[str, str], env: dict[str, str], stack: ExitStack
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.processes import PATIENCE, Running
 from tests.twonodes import World
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.peers
 
 UPLOAD = 1 << 30
 

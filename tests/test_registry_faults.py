@@ -18,9 +18,6 @@ from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.test_etcdclient import with_users
 from tests.troubled import TTL, Called, Consul, Etcd, Sqlite, Trouble, World, Written
 
-pytestmark = pytest.mark.timeout(120)
-
-
 ETCD = pytest.param("etcd", marks=pytest.mark.peers)
 
 

@@ -13,7 +13,7 @@ from tests.namespaces import joined
 from tests.processes import PATIENCE, Done, Running, run, start
 from tests.sdk.registry.etcdserver import EtcdServer
 
-pytestmark = [pytest.mark.peers, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.peers
 
 MICRO = str(Path(sys.executable).with_name("micro"))
 

