@@ -6,6 +6,7 @@ from typing import Final
 
 import trio
 
+from sdk.errors import Forbidden
 from sdk.registry import Registry
 from sdk.types import Service
 
@@ -21,7 +22,7 @@ class Presence:
     """Keeps one record registered until it is withdrawn."""
 
     def __init__(self, registry: Registry, record: Service, *, failed: Callable[[], None]) -> None:
-        """`failed` is called after each renewal that failed: the registry may be away."""
+        """`failed` is called after each renewal that failed, unless it was forbidden: the registry may be away."""
         self._failed_to_renew = failed
         self._registry = registry
         self._record = record
@@ -56,6 +57,7 @@ class Presence:
                 if not self._failed:
                     _log.warning("cannot register %s: %s", self._record.name, error)
                 self._failed = True
-                self._failed_to_renew()
+                if not isinstance(error, Forbidden):  # which is what one says that is read only
+                    self._failed_to_renew()
             else:
                 self._failed = False

@@ -16,18 +16,20 @@ from tests.processes import PATIENCE, run, start
 from tests.sdk.registry.consulserver import ConsulServer
 from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.test_etcdclient import with_users
-from tests.troubled import TTL, Called, Consul, Etcd, Sqlite, Trouble, World, Written
+from tests.troubled import TTL, Called, Consul, Dns, Etcd, Kubernetes, Sqlite, Trouble, World, Written
 
 ETCD = pytest.param("etcd", marks=pytest.mark.peers)
 
 
-@pytest.fixture(params=[ETCD, "consul", "service"])
+@pytest.fixture(params=[ETCD, "consul", "service", "kubernetes", "dns"])
 def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble | Sqlite]:
     find: Callable[[str], str] = request.getfixturevalue("require")
     kinds: dict[str, Callable[[], AbstractContextManager[Trouble | Sqlite]]] = {
         "etcd": lambda: Etcd(find("etcd"), tmp_path),
         "consul": Consul,
         "service": Called,
+        "kubernetes": lambda: Kubernetes(tmp_path),
+        "dns": lambda: Dns(tmp_path, "greeter", "stays", "goes", "came"),
         "sqlite": lambda: Sqlite(tmp_path / "registry.db"),
     }
     with kinds[request.param]() as registry:
@@ -36,7 +38,7 @@ def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trouble
 
 @pytest.fixture
 def world(registry: Trouble | Sqlite) -> Iterator[World]:
-    with World(registry.env) as world:
+    with World(registry) as world:
         yield world
 
 
@@ -49,6 +51,8 @@ async def talk(stream: ClientStream) -> None:
 async def test_calls_and_routes_outlive_the_registry_and_when_it_is_back_the_truth_is_known(
     registry: Trouble, world: World
 ) -> None:
+    if registry.instance_env != registry.env:
+        await registry.offer("greeter", world.instance.address())
     for service in ("stays", "goes"):
         await registry.offer(service)
     await world.until_there_are("greeter", "stays", "goes")
@@ -66,7 +70,7 @@ async def test_calls_and_routes_outlive_the_registry_and_when_it_is_back_the_tru
 
 
 @pytest.mark.parametrize("registry", [ETCD, "service"], indirect=True)  # it takes 20 s of waiting
-async def test_calls_and_routes_outlive_a_registry_that_hangs(registry: Trouble, world: World) -> None:
+async def test_calls_and_routes_outlive_a_registry_that_hangs(registry: Etcd | Called, world: World) -> None:
     await registry.offer("goes")
     await world.until_there_are("greeter", "goes")
     async with world.calls():
@@ -155,12 +159,15 @@ async def test_calls_and_routes_outlive_a_file_that_is_locked_and_then_removed(r
         assert "was removed" in world.node.stderr
 
 
-@pytest.mark.parametrize("ahead", [-1000, 1000])
-@pytest.mark.parametrize("registry", [ETCD, "sqlite"], indirect=True)
+@pytest.mark.parametrize(
+    ("registry", "ahead"),
+    [pytest.param("etcd", -1000, marks=pytest.mark.peers), ("sqlite", 1000)],
+    indirect=["registry"],
+)
 async def test_a_clock_that_is_wrong_neither_shortens_a_record_s_life_nor_makes_it_longer(
-    registry: Written, ahead: int
+    registry: Etcd | Sqlite, ahead: int
 ) -> None:
-    with World(registry.env, ahead=ahead) as world:
+    with World(registry, ahead=ahead) as world:
         await world.until_there_are("greeter")
         async with world.calls() as calls:
             await calls.progress(10)

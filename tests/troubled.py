@@ -1,6 +1,6 @@
 """Registries that get into trouble under a whole node, for tests: each is killed and hangs, and others write to it.
 
-    with Etcd(program, folder) as registry, World(registry.env) as world:
+    with Etcd(program, folder) as registry, World(registry) as world:
         async with world.calls():      # a stream that goes on, and one call after the other
             registry.kill()
             await world.until_it_is("stale")
@@ -23,8 +23,11 @@ from sdk.reply import ClientStream
 from sdk.types import Instance, Service
 from tests.net import kept_address
 from tests.processes import PATIENCE, start, start_only
+from tests.sdk.registry.conftest import KUBECONFIG
 from tests.sdk.registry.consulserver import ConsulServer
+from tests.sdk.registry.dnsserver import DnsServer
 from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.kubeserver import KubeServer, slice_of
 
 INTERVAL = 1
 TTL = 3
@@ -64,6 +67,10 @@ service.run()
 """
 
 
+NOBODY = "127.0.0.1:1"
+"""An address where nobody is."""
+
+
 class Trouble(Protocol):
     """A registry with its server. What is written here is written by somebody else: a record that nobody stands for."""
 
@@ -77,14 +84,12 @@ class Trouble(Protocol):
     def start(self) -> None:
         """It is back, where it was."""
 
-    def hang(self) -> None:
-        """It keeps its connections and answers nothing."""
+    @property
+    def instance_env(self) -> Mapping[str, str]:
+        """What an instance is told: another registry where programs cannot write to this one."""
 
-    def resume(self) -> None:
-        """It goes on."""
-
-    async def offer(self, service: str) -> None:
-        """Somebody offers a service, at an address where nobody is."""
+    async def offer(self, service: str, address: str = NOBODY) -> None:
+        """Somebody offers a service."""
 
     async def withdraw(self, service: str) -> None:
         """Somebody offers it no more."""
@@ -97,13 +102,17 @@ class Written:
     def env(self) -> Mapping[str, str]:
         raise NotImplementedError
 
-    async def offer(self, service: str) -> None:
+    @property
+    def instance_env(self) -> Mapping[str, str]:
+        return self.env
+
+    async def offer(self, service: str, address: str = NOBODY) -> None:
         async with open_registry(self.env["MICRO_REGISTRY"]) as registry:
-            await registry.register(_record(service))
+            await registry.register(_record(service, address))
 
     async def withdraw(self, service: str) -> None:
         async with open_registry(self.env["MICRO_REGISTRY"]) as registry:
-            await registry.deregister(_record(service))
+            await registry.deregister(_record(service, NOBODY))
 
     async def lose(self, service: str) -> None:
         """All records of a service are removed by somebody."""
@@ -208,19 +217,73 @@ class Called(Written):
         self._running.send(signal.SIGCONT)
 
 
+class Kubernetes(KubeServer):
+    """Implements `Trouble`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        config = self._folder / "config"
+        config.write_text(KUBECONFIG.format(port=self.port))
+        config.with_name("token").write_text(self.token)
+        return {"MICRO_REGISTRY": f"kubernetes://?kubeconfig={config}"}
+
+    @property
+    def instance_env(self) -> Mapping[str, str]:
+        return {"MICRO_REGISTRY": f"sqlite://{self._folder / 'other.db'}"}
+
+    async def offer(self, service: str, address: str = NOBODY) -> None:
+        host, port = address.split(":")
+        item = slice_of(service, f"{service}-1", service=service, port=int(port))
+        item["endpoints"][0]["addresses"] = [host]
+        self.put(item)
+
+    async def withdraw(self, service: str) -> None:
+        self.delete(service)
+
+
+class Dns(DnsServer):
+    """Implements `Trouble`."""
+
+    def __init__(self, folder: Path, *services: str) -> None:
+        """`services` are those that the node is told of."""
+        super().__init__()
+        self._folder = folder
+        self._services = services
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {"MICRO_REGISTRY": f"dns://{self.address}/example?services={','.join(self._services)}"}
+
+    @property
+    def instance_env(self) -> Mapping[str, str]:
+        return {"MICRO_REGISTRY": f"sqlite://{self._folder / 'other.db'}"}
+
+    async def offer(self, service: str, address: str = NOBODY) -> None:
+        host, port = address.split(":")
+        self.keep("here.example", "A", [host])
+        self.keep(f"_{service}._tcp.example", "SRV", [f"0 0 {port} here.example."])
+
+    async def withdraw(self, service: str) -> None:
+        self.keep(f"_{service}._tcp.example", "SRV", [])
+
+
 class World:
     """One node, one instance, and what a program sees of them."""
 
-    def __init__(self, env: Mapping[str, str], *, ahead: int = 0) -> None:
-        """`env` tells both which registry is theirs; the clock of the instance is so many hours ahead."""
-        self._env = env
+    def __init__(self, registry: Trouble | Sqlite, *, ahead: int = 0) -> None:
+        """The clock of the instance is so many hours ahead."""
+        self._registry = registry
         self._ahead = ahead
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
         flags = ("--address", "127.0.0.1:0", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
-        env = {"MICRO_REGISTER_TTL": str(TTL), "MICRO_REGISTER_INTERVAL": str(INTERVAL), **self._env}
-        self.node = self._stack.enter_context(start_only("micro", "network", *flags, env=self._env))
+        env = {"MICRO_REGISTER_TTL": str(TTL), "MICRO_REGISTER_INTERVAL": str(INTERVAL), **self._registry.instance_env}
+        self.node = self._stack.enter_context(start_only("micro", "network", *flags, env=self._registry.env))
         self.instance = self._stack.enter_context(
             start_only("python", "-c", WRONG_CLOCK % self._ahead + SERVICE, env=env)
         )
@@ -248,7 +311,7 @@ class World:
         return known
 
     async def services(self) -> set[str]:
-        """What has routes, besides the node itself."""
+        """What has routes, besides the node itself where it could register."""
         async with Client(proxy=self.proxy) as client:
             routes = (await client.call("go.micro.network", "Network.Routes"))["routes"]
         return {route["service"] for route in routes} - {"go.micro.network"}
@@ -306,5 +369,5 @@ class Calls:
                 await trio.sleep(0.01)
 
 
-def _record(service: str) -> Service:
-    return Service(name=service, instances=(Instance(id=f"{service}-1", address="127.0.0.1:1"),))
+def _record(service: str, address: str) -> Service:
+    return Service(name=service, instances=(Instance(id=f"{service}-1", address=address),))

@@ -5,6 +5,7 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mesh.presence import RENEW, TTL, Presence
+from sdk.errors import Forbidden
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
 
@@ -88,3 +89,18 @@ async def test_a_registry_that_fails_is_complained_of_once_and_tried_until_it_wo
         await presence.withdraw()
         assert "the record goes within 15 s" in caplog.messages[-1]
         await wait_all_tasks_blocked()
+
+
+async def test_a_registry_that_is_read_only_is_not_taken_for_one_that_is_away(autojump_clock: MockClock) -> None:
+    class ReadOnly(MemoryRegistry):
+        async def register(self, service: Service, *, ttl: float | None = None) -> None:
+            await trio.lowlevel.checkpoint()
+            raise Forbidden("it is written elsewhere")
+
+    def failed() -> None:
+        pytest.fail("it answers")
+
+    async with ReadOnly() as registry, trio.open_nursery() as nursery:
+        await nursery.start(Presence(registry, RECORD, failed=failed).run)
+        await trio.sleep(3 * RENEW)
+        nursery.cancel_scope.cancel()
