@@ -72,6 +72,8 @@ class Slice(NamedTuple):
     """`namespace/name`."""
     records: Mapping[Key, Service]
     """The record of each instance that is ready."""
+    bad: tuple[str, ...] = ()
+    """What is wrong with instances that cannot be read; they spoil no other."""
 
 
 def parse_page_untrusted(body: bytes) -> Page:
@@ -105,7 +107,10 @@ def parse_path_untrusted(data: object) -> str:
 
 
 def parse_slice_untrusted(data: object) -> Slice:
-    """Reads one slice; an instance that is not ready is left out. Raises `RemoteProtocolError` and nothing else."""
+    """Reads one slice; an instance that is not ready is left out, and one that cannot be read is told of.
+
+    Raises `RemoteProtocolError` where that is true of all of them, and nothing else.
+    """
     path = parse_path_untrusted(data)
     item = _object(data, "slice")
     labels = _object(_object(item.get("metadata"), "metadata").get("labels") or {}, "labels")
@@ -116,30 +121,38 @@ def parse_slice_untrusted(data: object) -> Slice:
     metadata = {**({"protocol": spoken} if spoken else {}), **ours}
     # A pod with addresses of both kinds stands in two slices, and an id is one address.
     behind = "-ipv6" if item.get("addressType") == "IPv6" else ""
-    records = {}
-    for host, id in _ready(item.get("endpoints")):
-        node = {"id": f"{id}{behind}", "address": join_address(host, port), "metadata": metadata}
-        record = parse_service_untrusted({"name": name, "version": version, "nodes": [node]})
-        records[key_of(record)] = record
-    return Slice(path, records)
-
-
-def _ready(data: object) -> list[tuple[str, str]]:
-    if data is not None and not isinstance(data, list):
+    endpoints = item.get("endpoints")
+    if endpoints is not None and not isinstance(endpoints, list):
         raise RemoteProtocolError("the endpoints are no list")
-    found = []
-    for one in data or []:
-        endpoint = _object(one, "endpoint")
-        # What is not known counts as ready (Kubernetes API, EndpointConditions).
-        if _object(endpoint.get("conditions") or {}, "conditions").get("ready") is False:
-            continue
-        addresses = endpoint.get("addresses")
-        if not isinstance(addresses, list) or not addresses:
-            raise RemoteProtocolError("an endpoint has no address")
-        host = _text(addresses[0], "address")  # further ones are of no use to anybody, says the API
-        target = _object(endpoint.get("targetRef") or {}, "targetRef")
-        found.append((host, _text(target.get("name") or host, "name of a pod")))
-    return found
+    records, bad = {}, []
+    for endpoint in endpoints or []:
+        try:
+            if (ready := _ready(endpoint)) is None:
+                continue
+            host, id = ready
+            node = {"id": f"{id}{behind}", "address": join_address(host, port), "metadata": metadata}
+            record = parse_service_untrusted({"name": name, "version": version, "nodes": [node]})
+        except RemoteProtocolError as error:
+            bad.append(str(error))
+        else:
+            records[key_of(record)] = record
+    if bad and not records:
+        raise RemoteProtocolError(bad[0])
+    return Slice(path, records, tuple(dict.fromkeys(bad)))
+
+
+def _ready(data: object) -> tuple[str, str] | None:
+    """Address and name of an endpoint; None for one that is not ready."""
+    endpoint = _object(data, "endpoint")
+    # What is not known counts as ready (Kubernetes API, EndpointConditions).
+    if _object(endpoint.get("conditions") or {}, "conditions").get("ready") is False:
+        return None
+    addresses = endpoint.get("addresses")
+    if not isinstance(addresses, list) or not addresses:
+        raise RemoteProtocolError("an endpoint has no address")
+    host = _text(addresses[0], "address")  # further ones are of no use to anybody, says the API
+    target = _object(endpoint.get("targetRef") or {}, "targetRef")
+    return host, _text(target.get("name") or host, "name of a pod")
 
 
 def _port(data: object) -> tuple[int, str]:

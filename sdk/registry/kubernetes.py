@@ -111,27 +111,32 @@ class KubernetesRegistry:
     # For the watches.
 
     def read_all(self, items: Iterable[object]) -> Slices:
-        """Reads slices; those that cannot be read are named in the log, once, and left out."""
+        """Reads slices; what cannot be read of them is named in the log, once, and left out."""
         return Slices(found for item in items if (found := self.read(item)) is not None)
 
     def read(self, item: object) -> Slice | None:
         """Reads one slice, as `read_all` does."""
         try:
-            return parse_slice_untrusted(item)
+            found = parse_slice_untrusted(item)
         except RemoteProtocolError as error:
             try:
                 path = parse_path_untrusted(item)
             except RemoteProtocolError:
                 path = "without a name"
-            said = f"{path}: {error}"
-            if said not in self._named:
-                if len(self._named) >= _MOST_NAMED:
-                    self._named.clear()
-                self._named.add(said)
-                logger.warning("Registry %s: the EndpointSlice %s is skipped: %s", self.address, path, error)
+            self._name_once(f"the EndpointSlice {path} is skipped: {error}")
             return None
+        for reason in found.bad:
+            self._name_once(f"endpoints of the EndpointSlice {found.path} are skipped: {reason}")
+        return found
 
     # Inside.
+
+    def _name_once(self, what: str) -> None:
+        if what not in self._named:
+            if len(self._named) >= _MOST_NAMED:
+                self._named.clear()
+            self._named.add(what)
+            logger.warning("Registry %s: %s", self.address, what)
 
     async def _refuse(self, service: Service) -> Never:
         split(service)  # what is no record at all is told first

@@ -74,6 +74,18 @@ def test_a_slice_that_cannot_be_read_says_why(more: dict[str, Any], says: str) -
         parse_slice_untrusted({**slice_of("s", "1"), **more})
 
 
+def test_endpoints_that_cannot_be_read_are_told_of_and_spoil_no_other() -> None:
+    item = slice_of("s", "1", "2")
+    item["endpoints"] += [7, {"addresses": []}, {"addresses": ["h"], "targetRef": 7}, {"addresses": None}]
+    found = parse_slice_untrusted(item)
+    assert [id for _, _, id in found.records] == ["1", "2"]
+    assert found.bad == (
+        "the endpoint is not an object",
+        "an endpoint has no address",
+        "the targetRef is not an object",
+    )
+
+
 def test_a_page_has_slices_a_version_and_what_comes_next() -> None:
     page = parse_page_untrusted(b'{"metadata":{"resourceVersion":"5","continue":"x"},"items":[{}, 1]}')
     assert page == ([{}, 1], "5", "x")

@@ -196,13 +196,16 @@ async def test_half_of_what_a_list_and_a_watch_say_may_be_garbage(
             assert [await next_of(events) for _ in range(10)] == [("create", str(id), "80") for id in range(10)]
             for kind in ("MODIFIED", "DELETED"):
                 kube.say({"type": kind, "object": {"metadata": {"resourceVersion": str(kube.version), "name": 7}}})
-            kube.put(slice_of("good-0", "0", "new"))
+            half = slice_of("good-0", "0", "new")
+            half["endpoints"] += [{"addresses": []}, {"addresses": []}]
+            kube.put(half)
             assert await next_of(events) == ("create", "new", "80")
             assert await registry.list() == (found(*map(str, range(10)), "new"),)
             assert len([asked for asked in kube.asked if "watch" in asked.query]) == 1
     assert [sum(f"shop/bad-{number} " in said for said in caplog.messages) for number in range(10)] == [1] * 10
     assert len([said for said in caplog.messages if "without a name" in said]) == 1
-    assert len(caplog.messages) == 11
+    assert len([said for said in caplog.messages if "endpoints of the EndpointSlice shop/good-0 are" in said]) == 1
+    assert len(caplog.messages) == 12
 
 
 async def test_a_server_that_says_nothing_but_nonsense_is_asked_again_and_not_without_a_pause(
