@@ -11,8 +11,9 @@ from sdk.registry.kubeaccess import find_access
 from tests.sdk.registry.consulagent import ConsulAgent
 from tests.sdk.registry.consulserver import ConsulServer
 from tests.sdk.registry.dnsserver import DnsServer
-from tests.sdk.registry.dnswriter import WrittenDns, WrittenZone
+from tests.sdk.registry.dnswriter import WrittenDns
 from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.knotserver import KnotServer
 from tests.sdk.registry.kubeserver import KubeServer
 from tests.sdk.registry.kubewriter import WrittenKubernetes
 from tests.sdk.registry.registryserver import RegistryServer
@@ -35,6 +36,7 @@ BACK_ENDS = [
     "service",
     "kubernetes",
     "dns",
+    pytest.param("knot", marks=pytest.mark.peers),
 ]
 if shutil.which("consul"):
     BACK_ENDS.append(pytest.param("consul agent", marks=pytest.mark.peers))  # where there is a real one
@@ -69,6 +71,7 @@ LEFT_OUT = {
     },
 }
 """Tests that mean nothing for a back end, each with the reason; they are not collected."""
+LEFT_OUT["knot"] = LEFT_OUT["dns"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -169,15 +172,33 @@ def dns_server() -> Iterator[DnsServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def running_knot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KnotServer]:
+    program = shutil.which("knotd")
+    if program is None:
+        pytest.skip("knotd is not installed (Debian: knot)")
+    with KnotServer(program, tmp_path_factory.mktemp("knot")) as server:
+        yield server
+
+
 @pytest.fixture
-def dns_opener(request: pytest.FixtureRequest, dns_server: DnsServer, eager: None) -> Opener:
-    """Opens what it keeps, as a registry that a test can write to, with the services that the tests have."""
-    services = ["greeter", "another"]
-    if "thousand" in request.node.name:
-        services = [f"service-{number:04}" for number in range(0, 1000, 50)]
-    zone = WrittenZone(dns_server.keep)
-    address = f"dns://{dns_server.address}/example?services={','.join(services)}"
-    return lambda: WrittenDns(open_registry(address), zone)
+def knot(running_knot: KnotServer) -> KnotServer:
+    """A running server of DNS that is at home in `example` and knows nobody there."""
+    running_knot.wipe()
+    return running_knot
+
+
+@pytest.fixture
+def own_knot(require: Callable[[str], str], tmp_path: Path) -> Iterator[KnotServer]:
+    """One that the test may kill."""
+    with KnotServer(require("knotd"), tmp_path) as server:
+        yield server
+
+
+def dns_opener(server: DnsServer | KnotServer, *services: str) -> Opener:
+    """Opens what it keeps of these services, as a registry that a test can write to."""
+    address = f"dns://{server.address}/example?services={','.join(services)}"
+    return lambda: WrittenDns(open_registry(address), server.written)
 
 
 @pytest.fixture(params=BACK_ENDS)
@@ -195,9 +216,11 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     if request.param == "consul agent":
         real: ConsulAgent = request.getfixturevalue("consul_agent")
         return lambda: open_registry("consul", f"127.0.0.1:{real.port}")
-    if request.param == "dns":
-        written_dns: Opener = request.getfixturevalue("dns_opener")
-        return written_dns
+    if request.param in {"dns", "knot"}:
+        request.getfixturevalue("eager")
+        of_a_thousand = [f"service-{number:04}" for number in range(0, 1000, 50)]
+        services = of_a_thousand if "thousand" in request.node.name else ["greeter", "another"]
+        return dns_opener(request.getfixturevalue("dns_server" if request.param == "dns" else "knot"), *services)
     if request.param == "kubernetes":
         written: Opener = request.getfixturevalue("kube_opener")
         return written

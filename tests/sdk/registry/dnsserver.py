@@ -15,6 +15,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.sdk.registry.dnswriter import ZoneServer
+
 Zone = dict[tuple[str, str], list[str] | dns.rcode.Rcode]
 """The records of a name and type as text, or a code to answer with. A name without any is not known."""
 
@@ -33,10 +35,11 @@ def _read(name: str, ttl: int, kind: str, texts: tuple[str, ...]) -> dns.rrset.R
     return dns.rrset.from_text_list(name, ttl, "IN", kind, texts)
 
 
-class DnsServer:
+class DnsServer(ZoneServer):
     """Inside its `with` it runs; it may be killed and started again on its port."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__()
         self.zone: Zone = {}
         self.besides: Mapping[str, list[str]] | None = None
         """What is said besides SRV records, by type and name, as `A a.example`; None: all targets' addresses."""
@@ -51,23 +54,25 @@ class DnsServer:
         self.sender: tuple[str, int] = ("", 0)
         """Who asked last over UDP."""
         self._host = host
-        self._port = 0
+        self.port = 0
+        self._going = threading.Event()
+        self._going.set()
 
     @property
     def address(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._port}"
+        return f"{host}:{self.port}"
 
-    def keep(self, name: str, kind: str, records: Sequence[str]) -> None:
-        """Makes these the records of a name and type from now on."""
-        if records:
-            self.zone[name, kind] = list(records)
-        else:
-            self.zone.pop((name, kind), None)
+    def keep(self, records: Mapping[tuple[str, str], Sequence[str]]) -> None:
+        for where, texts in records.items():
+            if texts:
+                self.zone[where] = list(texts)
+            else:
+                self.zone.pop(where, None)
 
     @property
     def server(self) -> tuple[str, int]:
-        return self._host, self._port
+        return self._host, self.port
 
     def __enter__(self) -> Self:
         self.start()
@@ -85,7 +90,7 @@ class DnsServer:
             tcp = socket.socket(family, socket.SOCK_STREAM)
             tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                udp.bind((self._host, self._port))
+                udp.bind((self._host, self.port))
                 tcp.bind((self._host, udp.getsockname()[1]))
                 break
             except OSError:  # somebody has this number at the moment, for TCP or to ask something
@@ -95,7 +100,7 @@ class DnsServer:
                 if not patience:
                     raise
                 threading.Event().wait(0.01)
-        self._port = udp.getsockname()[1]
+        self.port = udp.getsockname()[1]
         tcp.listen(64)
         self._wake, woken = socket.socketpair()
         for one in (udp, tcp, self._wake, woken):
@@ -103,7 +108,15 @@ class DnsServer:
         self._thread = threading.Thread(target=self._run, args=(udp, tcp, woken))
         self._thread.start()
 
+    def hang(self) -> None:
+        """Says nothing until `resume`."""
+        self._going.clear()
+
+    def resume(self) -> None:
+        self._going.set()
+
     def kill(self) -> None:
+        self.resume()
         self._wake.close()
         self._thread.join()
         self._sockets.close()
@@ -114,6 +127,7 @@ class DnsServer:
                 selector.register(one, selectors.EVENT_READ)
             while True:
                 ready = [key.fileobj for key, _ in selector.select()]
+                self._going.wait()
                 if woken in ready:
                     return
                 if udp in ready:

@@ -5,7 +5,7 @@ registry itself, which is asked to register first and must refuse. What DNS cann
 record has no id, and here two instances may stand at one address, which are two hosts there.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -15,10 +15,10 @@ import pytest
 
 from sdk.errors import Forbidden
 from sdk.registry import Event, Registry
-from sdk.types import Service
+from sdk.types import Instance, Service
 
-Keep = Callable[[str, str, Sequence[str]], None]
-"""Makes these the records of a name and type of the domain `example`, from now on."""
+Keep = Callable[[Mapping[tuple[str, str], Sequence[str]]], None]
+"""Makes these the records of their names and types in the domain `example`, from now on."""
 
 
 class WrittenZone:
@@ -31,8 +31,9 @@ class WrittenZone:
         self._services: dict[str, dict[str, str]] = {}
 
     def write(self, service: Service) -> None:
-        """These instances stand in the zone from now on; of a record without any, only its version."""
+        """These instances stand in the zone from now on."""
         records = self._services.setdefault(service.name, {})
+        owner, new = f"_{service.name}._tcp.example", {}
         for instance in service.instances:
             host, _, port = instance.address.rpartition(":")
             if instance.id not in self._hosts:
@@ -40,16 +41,17 @@ class WrittenZone:
                 self._hosts[instance.id] = f"h{number}.example."
                 address = f"10.1.{100 + number // 100}.{100 + number % 100}"  # in the order of their text as well
                 self._places[address] = (instance.id, host)
-                self._keep(f"h{number}.example", "A", [address])
+                new[f"h{number}.example", "A"] = [address]
             records[instance.id] = f"0 0 {port} {self._hosts[instance.id]}"
-        self._keep(f"_{service.name}._tcp.example", "TXT", [f"micro.mu/version={service.version}"])
-        self._keep(f"_{service.name}._tcp.example", "SRV", list(records.values()))
+        self._keep(
+            {**new, (owner, "TXT"): [f"micro.mu/version={service.version}"], (owner, "SRV"): list(records.values())}
+        )
 
     def erase(self, service: Service) -> None:
         records = self._services.setdefault(service.name, {})
         for instance in service.instances:
             records.pop(instance.id, None)
-        self._keep(f"_{service.name}._tcp.example", "SRV", list(records.values()))
+        self._keep({(f"_{service.name}._tcp.example", "SRV"): list(records.values())})
 
     def read(self, service: Service) -> Service:
         """The record with the ids and hosts that were written."""
@@ -60,6 +62,24 @@ class WrittenZone:
             id, host = self._places[address]
             instances.append(replace(instance, id=id, address=f"{host}:{port}"))
         return replace(service, instances=tuple(sorted(instances, key=lambda one: one.id)))
+
+
+class ZoneServer:
+    """A server of DNS that is at home in `example`, and what is written there."""
+
+    def __init__(self) -> None:
+        self.written = WrittenZone(self.keep)
+
+    def keep(self, records: Mapping[tuple[str, str], Sequence[str]]) -> None:
+        """Makes these the records of their names and types from now on."""
+        raise NotImplementedError
+
+    def take_out(self, name: str, id: str) -> None:
+        """Takes an instance out behind everybody's back."""
+        self.written.erase(Service(name=name, instances=(Instance(id=id, address=""),)))
+
+    def compact(self) -> None:
+        """Nobody keeps the changes of a zone in any case."""
 
 
 class WrittenDns:
@@ -83,11 +103,13 @@ class WrittenDns:
     async def register(self, service: Service, *, ttl: float | None = None) -> None:
         with pytest.raises(Forbidden, match="DNS is written elsewhere"):
             await self._registry.register(service, ttl=ttl)
+        await self._registry.get(service.name)  # a zone that nobody can ask, nobody writes to
         self._zone.write(service)
 
     async def deregister(self, service: Service) -> None:
         with pytest.raises(Forbidden, match="DNS is written elsewhere"):
             await self._registry.deregister(service)
+        await self._registry.get(service.name)
         self._zone.erase(service)
 
     async def get(self, name: str) -> tuple[Service, ...]:

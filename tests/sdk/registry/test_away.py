@@ -10,9 +10,11 @@ import trio
 from mesh.local import LocalServices, RegistryState
 from sdk.errors import Unavailable
 from sdk.registry import open_registry
-from tests.sdk.registry.conftest import Opener
+from tests.sdk.registry.conftest import Opener, dns_opener
 from tests.sdk.registry.consulserver import ConsulServer
+from tests.sdk.registry.dnsserver import DnsServer
 from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.knotserver import KnotServer
 from tests.sdk.registry.test_registry import a, next_of
 
 
@@ -37,7 +39,18 @@ class Server(Protocol):
         """Keeps no changes of before."""
 
 
-@pytest.fixture(params=[pytest.param("etcd", marks=pytest.mark.peers), "consul", "kubernetes"])
+_SERVERS = {"etcd": "own_etcd", "consul": "consul", "kubernetes": "kube", "dns": "dns_server", "knot": "own_knot"}
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("etcd", marks=pytest.mark.peers),
+        "consul",
+        "kubernetes",
+        "dns",
+        pytest.param("knot", marks=pytest.mark.peers),
+    ]
+)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """With a short patience of those who ask it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -47,8 +60,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
         patch.setattr("sdk.registry.consulagents.WAIT", 1)
         patch.setattr("sdk.registry.kubeclient.PATIENCE", 1.0)
         patch.setattr("sdk.registry.kubernetes.SILENCE", 0.5)
+        patch.setattr("sdk.registry.dnsexchange.PATIENCE", 1.0)
+        patch.setattr("sdk.registry.dns.SHORTEST", 0.01)
+        patch.setattr("sdk.registry.dns.LONGEST", 0.05)
         patch.setattr("mesh.returning.GRACE", 0.5)  # there may be anybody at the addresses of these tests
-        yield request.getfixturevalue({"etcd": "own_etcd", "kubernetes": "kube"}.get(request.param, request.param))
+        yield request.getfixturevalue(_SERVERS[request.param])
 
 
 @pytest.fixture
@@ -57,6 +73,8 @@ def opener(request: pytest.FixtureRequest, server: Server) -> Opener:
         return lambda: open_registry("etcd", f"127.0.0.1:{server.port}")
     if isinstance(server, ConsulServer):
         return lambda: open_registry("consul", f"127.0.0.1:{server.port}")
+    if isinstance(server, DnsServer | KnotServer):
+        return dns_opener(server, "greeter")
     written: Opener = request.getfixturevalue("kube_opener")
     return written
 
