@@ -6,14 +6,14 @@ offers; else the local one.
 
 import math
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import trio
 
-from sdk.errors import BadRequest
+from sdk.errors import BadRequest, Unavailable
 from sdk.registry import Event, Registry
 from sdk.types import Service, service_to_json
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FORMS = ("table", "json")
+
+FIRST_WAIT = 0.2
+"""Seconds before a registry that went away is watched again, about doubled each time …"""
+LONGEST_WAIT = 5.0
+"""… up to this."""
 
 
 @click.group("list", cls=Group)
@@ -123,12 +128,13 @@ def deregister_service(record: Any, proxy_address: str | None) -> None:
 @click.argument("service", required=False, default="")
 @ask_option
 def watch(service: str, proxy_address: str | None) -> None:
-    """Print what is offered, and then each change, until interrupted; of SERVICE alone where it is given."""
+    """Print what is offered, and then each change, until interrupted; of SERVICE alone where it is given. While the
+    registry is away it waits, and then prints what has changed meanwhile."""
     form = output(FORMS)
 
     async def follow(store: Registry) -> None:
         async with store.watch() as events:
-            async for event in events:
+            async for event in _over_outages(events):
                 if service in ("", event.service.name):
                     click.echo(_change(event, form))
 
@@ -149,6 +155,23 @@ def describe(service: Service) -> str:
             f"endpoint  {render.printable(endpoint.name)}{labels}\n  request   {request}\n  response  {response}"
         )
     return "\n\n".join(parts)
+
+
+async def _over_outages(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+    wait = 0.0
+    while True:
+        try:
+            event = await anext(events)
+        except StopAsyncIteration:
+            return
+        except Unavailable as error:
+            if not wait:
+                click.echo(f"waiting, until it is back: {render.printable(error)}", err=True)
+            wait = min(2 * wait + FIRST_WAIT, LONGEST_WAIT)
+            await trio.sleep(wait)
+        else:
+            wait = 0.0
+            yield event
 
 
 def _change(event: Event, form: str) -> str:

@@ -13,7 +13,8 @@ import pytest
 
 from mesh.cli.registry import describe
 from sdk.types import Endpoint, Instance, Service, Value
-from tests.processes import Done, run, start_only
+from tests.net import kept_address
+from tests.processes import Done, run, start, start_only
 
 HELLO: dict[str, Any] = {
     "name": "hello",
@@ -158,6 +159,30 @@ def test_changes_are_printed_as_they_come_of_all_services_or_of_one(shelf: Shelf
             ("delete", "b"),
         ]
         assert all_.stop(signal.SIGINT)[0] == 130
+
+
+def test_a_watch_waits_for_a_registry_that_went_away(tmp_path: Path) -> None:
+    record = {"name": "a", "nodes": [{"id": "a-1", "address": "h:1"}]}
+    store = ("--store=sqlite", f"--store-address={tmp_path / 'registry.db'}")
+    with kept_address() as address, start("micro", "registry", f"--address={address}", *store) as registry:
+        env = {"MICRO_REGISTRY": f"service://{address}", "MICRO_PROXY": "", "MICRO_PROXY_ADDRESS": ""}
+        assert run("micro", "register", "service", json.dumps(record), env=env).status == 0
+        watch = start_only("micro", "watch", "--output=json", env=env)
+        with watch:
+            watch.wait_for('"create"')
+            registry.stop()
+            watch.wait_for("waiting, until it is back: ")
+            with start("micro", "registry", f"--address={address}", *store):
+                assert run("micro", "deregister", "service", json.dumps(record), env=env).status == 0
+                watch.wait_for('"delete"')
+            assert watch.stop(signal.SIGINT)[0] == 130
+            assert [json.loads(line)["action"] for line in watch.stdout.splitlines()] == ["create", "delete"]
+
+
+def test_a_watch_of_a_registry_that_is_not_there_ends_at_once() -> None:
+    done = run("micro", "watch", "--registry=service://127.0.0.1:1")
+    assert (done.status, done.stdout) == (1, "")
+    assert "no registry answers" in done.stderr
 
 
 def test_a_registry_of_an_unknown_kind_is_a_usage_error() -> None:
