@@ -219,6 +219,8 @@ async def open_tcp(address: str) -> RawSocket:
         return take_over(stream)
     except OSError as error:
         raise Unavailable(f"cannot connect to {address}: {_reason(error)}") from error
+    except UnicodeError:  # so Python, and trio, refuse names that DNS cannot have
+        raise Unavailable(f"cannot connect to {address}: that is no name of a host") from None
 
 
 def _numeric(host: str) -> socket.AddressFamily | None:
@@ -271,6 +273,8 @@ async def listen_tcp(address: str) -> list[trio.SocketListener]:
         if error.errno == errno.EADDRINUSE:
             raise Conflict(f"port {port} is taken: another program listens on {address}") from error
         raise BadRequest(f"cannot listen on {address}: {_reason(error)}") from error
+    except UnicodeError:
+        raise BadRequest(f"cannot listen on {address}: that is no name of a host") from None
 
 
 def bound_address(listener: trio.SocketListener, *, host: str = "") -> str:

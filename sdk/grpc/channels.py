@@ -71,7 +71,7 @@ def _several(addresses: list[str]) -> str:
         host, port = split_address(address)
         try:
             first = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise Unavailable(f"the node {address} (proxy, MICRO_PROXY) cannot be found: {error}") from None
         found.setdefault(first[0], []).append(join_address(str(first[4][0]), port))
     if len(found) > 1:

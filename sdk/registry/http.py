@@ -304,6 +304,8 @@ class HttpClient:
             plain = await trio.open_tcp_stream(self._host, self._port)
         except OSError as error:
             raise self.unavailable(_reason(error)) from error
+        except UnicodeError:
+            raise self.unavailable("that is no name of a host") from None
         stream: trio.abc.Stream = plain
         try:
             _keep_asking(plain.socket)

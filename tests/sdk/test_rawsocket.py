@@ -249,6 +249,14 @@ async def test_a_host_that_does_not_exist_is_named() -> None:
     assert "Errno" not in str(caught.value)
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example", ".", "\u2260"])
+async def test_a_name_that_no_host_can_have_is_an_error_like_any_other(host: str) -> None:
+    with pytest.raises(Unavailable, match="no name of a host"):
+        await open_tcp(f"{host}:1")
+    with pytest.raises(BadRequest, match="no name of a host"):
+        await listen_tcp(f"{host}:1")
+
+
 async def test_an_address_without_a_host_to_connect_to_is_this_machine() -> None:
     [listener] = await listen_tcp("127.0.0.1:0")
     async with listener:

@@ -187,6 +187,12 @@ async def test_nobody_at_the_port_is_said_so() -> None:
                 await http.request("GET", "/")
 
 
+async def test_a_name_that_no_host_can_have_is_said_so() -> None:
+    async with HttpClient("http://a..b") as client:
+        with pytest.raises(Unavailable, match="no name of a host"):
+            await client.request("GET", "/")
+
+
 async def test_a_server_is_known_by_its_authority_and_shown_our_certificate(nursery: trio.Nursery) -> None:
     ours, others = trustme.CA(), trustme.CA()
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
