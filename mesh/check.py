@@ -1,6 +1,6 @@
 """Health checks that a record asks for: how an instance that renews nothing is found dead, as its metadata says.
 
-    check           tcp, grpc, /path or http://host:port/path
+    check           tcp, grpc, /path, http://host:port/path or https://host:port/path
     check-interval  between two checks, such as 10s
     check-timeout   until which one must have succeeded, such as 2s
     check-failures  so many failures in a row withdraw the instance
@@ -43,6 +43,8 @@ class Kind(enum.Enum):
     """A connection is accepted."""
     HTTP = "http"
     """A GET is answered with a status from 200 to 399."""
+    HTTPS = "https"
+    """Likewise, over TLS, by whoever has a certificate for the host."""
     GRPC = "grpc"
     """The health protocol of gRPC says that it serves; a server without that protocol has to answer, no more."""
 
@@ -56,7 +58,7 @@ class Check:
     address: str
     """`host:port` where: the host is that of the instance."""
     path: str
-    """What is asked for, with HTTP."""
+    """What is asked for, with HTTP and HTTPS."""
     interval: float
     """Seconds from one check to the next."""
     timeout: float
@@ -107,15 +109,19 @@ def _target(said: str, address: str) -> tuple[Kind, str, str]:
         return Kind.HTTP, address, said
     try:
         url = urlsplit(said)
-        host, port = url.hostname or "", url.port or 80
+        host, port = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
     except ValueError:
         raise BadRequest(f"check is {said!r}, which is no URL") from None
-    if url.scheme != "http" or url.username is not None or url.password is not None:
-        raise BadRequest(f"check is {said!r}: it takes tcp, grpc, /path or http://host:port/path")
+    if url.scheme not in (Kind.HTTP.value, Kind.HTTPS.value) or url.username is not None or url.password is not None:
+        # It is not repeated where it may hold a password.
+        shown = repr(said) if "@" not in said else "a URL with a user"
+        raise BadRequest(
+            f"check is {shown}: it takes tcp, grpc, /path, http://host:port/path or https://host:port/path"
+        )
     # Whoever may write a record must not send the nodes to any address they like.
     if host != split_address(address)[0].lower():
         raise BadRequest(f"check is {said!r}, which is another host than that of the instance, {address}")
-    return Kind.HTTP, join_address(host, port), (url.path or "/") + (f"?{url.query}" if url.query else "")
+    return Kind(url.scheme), join_address(host, port), (url.path or "/") + (f"?{url.query}" if url.query else "")
 
 
 def _read(instance: Instance, name: str, parse: Callable[[str], T], default: T) -> T:

@@ -11,6 +11,7 @@ import trio
 
 from sdk.errors import BadRequest
 from sdk.types import Instance, Service
+from tunnel.transport.tls import Tls
 
 from .check import Check, parse_check
 from .probe import probe
@@ -72,8 +73,10 @@ class Checked:
 class Checks:
     """Checks the instances of one environment."""
 
-    def __init__(self, *, random: Random, changed: Callable[[], None]) -> None:
-        """`changed` is called when an instance died or is back; `random` spreads the checks."""
+    def __init__(self, *, random: Random, changed: Callable[[], None], tls: Callable[[], Tls]) -> None:
+        """`changed` is called when an instance died or is back; `random` spreads the checks; `tls` gives what HTTPS is
+        spoken with."""
+        self._tls = tls
         self._random = random
         self._changed = changed
         self._checked: dict[Key, Checked] = {}
@@ -173,7 +176,7 @@ class Checks:
             while True:
                 again = trio.current_time() + check.interval * self._random.uniform(0.9, 1.1)
                 async with self._room:
-                    error = await probe(check)
+                    error = await probe(check, self._tls())
                 if checked.hear(error, trio.current_time()):
                     if error:
                         _log.warning("%s %s is withdrawn, %s: %s", key[0], key[2], check, error)

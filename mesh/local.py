@@ -19,6 +19,7 @@ from sdk.registry import Action, Event, Registry
 from sdk.registry.records import Key
 from sdk.registry.remote import REGISTRY_SERVICE
 from sdk.types import Instance, Service
+from tunnel.transport.tls import Tls
 
 from .checks import Checks
 from .returning import GRACE, await_return
@@ -61,13 +62,21 @@ class RegistryStatus:
 class LocalServices:
     """The records of the local registry, and those of the services that are attached to the node itself."""
 
-    def __init__(self, registry: Registry, *, random: Random, changed: Callable[[tuple[Service, ...]], None]) -> None:
-        """`changed` is called with all records after each change; `random` spreads the retries."""
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        random: Random,
+        changed: Callable[[tuple[Service, ...]], None],
+        tls: Callable[[], Tls],
+    ) -> None:
+        """`changed` is called with all records after each change; `random` spreads the retries; `tls` gives what
+        instances are checked with that ask for HTTPS."""
         self.status = RegistryStatus(state=RegistryState.STARTING, since=-math.inf)
         self._registry = registry
         self._random = random
         self._changed = changed
-        self.checks = Checks(random=random, changed=self._tell)
+        self.checks = Checks(random=random, changed=self._tell, tls=tls)
         """Which instances are dead, of those whose records ask to be checked."""
         self._services: dict[tuple[str, str], Service] = {}
         self._lacking: dict[Key, Instance] = {}

@@ -300,7 +300,7 @@ class Node:
             if not self._draining:
                 self._neighbours.set_services(table.local_entries)
 
-        local = LocalServices(registry, random=self._random, changed=changed)
+        local = LocalServices(registry, random=self._random, changed=changed, tls=lambda: tunnel.tls)
         self._attached.changed = local.set_attached
         nursery.start_soon(local.run)
         proxy = tuple(map(bound_address, listeners))

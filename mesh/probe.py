@@ -3,12 +3,15 @@
 import trio
 
 from sdk.codec import BYTES
-from sdk.errors import MicroError, RemoteProtocolError, Unimplemented
+from sdk.errors import BadRequest, MicroError, RemoteProtocolError, Unimplemented
 from sdk.head import CallHead, pack_call_head
+from sdk.netaddress import split_address
 from sdk.pool import Pool
-from sdk.rawsocket import open_tcp
+from sdk.rawsocket import RawSocket, open_tcp
 from sdk.reply import ClientStream
 from sdk.wire.message import encode_message
+from tunnel.transport.tls import Tls
+from tunnel.transport.tlsstream import TlsStream
 
 from .check import Check, Kind
 
@@ -20,12 +23,13 @@ _SERVING = b"\x08\x01"
 """`HealthCheckResponse{status: SERVING}` in protobuf (grpc.io, health checking protocol)."""
 
 
-async def probe(check: Check) -> str:
-    """What is wrong with the instance, empty when it is well. Takes no longer than the check says."""
+async def probe(check: Check, tls: Tls) -> str:
+    """What is wrong with the instance, empty when it is well. Takes no longer than the check says. `tls` says who is
+    believed, with HTTPS."""
     reason = f"no answer in {check.timeout:g} s"
     with trio.move_on_after(check.timeout):
         try:
-            reason = await _TRIES[check.kind](check)
+            reason = await _TRIES[check.kind](check, tls)
         except MicroError as error:
             reason = error.detail
         except (trio.BrokenResourceError, OSError) as error:
@@ -42,17 +46,20 @@ def parse_status_untrusted(line: bytes) -> int:
     return int(status)
 
 
-async def _tcp(check: Check) -> str:
+async def _tcp(check: Check, tls: Tls) -> str:
     async with await open_tcp(check.address):
         return ""
 
 
-async def _http(check: Check) -> str:
+async def _http(check: Check, tls: Tls) -> str:
     request = (
         f"GET {check.path} HTTP/1.1\r\nHost: {check.address}\r\nUser-Agent: micro\r\nAccept: */*\r\n"
         "Connection: close\r\n\r\n"
     )
-    async with await open_tcp(check.address) as stream:
+    async with await open_tcp(check.address) as socket:
+        stream: RawSocket | TlsStream = socket
+        if check.kind is Kind.HTTPS:
+            stream = await _secured(socket, check, tls)
         await stream.send_all(request.encode("ascii"))
         answer = b""
         while b"\n" not in answer and len(answer) < MAX_LINE:
@@ -64,7 +71,17 @@ async def _http(check: Check) -> str:
     return "" if 200 <= status < 400 else f"{check.path} answers with status {status}"
 
 
-async def _grpc(check: Check) -> str:
+async def _secured(socket: RawSocket, check: Check, tls: Tls) -> TlsStream:
+    host = split_address(check.address)[0].partition("%")[0]
+    try:
+        stream = TlsStream(socket, tls.dialling, host=host)
+    except ValueError as error:  # so Python refuses names that no certificate could have
+        raise BadRequest(f"{host!r} is no name of a host: {error}") from None
+    await stream.handshake()
+    return stream
+
+
+async def _grpc(check: Check, tls: Tls) -> str:
     reason = ""
     async with trio.open_nursery() as nursery:
         connection = Pool(nursery).connection_to(check.address, grpc=True)
@@ -85,4 +102,4 @@ async def _grpc(check: Check) -> str:
     return reason
 
 
-_TRIES = {Kind.TCP: _tcp, Kind.HTTP: _http, Kind.GRPC: _grpc}
+_TRIES = {Kind.TCP: _tcp, Kind.HTTP: _http, Kind.HTTPS: _http, Kind.GRPC: _grpc}

@@ -11,6 +11,7 @@ import trio
 
 from sdk.registry.records import Key
 from sdk.types import Instance
+from tunnel.transport.tls import Tls
 
 from .check import Check, Kind
 from .probe import probe
@@ -33,7 +34,7 @@ async def await_return(lacking: Mapping[Key, Instance], give_up: Callable[[Key],
             kind=Kind.TCP, address=address, path="", interval=_CONNECTING, timeout=_CONNECTING, failures=1, successes=1
         )
         async with room:
-            ended = await probe(check)
+            ended = await probe(check, Tls())
         if ended:
             give_up(key)
 

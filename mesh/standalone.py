@@ -25,6 +25,7 @@ from sdk.timers import Timers
 from sdk.types import Instance, Service
 from sdk.wire.mux import Mux
 from tunnel.identity import NodeKey, format_id, node_id, verify
+from tunnel.transport.tls import Tls
 
 from .addresses import check_address, local_address
 from .config import MAX_NAME
@@ -128,7 +129,8 @@ class Router:
         def changed(services: tuple[Service, ...]) -> None:
             table.set_local(services, trio.current_time())
 
-        local = LocalServices(registry, random=Random(), changed=changed)
+        tls = Tls()
+        local = LocalServices(registry, random=Random(), changed=changed, tls=lambda: tls)
         nursery.start_soon(local.run)
         nursery.start_soon(partial(self._listener.serve, listeners))
         bound = tuple(map(bound_address, listeners))

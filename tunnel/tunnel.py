@@ -158,6 +158,11 @@ class Tunnel:
         self._keyring.replace(keys)
         self._private_only = private_only
 
+    @property
+    def tls(self) -> Tls:
+        """The certificates that are shown and believed now."""
+        return self._ways.tls
+
     def set_tls(self, tls: Tls) -> None:
         """Shows and believes these certificates from now on. Links that are up, and handshakes under way, go on with
         what they began with."""

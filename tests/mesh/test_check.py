@@ -22,6 +22,8 @@ def test_a_record_that_asks_for_nothing_is_not_checked() -> None:
         ("/health?x=1", Kind.HTTP, "http://10.0.0.1:80/health?x=1"),
         ("http://10.0.0.1:9000/health?x=1", Kind.HTTP, "http://10.0.0.1:9000/health?x=1"),
         ("http://10.0.0.1", Kind.HTTP, "http://10.0.0.1:80/"),
+        ("https://10.0.0.1/health", Kind.HTTPS, "https://10.0.0.1:443/health"),
+        ("https://10.0.0.1:80", Kind.HTTPS, "https://10.0.0.1:80/"),
     ],
 )
 def test_what_is_tried_and_where(said: str, kind: Kind, where: str) -> None:
@@ -48,10 +50,11 @@ def test_times_and_thresholds_have_defaults_and_may_be_said() -> None:
     ("said", "more", "says"),
     [
         ("udp", {}, "it takes tcp, grpc"),
-        ("https://10.0.0.1/", {}, "it takes tcp, grpc"),
-        ("http://a:b@10.0.0.1/", {}, "it takes tcp, grpc"),
+        ("wss://10.0.0.1/", {}, "it takes tcp, grpc"),
+        ("http://a:b@10.0.0.1/", {}, "a URL with a user: it takes tcp, grpc"),
         ("http://10.0.0.1:x/", {}, "no URL"),
         ("http://10.0.0.2/", {}, "another host than that of the instance"),
+        ("https://10.0.0.1.example/", {}, "another host than that of the instance"),
         ("/a b", {}, "no path"),
         ("/a\r\nX: y", {}, "no path"),
         ("/é", {}, "no path"),

@@ -13,6 +13,7 @@ from sdk.rawsocket import bound_address
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
 from tests.mesh.network import until, world
+from tunnel.transport.tls import Tls
 
 
 def service(address: str, *, id: str = "1", name: str = "greeter", **metadata: str) -> Service:
@@ -44,7 +45,7 @@ class Server:
 
 def following(nursery: trio.Nursery) -> tuple[Checks, list[None]]:
     changes: list[None] = []
-    checks = Checks(random=Random(1), changed=lambda: changes.append(None))
+    checks = Checks(random=Random(1), changed=lambda: changes.append(None), tls=Tls)
     nursery.start_soon(checks.run)
     return checks, changes
 

@@ -14,6 +14,7 @@ from sdk.rawsocket import bound_address
 from sdk.registry import Event, Registry
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
+from tunnel.transport.tls import Tls
 
 
 def greeter(*ids: str, version: str = "latest", address: str = "127.0.0.1:1") -> Service:
@@ -63,7 +64,7 @@ class Seen:
 
     def __init__(self, registry: Registry) -> None:
         self.states: list[set[tuple[str, str, str]]] = []
-        self.local = LocalServices(registry, random=Random(1), changed=self._changed)
+        self.local = LocalServices(registry, random=Random(1), changed=self._changed, tls=Tls)
 
     def _changed(self, services: tuple[Service, ...]) -> None:
         self.states.append(
@@ -292,7 +293,7 @@ async def test_a_registry_that_refuses_who_asks_is_an_error_at_the_start_and_a_t
 
 async def test_what_is_attached_stands_beside_what_the_registry_has() -> None:
     told: list[tuple[Service, ...]] = []
-    local = LocalServices(MemoryRegistry(), random=Random(1), changed=told.append)
+    local = LocalServices(MemoryRegistry(), random=Random(1), changed=told.append, tls=Tls)
     local._start_over((greeter("a"), greeter("b", version="2")))
     local.set_attached((greeter("c"), greeter("d"), greeter("e", version="3")))
     assert [(service.version, [each.id for each in service.instances]) for service in local.services] == [

@@ -16,6 +16,7 @@ from tests.sdk.registry.dnsserver import DnsServer
 from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.knotserver import KnotServer
 from tests.sdk.registry.test_registry import a, next_of
+from tunnel.transport.tls import Tls
 
 
 class Server(Protocol):
@@ -84,7 +85,7 @@ class Follower:
 
     def __init__(self, opener: Opener) -> None:
         self._registry = opener()
-        self.local = LocalServices(self._registry, random=Random(1), changed=lambda services: None)
+        self.local = LocalServices(self._registry, random=Random(1), changed=lambda services: None, tls=Tls)
 
     async def run(self) -> None:
         async with self._registry:
