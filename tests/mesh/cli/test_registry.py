@@ -5,16 +5,20 @@ import math
 import signal
 import sqlite3
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from mesh.cli.registry import describe
+from sdk.registry import Registry, open_registry
 from sdk.types import Endpoint, Instance, Service, Value
 from tests.net import kept_address
-from tests.processes import Done, run, start, start_only
+from tests.processes import Done, run, start_only
+from tests.sdk.registry.registryserver import RegistryServer
 
 HELLO: dict[str, Any] = {
     "name": "hello",
@@ -162,21 +166,27 @@ def test_changes_are_printed_as_they_come_of_all_services_or_of_one(shelf: Shelf
 
 
 def test_a_watch_waits_for_a_registry_that_went_away(tmp_path: Path) -> None:
-    record = {"name": "a", "nodes": [{"id": "a-1", "address": "h:1"}]}
-    store = ("--store=sqlite", f"--store-address={tmp_path / 'registry.db'}")
-    with kept_address() as address, start("micro", "registry", f"--address={address}", *store) as registry:
+    one = Service(name="a", instances=(Instance(id="a-1", address="h:1"),))
+    path = str(tmp_path / "registry.db")
+
+    async def write(change: Callable[[Registry], Awaitable[None]]) -> None:
+        async with open_registry("sqlite", path) as store:
+            await change(store)
+
+    trio.run(write, lambda store: store.register(one))
+    with kept_address() as address:
         env = {"MICRO_REGISTRY": f"service://{address}", "MICRO_PROXY": "", "MICRO_PROXY_ADDRESS": ""}
-        assert run("micro", "register", "service", json.dumps(record), env=env).status == 0
-        watch = start_only("micro", "watch", "--output=json", env=env)
-        with watch:
-            watch.wait_for('"create"')
-            registry.stop()
-            watch.wait_for("waiting, until it is back: ")
-            with start("micro", "registry", f"--address={address}", *store):
-                assert run("micro", "deregister", "service", json.dumps(record), env=env).status == 0
-                watch.wait_for('"delete"')
-            assert watch.stop(signal.SIGINT)[0] == 130
-            assert [json.loads(line)["action"] for line in watch.stdout.splitlines()] == ["create", "delete"]
+        with RegistryServer(address=address, store="sqlite", store_address=path) as registry:
+            watch = start_only("micro", "watch", "--output=json", env=env)
+            with watch:
+                watch.wait_for('"create"')
+                registry.stop()
+                watch.wait_for("waiting, until it is back: ")
+                trio.run(write, lambda store: store.deregister(one))
+                with RegistryServer(address=address, store="sqlite", store_address=path):
+                    watch.wait_for('"delete"')
+                assert watch.stop(signal.SIGINT)[0] == 130
+                assert [json.loads(line)["action"] for line in watch.stdout.splitlines()] == ["create", "delete"]
 
 
 def test_a_watch_of_a_registry_that_is_not_there_ends_at_once() -> None:
