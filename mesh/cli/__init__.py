@@ -21,6 +21,7 @@ from .tunnel import tunnel
 
 
 @click.group(cls=Group, context_settings={"token_normalize_func": dashes})
+@click.version_option(package_name="micro-network", message="%(prog)s %(version)s")
 def micro() -> None:
     """Call services wherever they run, and run the nodes of the network that carries the calls."""
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,11 @@ def test_the_help_names_every_command() -> None:
     assert done.status == 0
     for command in ("network", "call", "stream", "list", "get", "register", "deregister"):
         assert f"\n  {command} " in done.stdout
+
+
+def test_it_says_which_version_it_is() -> None:
+    done = run("micro", "--version")
+    assert (done.status, done.stdout) == (0, f"micro {version('micro-network')}\n")
 
 
 @pytest.mark.parametrize(
