@@ -264,11 +264,10 @@ class Dns(DnsServer):
 
     async def offer(self, service: str, address: str = NOBODY) -> None:
         host, port = address.split(":")
-        self.keep("here.example", "A", [host])
-        self.keep(f"_{service}._tcp.example", "SRV", [f"0 0 {port} here.example."])
+        self.keep({("here.example", "A"): [host], (f"_{service}._tcp.example", "SRV"): [f"0 0 {port} here.example."]})
 
     async def withdraw(self, service: str) -> None:
-        self.keep(f"_{service}._tcp.example", "SRV", [])
+        self.keep({(f"_{service}._tcp.example", "SRV"): []})
 
 
 class World:
