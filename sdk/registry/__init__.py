@@ -98,7 +98,8 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     `etcd://user:password@host:port,host2:port`, `etcds://host?ca=FILE&cert=FILE&key=FILE`.
     `service`: `address` is where `micro registry` or a node listens, one `host:port` or several with commas between.
     `consul`: `address` is the `host:port` of an agent, by default that of this host, or a URL: `consul://TOKEN@host`,
-    `consuls://host?ca=FILE`; the token may also be in MICRO_REGISTRY_TOKEN.
+    `consuls://host?ca=FILE`; the token may also be in MICRO_REGISTRY_TOKEN. Of several agents, with commas between, the
+    first is told what is registered, and all are read.
     `kubernetes`: `address` is a namespace, by default the account's, or `*`, or a URL:
     `kubernetes://NAMESPACE?kubeconfig=FILE&selector=LABELS`. It is read only.
     `dns`: `address` is `dns://SERVER/DOMAIN?services=NAME,NAME:PORT`, where SERVER is an IP address, or left out

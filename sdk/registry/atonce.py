@@ -13,16 +13,16 @@ T = TypeVar("T")
 async def at_once(job: Callable[[T], Awaitable[None]], items: Iterable[T], *, limit: int) -> None:
     """Does the job for each item, for at most `limit` at a time.
 
-    The first `MicroError` cancels the others and is raised by itself, not in a group.
+    The first `MicroError` or `trio.ClosedResourceError` cancels the others and is raised by itself, not in a group.
     """
     left = iter(items)
-    failed: list[MicroError] = []
+    failed: list[Exception] = []
 
     async def work() -> None:
         for item in left:
             try:
                 await job(item)
-            except MicroError as error:
+            except (MicroError, trio.ClosedResourceError) as error:
                 failed.append(error)
                 nursery.cancel_scope.cancel()
                 return

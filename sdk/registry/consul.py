@@ -19,6 +19,7 @@ from sdk.errors import Forbidden, RemoteProtocolError, Unavailable
 from sdk.types import Service
 
 from . import Event
+from .atonce import at_once
 from .consulagents import ConsulAgents, is_partial
 from .consuljson import (
     Entry,
@@ -30,13 +31,13 @@ from .consuljson import (
     shown_name,
     the_one,
 )
-from .consulwatch import ConsulWatch, together
+from .consulwatch import ConsulWatch
 from .records import check_ttl, key_of, merge, split
 from .url import parse_url
 
 PORT: Final = 8500
 """Where an agent listens."""
-UNTIL_TOLD: Final = 2.0
+UNTIL_TOLD: Final = 5.0
 """Seconds that a registration waits for the servers to have heard of it from the agent, and goes on without."""
 
 _AT_ONCE: Final = 4
@@ -183,13 +184,11 @@ class ConsulRegistry:
             # What was seen once is gone, or hidden since: only its own answer tells.
             names |= self._seen
         found: list[Entry] = []
-        left = iter(sorted(names))
 
-        async def some() -> None:
-            for name in left:
-                found.extend(await self._healthy(name))
+        async def find(name: str) -> None:
+            found.extend(await self._healthy(name))
 
-        await together([some] * _AT_ONCE)
+        await at_once(find, sorted(names), limit=_AT_ONCE)
         return _latest(found)
 
     async def _healthy(self, shown: str) -> Sequence[Entry]:

@@ -1,7 +1,7 @@
 """Follows a Consul: waits until a count of changes moves, looks at all there is, and tells what became different."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Self
 
 import trio
@@ -58,31 +58,18 @@ class ConsulWatch:
 
     async def _wait(self) -> None:
         """Returns when either count has moved."""
+        failed: list[Exception] = []
 
-        def following(path: str) -> Callable[[], Awaitable[None]]:
-            async def follow() -> None:
+        async def follow(path: str) -> None:
+            try:
                 self._indexes[path] = await self._agents.until_moved(path, self._indexes[path])
                 self._seen = False
-
-            return follow
-
-        await together([following(path) for path in _MOVING], until_one_ends=True)
-
-
-async def together(jobs: Iterable[Callable[[], Awaitable[None]]], *, until_one_ends: bool = False) -> None:
-    """Runs them at once; the first error ends all and is raised by itself, not in a group."""
-    failed: list[Exception] = []
-
-    async def run(job: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await job()
-        except (MicroError, trio.ClosedResourceError) as error:
-            failed.append(error)
-        if failed or until_one_ends:
+            except (MicroError, trio.ClosedResourceError) as error:
+                failed.append(error)
             nursery.cancel_scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        for job in jobs:
-            nursery.start_soon(run, job)
-    if failed:
-        raise failed[0]
+        async with trio.open_nursery() as nursery:
+            for path in _MOVING:
+                nursery.start_soon(follow, path)
+        if failed and self._seen:
+            raise failed[0]

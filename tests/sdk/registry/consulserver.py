@@ -69,7 +69,9 @@ class ConsulServer(ThreadServer):
             self._tell()
         elif not self._telling:
             self._telling = True
-            threading.Timer(self.lag, self._tell).start()
+            timer = threading.Timer(self.lag, self._tell)
+            timer.daemon = True
+            timer.start()
 
     def take_out(self, name: str, id: str) -> None:
         """What an operator might do behind everybody's back."""

@@ -37,3 +37,12 @@ async def test_the_first_error_ends_the_rest_and_comes_alone(autojump_clock: tri
     with pytest.raises(Unavailable, match="number 1"):
         await at_once(job, (3, 1, 2, 4), limit=3)
     assert sorted(begun) == [1, 2, 3]
+
+
+async def test_what_is_closed_meanwhile_comes_alone_as_well() -> None:
+    async def job(_: int) -> None:
+        await trio.lowlevel.checkpoint()
+        raise trio.ClosedResourceError
+
+    with pytest.raises(trio.ClosedResourceError):
+        await at_once(job, range(4), limit=2)

@@ -7,7 +7,7 @@ import trio
 
 from sdk.errors import Unavailable
 from sdk.registry.consulagents import ConsulAgents
-from sdk.registry.consulwatch import ConsulWatch, together
+from sdk.registry.consulwatch import ConsulWatch
 from sdk.registry.url import parse_url
 from sdk.types import Service
 from tests.sdk.registry.test_registry import a
@@ -37,22 +37,26 @@ async def test_half_of_the_time_is_left_to_others_where_something_changes_all_th
     assert began == [0.0, 2.0, 4.0]
 
 
-async def test_the_first_error_ends_all_and_comes_alone(autojump_clock: trio.testing.MockClock) -> None:
-    async def fail() -> None:
-        await trio.sleep(1)
+class Broken(Restless):
+    """Breaks where one waits for checks; nothing happens where one waits for services."""
+
+    async def until_moved(self, path: str, index: int) -> int:
+        if not index:
+            return await super().until_moved(path, index)
+        if path == "/v1/catalog/services":
+            await trio.sleep_forever()
         raise Unavailable("this one")
 
-    with pytest.raises(Unavailable, match="this one"):
-        await together([trio.sleep_forever, fail])
 
+async def test_an_error_ends_the_wait_comes_alone_and_another_may_follow(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def everything() -> Sequence[Service]:
+        await trio.lowlevel.checkpoint()
+        return [a("1")]
 
-async def test_all_are_waited_for_or_the_first_that_ends(autojump_clock: trio.testing.MockClock) -> None:
-    ended: list[str] = []
-
-    async def end() -> None:
-        await trio.sleep(1)
-        ended.append("")
-
-    await together([end, end])
-    assert len(ended) == 2
-    await together([end, trio.sleep_forever], until_one_ends=True)
+    watch = ConsulWatch(Broken(parse_url("", scheme="consul", port=8500)), everything)
+    await anext(watch)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="this one"):
+            await anext(watch)
