@@ -15,6 +15,7 @@ import trio
 from sdk.errors import BadRequest, Unavailable
 from sdk.netaddress import join_address
 
+from .kubeconfig import Config, Part, read_config
 from .kubecredential import Credential
 from .kubeexec import CredentialProgram, parse_command, show_certificate
 
@@ -75,24 +76,26 @@ class Access:
 def find_access(kubeconfig: str = "", *, account: Path = ACCOUNT) -> Access:
     """The access that a file of `kubectl` describes, else that of the pod this runs in, else that of `kubectl` here.
 
-    `kubeconfig` is a path; without one it is that in KUBECONFIG, or `~/.kube/config`. Raises `BadRequest` where none of
-    these can be used.
+    `kubeconfig` is a path; without one it is those in KUBECONFIG, or `~/.kube/config`. Raises `BadRequest` where none
+    of these can be used.
     """
     host = os.environ.get("KUBERNETES_SERVICE_HOST", "")
     if not kubeconfig and host and (account / "token").exists():
         return _of_pod(host, account)
-    named = kubeconfig or os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    path = Path(named).expanduser() if named else Path.home() / ".kube" / "config"
+    named = [kubeconfig] if kubeconfig else os.environ.get("KUBECONFIG", "").split(os.pathsep)
+    paths = [Path(name).expanduser() for name in named if name] or [Path.home() / ".kube" / "config"]
+    where = ", ".join(map(str, paths))
     try:
-        return _of_file(path)
-    except FileNotFoundError as error:
+        return _of_config(read_config(paths))
+    except FileNotFoundError:
         raise BadRequest(
-            f"--registry kubernetes (MICRO_REGISTRY) finds no cluster: this is no pod, and {error.filename} does not "
-            "exist; name a file with --registry-address kubernetes://NAMESPACE?kubeconfig=FILE (MICRO_REGISTRY_ADDRESS)"
+            f"--registry kubernetes (MICRO_REGISTRY) finds no cluster: this is no pod, and {where} does not exist; "
+            "name a file with --registry-address kubernetes://NAMESPACE?kubeconfig=FILE (MICRO_REGISTRY_ADDRESS)"
         ) from None
-    except (OSError, KeyError, TypeError, ValueError) as error:  # the text of an error could show what is in the file
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        # The text of an error could show what is in the file.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-        raise BadRequest(f"{path} cannot be used to reach Kubernetes: {reason}; does kubectl work with it?") from None
+        raise BadRequest(f"{where} cannot be used to reach Kubernetes: {reason}; does kubectl work with it?") from None
 
 
 def _of_pod(host: str, account: Path) -> Access:
@@ -109,63 +112,43 @@ def _of_pod(host: str, account: Path) -> Access:
         raise BadRequest(f"the service account of this pod in {account} cannot be used: {error.strerror}") from None
 
 
-def _of_file(path: Path) -> Access:
-    import yaml  # only whoever asks Kubernetes from outside a pod pays for it
-
-    try:
-        found = yaml.safe_load(path.read_text())
-    except yaml.YAMLError:
-        raise BadRequest(f"{path} is no YAML, as kubectl writes it") from None
-    context = _named(found["contexts"], found["current-context"])["context"]
-    cluster = _named(found["clusters"], context["cluster"])["cluster"]
-    user = _named(found["users"], context["user"])["user"] or {}
+def _of_config(config: Config) -> Access:
+    cluster, user = config.cluster, config.user
     for name, reason in _NOT_HERE.items():
-        if user.get(name) or cluster.get(name):
-            raise BadRequest(f"{path} says {name}: {reason}")
-    token_file = user.get("tokenFile")
-    tls = _tls(path.parent, cluster, user) if cluster["server"].startswith("https:") else None
-    program = None
-    if user.get("exec") and not token_file and not user.get("token"):  # which come first for kubectl, too
-        command = parse_command(str(path), path.parent, user["exec"], _told(path.parent, cluster))
+        for part in (cluster, user):
+            if part.said.get(name):
+                raise BadRequest(f"{part.path} says {name}: {reason}")
+    token, token_file, program = user.said.get("token") or "", user.file("tokenFile"), None
+    tls = _tls(cluster, user) if cluster.said["server"].startswith("https:") else None
+    if user.said.get("exec") and not token_file and not token:  # which come first for kubectl, too
+        command = parse_command(str(user.path), user.path.parent, user.said["exec"], _told(cluster))
         program = CredentialProgram(command, tls)
     return Access(
-        server=cluster["server"],
-        source=str(path),
-        namespace=context.get("namespace") or "default",
+        server=cluster.said["server"],
+        source=str(user.path),
+        namespace=config.namespace,
         tls=tls,
-        server_name=cluster.get("tls-server-name") or "",
-        token="" if token_file else user.get("token") or "",
-        token_file=path.parent / token_file if token_file else None,
+        server_name=cluster.said.get("tls-server-name") or "",
+        token="" if token_file else token,
+        token_file=token_file,
         program=program,
     )
 
 
-def _named(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    return {entry["name"]: entry for entry in entries}[name]
-
-
-def _tls(folder: Path, cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cadata=_content(folder, cluster, "certificate-authority") or None)
-    certificate, key = _content(folder, user, "client-certificate"), _content(folder, user, "client-key")
-    if certificate:
-        show_certificate(context, certificate, key)
+def _tls(cluster: Part, user: Part) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=cluster.content("certificate-authority") or None)
+    if certificate := user.content("client-certificate"):
+        show_certificate(context, certificate, user.content("client-key"))
     return context
 
 
-def _told(folder: Path, cluster: dict[str, Any]) -> dict[str, Any]:
+def _told(cluster: Part) -> dict[str, Any]:
     """What a program for credentials is told of the cluster (ExecCredential, `spec.cluster`)."""
-    authority = _content(folder, cluster, "certificate-authority")
-    own = {each["name"]: each.get("extension") for each in cluster.get("extensions") or ()}
+    authority = cluster.content("certificate-authority")
+    own = {each["name"]: each.get("extension") for each in cluster.said.get("extensions") or ()}
     return {
-        "server": cluster["server"],
-        **({"tls-server-name": name} if (name := cluster.get("tls-server-name")) else {}),
+        "server": cluster.said["server"],
+        **({"tls-server-name": name} if (name := cluster.said.get("tls-server-name")) else {}),
         **({"certificate-authority-data": base64.b64encode(authority.encode()).decode()} if authority else {}),
         **({"config": config} if (config := own.get("client.authentication.k8s.io/exec")) else {}),
     }
-
-
-def _content(folder: Path, said: dict[str, Any], name: str) -> str:
-    """PEM: in the file itself, or in another one that it names."""
-    if data := said.get(f"{name}-data"):
-        return base64.b64decode(data).decode("ascii")
-    return (folder / said[name]).read_text() if said.get(name) else ""
