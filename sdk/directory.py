@@ -18,6 +18,11 @@ from .types import Instance, Service
 
 RETRY_SECONDS = 5.0
 """Longest pause before a registry that failed is followed again; it begins at a fiftieth of that and doubles."""
+_FIRST_RETRY_SECONDS = RETRY_SECONDS / 50
+
+RETURN_SECONDS = 45.0
+"""How long what a registry lacks that is back stays in use: half as much again as the interval at which services renew
+when nobody says otherwise."""
 
 MOST_FILTERS = 64
 """What was found for so many filters is remembered, for each name."""
@@ -178,17 +183,31 @@ class Directory:
 
     async def _follow_opened(self, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
-        pause = RETRY_SECONDS / 50
+        pause = _FIRST_RETRY_SECONDS
         while True:
             try:
                 async with self._registry.watch() as events:
+                    if pause > _FIRST_RETRY_SECONDS:
+                        self._nursery.start_soon(self._look_again)
                     async for event in events:
-                        pause = RETRY_SECONDS / 50
+                        pause = _FIRST_RETRY_SECONDS
                         if event.service.name in self.known:
                             async with self._lock:
                                 await self._refresh(event.service.name)
             except MicroError as error:
                 # What is known stays in use; the registry tells everything again when it is back.
-                _log.warning("the registry cannot be followed at present, trying again in %.1f s: %s", pause, error)
+                level = logging.WARNING if pause == _FIRST_RETRY_SECONDS else logging.DEBUG
+                _log.log(level, "the registry cannot be followed at present, and is tried again: %s", error)
                 await trio.sleep(pause)
                 pause = min(pause * 2, RETRY_SECONDS)
+
+    async def _look_again(self) -> None:
+        """Asks for every known name, some time after the registry is back: what went while it was away is told by
+        nothing else, and what runs had the time to be there again."""
+        await trio.sleep(RETURN_SECONDS)
+        for name in tuple(self.known):
+            async with self._lock:
+                try:
+                    await self._refresh(name)
+                except MicroError:
+                    return  # it is away again
