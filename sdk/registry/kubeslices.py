@@ -6,8 +6,6 @@ name select its pod. The record is then that of the slice whose path comes first
 Nothing here does I/O.
 """
 
-from collections.abc import Iterable
-
 from sdk.types import Service
 
 from .kubejson import Slice
@@ -17,12 +15,10 @@ from .records import Change, Key
 class Slices:
     """The slices that were told, by their paths."""
 
-    def __init__(self, slices: Iterable[Slice] = ()) -> None:
+    def __init__(self) -> None:
         self._slices: dict[str, Slice] = {}
         self._standing: dict[Key, dict[str, Service]] = {}
         """Of each instance its record in each slice, by the slice's path; never empty."""
-        for one in slices:
-            self.put(one.path, one)
 
     def put(self, path: str, now: Slice | None) -> list[Change]:
         """This slice is so now, or None: gone. Returns what its instances are now, those that did not change too."""

@@ -52,7 +52,10 @@ async def test_a_pod_has_its_account_and_a_token_that_is_read_again(
     assert (access.server, access.namespace) == ("https://[fd00::1]:443", "shop")
     assert access.tls is not None
     assert (await access.credential()).headers == {"authorization": "Bearer one"}
+    refused = await access.credential()
+    assert not await access.renewed(refused)
     (tmp_path / "token").write_text("two")
+    assert await access.renewed(refused)
     assert (await access.credential()).headers == {"authorization": "Bearer two"}
     (tmp_path / "token").unlink()
     with pytest.raises(Unavailable, match="token"):

@@ -10,7 +10,7 @@ import trio.testing
 from sdk.errors import BadRequest, Forbidden, Unauthorized, Unavailable
 from sdk.registry import Registry, open_registry
 from sdk.registry.kubeclient import PAGE
-from sdk.registry.kubernetes import PAUSES
+from sdk.registry.kubernetes import PAUSES, KubernetesRegistry
 from sdk.types import Instance, Service
 from tests.sdk.registry.conftest import Opener
 from tests.sdk.registry.kubeserver import KubeServer, slice_of
@@ -68,6 +68,24 @@ async def test_a_slice_of_100_kb_with_words_of_any_script_is_read(kube: KubeServ
         assert {(await next_of(events))[1] for _ in range(1000)} == set(map(str, range(1000)))
         [service] = await registry.list()
         assert len(service.instances) == 1000
+
+
+@pytest.mark.usefixtures("kube")
+async def test_a_long_list_is_read_a_bit_at_a_time(tmp_path: Path, nursery: trio.Nursery) -> None:
+    registry = KubernetesRegistry(f"kubernetes://?kubeconfig={tmp_path / 'config'}")
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    nursery.start_soon(others)
+    slices = await registry.read_all([slice_of(f"s{number}", str(number)) for number in range(1000)])
+    nursery.cancel_scope.cancel()
+    assert len(slices.records()) == 1000
+    assert turns >= 9
 
 
 async def test_a_watcher_is_told_what_is_there_and_then_each_change_in_order(
