@@ -149,7 +149,7 @@ def test_a_method_that_is_not_there_is_said_to_be_unimplemented_by_the_instance(
 
 def test_the_server_knows_the_deadline_and_what_has_gone_of_it(channel: Any) -> None:
     left = float(channel.unary_unary(method("Left"))(b"", timeout=20))
-    assert 10 < left <= 20
+    assert 10 < left < 21  # grpcio tells it from two clocks, and may be held up between the looks at them
     assert float(channel.unary_unary(method("Left"))(b"", timeout=7200)) > 7000
 
 
