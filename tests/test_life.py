@@ -10,6 +10,7 @@ import trio
 
 from sdk import Client
 from sdk.errors import MicroError, Timeout, Unavailable
+from tests.net import kept_address
 from tests.processes import PATIENCE, Running, start
 
 NODE = ("micro", "network", "--proxy-address", "127.0.0.1:0", "--resolver", "static")
@@ -24,7 +25,8 @@ class World:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
         self._stack = stack
-        self.link = self.node("b", "--address", "127.0.0.1:0").address("link")
+        self.link = stack.enter_context(kept_address())
+        self.node("b", "--address", self.link)
         self.b = self._started
         self.a = self.node("a", "--address", "127.0.0.1:0", "--nodes", self.link)
         self.c = self.node("c", "--address", "127.0.0.1:0", "--nodes", self.link)

@@ -14,11 +14,19 @@ import trio
 
 from sdk.errors import NotFound, Unavailable
 from sdk.rawsocket import open_tcp
+from tests.net import kept_address
 from tests.processes import PATIENCE, run
 from tests.proxy.raw import break_off, echo, is_reset, read_to_end, serve
 from tests.tunnels import LOCAL, Side, forwarded, sides, until_answered, where
 
 MUCH = 10 << 20
+
+
+@pytest.fixture
+def kept() -> Iterator[str]:
+    """The address of a server that comes back."""
+    with kept_address() as address:
+        yield address
 
 
 @pytest.fixture
@@ -134,14 +142,13 @@ async def test_a_server_carries_nothing_from_one_client_to_another(tmp_path: Pat
                     await where(client, f"of-{side.name}")
 
 
-async def test_a_tunnel_whose_server_was_killed_works_again_by_itself(two: tuple[Side, Side]) -> None:
+async def test_a_tunnel_whose_server_was_killed_works_again_by_itself(two: tuple[Side, Side], kept: str) -> None:
     here, there = two
-    server = here.serve()
+    server = here.serve(address=kept)
     client_end = there.dial(server, flags=("--forward", "0:apples"))
     here.offer("apples")
     async with there.client() as client:
         assert await until_answered(client, "apples") == "here"
-        link = server.address("link")
         server.stop(signal.SIGKILL)
         with trio.fail_after(PATIENCE):
             while True:
@@ -149,7 +156,7 @@ async def test_a_tunnel_whose_server_was_killed_works_again_by_itself(two: tuple
                     await where(client, "apples")
                 except (NotFound, Unavailable):
                     break
-        here.serve(address=link)
+        here.serve(address=kept)
         assert await until_answered(client, "apples") == "here"
     async with await open_tcp(forwarded(client_end, "apples")):
         pass
@@ -255,21 +262,22 @@ async def test_a_connection_that_is_broken_off_here_is_broken_off_over_there(two
         nursery.cancel_scope.cancel()
 
 
-async def test_an_open_connection_breaks_when_the_tunnel_does_and_the_next_one_works(two: tuple[Side, Side]) -> None:
+async def test_an_open_connection_breaks_when_the_tunnel_does_and_the_next_one_works(
+    two: tuple[Side, Side], kept: str
+) -> None:
     here, there = two
     async with trio.open_nursery() as nursery:
         expose = ("--expose", f"echo={await serve(nursery, echo)}")
-        server = here.serve(*expose)
+        server = here.serve(*expose, address=kept)
         end = there.dial(server, flags=("--forward", "0:echo"))
         program = await open_tcp(forwarded(end, "echo"))
         async with program:
             await program.send_all(b"one")
             assert await program.receive_some() == b"one"
-            link = server.address("link")
             server.stop(signal.SIGKILL)
             with trio.fail_after(PATIENCE):
                 assert await is_reset(program)
-        here.serve(*expose, address=link)
+        here.serve(*expose, address=kept)
         with trio.fail_after(PATIENCE):
             while not await answers(forwarded(end, "echo")):
                 pass

@@ -29,6 +29,7 @@ from sdk.wire.registration import (
     parse_registration_untrusted,
 )
 from tests.mesh.network import Environment, until, world
+from tests.net import kept_address
 from tests.sdk.living import count, hello, offering, running
 
 CALLS = 10_000
@@ -273,41 +274,40 @@ async def test_a_node_that_drains_has_the_calls_that_it_took_answered() -> None:
 
 
 async def test_a_node_that_was_killed_and_is_back_has_its_services_again(caplog: pytest.LogCaptureFixture) -> None:
-    async with place() as there, running(attached(there.proxy)):
-        address = there.proxy
-        assert there.running is not None
-        await there.running.kill()
-        await there.start(proxy_address=address)
+    with kept_address() as address:
+        async with place(proxy_address=address) as there, running(attached(address)):
+            assert there.running is not None
+            await there.running.kill()
+            await there.start(proxy_address=address)
 
-        async def answers() -> bool:
-            try:
-                async with there.client() as client:
-                    return bool(await client.call("greeter", "Greeter.Hello", {"name": "John"}))
-            except (NotFound, Unavailable):
-                return False
+            async def answers() -> bool:
+                try:
+                    async with there.client() as client:
+                        return bool(await client.call("greeter", "Greeter.Hello", {"name": "John"}))
+                except (NotFound, Unavailable):
+                    return False
 
-        await until(answers, within=30)
+            await until(answers, within=30)
     assert "is not attached to" in caplog.text
 
 
 async def test_a_node_that_is_not_there_yet_is_waited_for() -> None:
-    async with place() as there, trio.open_nursery() as nursery:
-        address = there.proxy
-        assert there.running is not None
-        await there.running.kill()
-        started = trio.Event()
+    with kept_address() as address:
+        async with world() as everything, trio.open_nursery() as nursery:
+            there = await everything.open("late")
+            started = trio.Event()
 
-        async def serve() -> None:
-            assert await nursery.start(attached(address).serve) == address
-            started.set()
+            async def serve() -> None:
+                assert await nursery.start(attached(address).serve) == address
+                started.set()
 
-        nursery.start_soon(serve)
-        await trio.testing.wait_all_tasks_blocked()
-        await there.start(proxy_address=address)
-        with trio.fail_after(30):
-            await started.wait()
-        assert len(await addresses(there)) == 1
-        nursery.cancel_scope.cancel()
+            nursery.start_soon(serve)
+            await trio.testing.wait_all_tasks_blocked()
+            await there.start(proxy_address=address)
+            with trio.fail_after(30):
+                await started.wait()
+            assert len(await addresses(there)) == 1
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_service_is_attached_to_every_node_that_is_named_and_twice_where_two_names_are_one() -> None:
