@@ -10,8 +10,9 @@ All of it runs on zeroconf's loop, in zeroconf's thread.
 import logging
 import random
 import socket
+from collections.abc import Callable
 
-from zeroconf import DNSIncoming, DNSOutgoing, Zeroconf  # type: ignore[attr-defined] # left out of its __all__
+from zeroconf import DNSOutgoing, Zeroconf  # type: ignore[attr-defined] # left out of its __all__
 
 BUFFER = 1 << 20
 """Bytes that may wait to be read. The system gives what it allows, by default twice as much as without asking."""
@@ -31,11 +32,12 @@ def new_question() -> DNSOutgoing:
 class Asking:
     """A socket that questions go out of, on every interface, and answers come in at."""
 
-    def __init__(self, zeroconf: Zeroconf) -> None:
-        """Raises `OSError` when there are no sockets left."""
+    def __init__(self, zeroconf: Zeroconf, take: Callable[[bytes, tuple[str, int]], object]) -> None:
+        """`take` is given each packet that comes, and its sender. Raises `OSError` when there are no sockets left."""
         assert zeroconf.loop is not None
         self._zeroconf = zeroconf
         self._loop = zeroconf.loop
+        self._take = take
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
@@ -59,11 +61,8 @@ class Asking:
         self.socket.close()
 
     def _read(self) -> None:
-        """Takes one packet and gives it to zeroconf, as if everybody had heard it."""
         try:
             data, address = self.socket.recvfrom(_LONGEST)
         except OSError:  # nothing there after all, or an answer of the network to what was sent
             return
-        message = DNSIncoming(data, address)
-        if message.valid and message.is_response():
-            self._zeroconf.record_manager.async_updates_from_response(message)
+        self._take(data, address)

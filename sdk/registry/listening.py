@@ -14,10 +14,8 @@ from zeroconf import (  # type: ignore[attr-defined] # left out of its __all__, 
     DNSOutgoing,
     DNSPointer,
     DNSQuestion,
+    DNSRecord,
     DNSText,
-    RecordUpdate,
-    RecordUpdateListener,
-    Zeroconf,
 )
 
 from sdk.errors import RemoteProtocolError
@@ -25,7 +23,8 @@ from sdk.netaddress import split_address
 from sdk.types import Service
 
 from .asking import new_question
-from .dnssd import TYPE, Head, parse_head_untrusted, part_names, unpack_untrusted
+from .dnssd import PART_TYPE, TYPE, Head, parse_head_untrusted, part_names, unpack_untrusted
+from .parts import Parts
 from .records import Key
 
 MAX_INSTANCES = 20_000
@@ -84,12 +83,12 @@ class _Pending:
     timer: asyncio.TimerHandle | None = None
 
 
-class Listening(RecordUpdateListener):
+class Listening:
     """What others offer, as far as it was heard."""
 
     def __init__(
         self,
-        zeroconf: Zeroconf,
+        loop: asyncio.AbstractEventLoop,
         *,
         source: str,
         group: str,
@@ -103,15 +102,14 @@ class Listening(RecordUpdateListener):
         `ask` sends a question, `heard` is given the news of each packet, `goodbye` each goodbye: the label, the TXT
         record that is taken back, None where it is the name, and whether that was known here.
         """
-        assert zeroconf.loop is not None
-        self._zeroconf = zeroconf
-        self._loop = zeroconf.loop
+        self._loop = loop
         self._source = source
         self._group = group
         self._host = host
         self._ask = ask
         self._heard = heard
         self._goodbye = goodbye
+        self._parts = Parts()
         self._pending: dict[str, _Pending] = {}
         self._gone: dict[str, tuple[str, int, float]] = {}
         self._skipped: set[str] = set()
@@ -119,24 +117,27 @@ class Listening(RecordUpdateListener):
         self.known: dict[str, Known] = {}
         """By label."""
 
-    def async_update_records(self, zc: Zeroconf, now: float, records: list[RecordUpdate]) -> None:
-        """Takes in what a packet said. What zeroconf says has run out is passed over: each head has its own time."""
-        for update in records:
-            record = update.new
+    def hear(self, records: Sequence[DNSRecord]) -> bool:
+        """Takes in what a packet said, and says whether it was this registry that said it.
+
+        The times to live of DNS are passed over: each head has its own.
+        """
+        ours = False
+        for record in records:
             if isinstance(record, DNSText) and record.name.endswith(f".{TYPE}"):
                 name = record.name[: -len(TYPE) - 1]
                 if record.ttl == 0:
                     self._forget(name, record.text)
-                elif not record.is_expired(now):
-                    self._take_in(name, record.text)
+                else:
+                    ours |= self._take_in(name, record.text)
+            elif isinstance(record, DNSText) and record.name.endswith(f".{PART_TYPE}"):
+                self._parts.keep(record.name, record.text)
             elif isinstance(record, DNSPointer) and record.name == TYPE and record.ttl == 0:
                 self._forget(record.alias[: -len(TYPE) - 1], None)
-
-    def async_update_records_complete(self) -> None:
-        """Hands over what came of it; by now zeroconf keeps the parts that were in the packet."""
         for name in list(self._pending):
             self._assemble(name)
         self._hand_over()
+        return ours
 
     @property
     def fetching(self) -> bool:
@@ -173,18 +174,22 @@ class Listening(RecordUpdateListener):
         self._hand_over()
         self._goodbye(name, text, gone)
 
-    def _take_in(self, name: str, text: bytes) -> None:
+    def _take_in(self, name: str, text: bytes) -> bool:
         known = self.known.get(name)
         if known is not None and known.text == text:
             self._learn(name, known.head, text, known.record)
-            return
+            return False
         try:
             head = parse_head_untrusted(text)
         except RemoteProtocolError as error:
             self._skip(name, error)
-            return
-        if head.source == self._source or head.group != self._group:
-            return
+            return False
+        if head.group == self._group and head.source != self._source:
+            self._consider(name, head, text)
+        return head.source == self._source
+
+    def _consider(self, name: str, head: Head, text: bytes) -> None:
+        known = self.known.get(name)
         if known is not None and known.head.source == head.source and head.sequence < known.head.sequence:
             return
         source, sequence, _ = self._gone.get(name, ("", 0, 0))
@@ -203,22 +208,21 @@ class Listening(RecordUpdateListener):
     def _assemble(self, name: str) -> None:
         """Makes the record of a head, or asks for the parts that are missing."""
         pending = self._pending[name]
-        texts: dict[str, bytes] = {}
-        for called in part_names(pending.head):
-            record = self._zeroconf.cache.get_by_details(called, TXT, IN)
-            if isinstance(record, DNSText):
-                texts[called] = record.text
-        missing = [called for called in part_names(pending.head) if called not in texts]
+        parts = part_names(pending.head)
+        missing = [part for part in parts if part not in self._parts]
         if missing:
             if pending.asked.isdisjoint(missing):
                 self._fetch(name, missing[:FETCH_PARTS])
             return
         self._drop_pending(name)
         try:
-            service = unpack_untrusted(pending.head, list(texts.values()), name)
+            service = unpack_untrusted(pending.head, [self._parts[part] for part in parts], name)
         except RemoteProtocolError as error:
             self._skip(name, error)
             return
+        finally:
+            for part in parts:
+                self._parts.drop(part)
         self._learn(name, pending.head, pending.text, service)
 
     def _fetch(self, name: str, missing: Sequence[str]) -> None:

@@ -3,9 +3,9 @@
 `Responder` is made, called and closed from outside; its private methods run on that loop, one at a time. What it hears
 it hands over from there, in lists.
 
-zeroconf opens the sockets, joins the group on every interface, answers questions from what is published here, and keeps
-what it heard. Announcing is done here: zeroconf's own takes most of a second for each service, and its browser keeps
-for 19 minutes what had a shorter time to live.
+zeroconf opens the sockets, joins the group on every interface, and finds the answers to questions in what is published
+here. Announcing is done here: zeroconf's own takes most of a second for each service, and its browser keeps for 19
+minutes what had a shorter time to live.
 """
 
 import asyncio  # noqa: TID251 - the loop is zeroconf's; this names its type
@@ -17,7 +17,6 @@ import math
 import os
 import re
 import select
-import socket
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,10 +37,11 @@ from zeroconf import (  # type: ignore[attr-defined] # left out of its __all__, 
 from sdk.netaddress import split_address
 from sdk.types import Service
 
-from .asking import BUFFER, Asking, new_question
+from .asking import Asking, new_question
 from .dnssd import MAX_TTL, PART_TYPE, TYPE, Head, digest, head_of, head_to_text, label, part_names, parts_of
 from .listening import IN, TXT, Heard, Listening
 from .outbox import Outbox, nothing
+from .receiving import Receiving
 from .records import Key
 
 STAY = 120.0
@@ -62,8 +62,6 @@ REPEAT = (1.0, 3.0)
 """Seconds after which a change is announced again, RFC 6762 section 8.3: the first time may have been lost."""
 GOODBYE_AGAIN = 0.1
 """Seconds after which goodbyes are said again while closing; there is no time for more."""
-WAITING = 1 << 24
-"""Bytes that may wait to be sent: more than all answers together."""
 CHECK = 10.0
 """Seconds between two looks for interfaces that came or went."""
 DRAIN = 0.2
@@ -160,13 +158,14 @@ class Responder:
     # From here on everything runs on zeroconf's loop.
 
     def _begin(self, begun: concurrent.futures.Future[None]) -> None:
+        self._receiving = Receiving(self._zeroconf, self._outbox, self._hear)
         try:
-            self._asking = Asking(self._zeroconf)
+            self._asking = Asking(self._zeroconf, self._receiving.take)
         except OSError as error:
             begun.set_exception(error)
             return
         self._listening = Listening(
-            self._zeroconf,
+            self._loop,
             source=self._source,
             group=self._group,
             host=self._host,
@@ -174,19 +173,15 @@ class Responder:
             heard=self._heard,
             goodbye=self._answer_goodbye,
         )
-        self._widen()
-        self._zeroconf.async_add_listener(self._listening, None)
+        self._receiving.attach()
         now = self._loop.time()
         for seconds in ASK_AT:
             self._loop.call_at(now + seconds, self._ask_in_turn, now + seconds)
         self._loop.call_later(CHECK, self._check)
         begun.set_result(None)
 
-    def _widen(self) -> None:
-        """Makes room for bursts. zeroconf's answers are one each, and it knows no pauses that asyncio asks for."""
-        for wrapped in (*self._zeroconf.engine.readers, *self._zeroconf.engine.senders):
-            wrapped.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
-            wrapped.transport.set_write_buffer_limits(high=WAITING)  # type: ignore[attr-defined] # it has
+    def _hear(self, records: Sequence[DNSRecord]) -> bool:
+        return self._listening.hear(records)
 
     def _ask_in_turn(self, due: float) -> None:
         self._asked += 1
@@ -217,7 +212,7 @@ class Responder:
             if not task.cancelled() and (error := task.exception()):
                 logger.warning("mdns cannot follow the interfaces of this host: %s", error)
             elif not before.issuperset(sender.interface_key for sender in self._zeroconf.engine.senders):
-                self._widen()
+                self._receiving.attach()
                 self._ask()
 
         if self._checking is None or self._checking.done():
