@@ -13,11 +13,15 @@ import socket
 from collections.abc import Callable
 
 from zeroconf import DNSOutgoing, Zeroconf  # type: ignore[attr-defined] # left out of its __all__
+from zeroconf.const import _MDNS_PORT
 
 BUFFER = 1 << 20
 """Bytes that may wait to be read. The system gives what it allows, by default twice as much as without asking."""
 
-_GROUP = ("224.0.0.251", 5353)
+PORT: int = _MDNS_PORT
+"""5353; by name, so that zeroconf and what is built around it here are always at the same one."""
+
+_GROUP = ("224.0.0.251", PORT)
 _LONGEST = 9000
 """Bytes of a packet of multicast DNS (RFC 6762 section 17)."""
 

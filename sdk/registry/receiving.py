@@ -18,7 +18,7 @@ from typing import cast
 
 from zeroconf import DNSIncoming, DNSRecord, Zeroconf  # type: ignore[attr-defined] # left out of its __all__
 
-from .asking import BUFFER
+from .asking import BUFFER, PORT
 from .outbox import Outbox, To
 
 RECENT = 64
@@ -32,7 +32,6 @@ MAX_ASKING = 64
 MAX_PACKETS = 64
 """Packets of one question that are read."""
 
-_PORT = 5353
 _HEADER = 12
 _RESPONSE = 0x80
 """In the third byte of a packet."""
@@ -132,7 +131,7 @@ class _AtSocket(asyncio.DatagramProtocol):
         if data[2] & _RESPONSE:
             if self._receiving.take(data, addr):
                 self._before.datagram_received(data, addr)
-        elif addr[1] == _PORT:
+        elif addr[1] == PORT:
             self._before.datagram_received(data, addr)
         else:
             self._receiving.answer(data, addr, self._transport)

@@ -16,7 +16,10 @@ from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.knotserver import KnotServer
 from tests.sdk.registry.kubeserver import KubeServer
 from tests.sdk.registry.kubewriter import WrittenKubernetes
+from tests.sdk.registry.mdnsport import own_port, use_port
 from tests.sdk.registry.registryserver import RegistryServer
+
+use_port(own_port())
 
 Opener = Callable[[], Registry]
 

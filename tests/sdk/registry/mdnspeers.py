@@ -6,19 +6,25 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import trio
 from zeroconf import IPVersion
 from zeroconf.asyncio import AsyncZeroconf
 
+from sdk.registry.asking import PORT
 from sdk.types import Instance, Service
+
+ROOT = Path(__file__).parents[3]
 
 T = TypeVar("T")
 
 # Does what its lines of input say, and says what came of it.
 OTHER = """
 import sys, trio
+from tests.sdk.registry.mdnsport import use_port
+use_port(int(sys.argv[2]))
 from sdk.registry import open_registry
 from sdk.types import Instance, Service
 
@@ -68,11 +74,11 @@ class Other:
 
 
 @asynccontextmanager
-async def other_process(group: str, *before: str) -> AsyncIterator[Other]:
+async def other_process(group: str, *before: str, port: int = PORT) -> AsyncIterator[Other]:
     """A process that opens the registry of that address; `before` stands before the command, as `ip netns exec …`."""
-    command = [*before, sys.executable, "-c", OTHER, group]
+    command = [*before, sys.executable, "-c", OTHER, group, str(port)]
     async with trio.open_nursery() as nursery:
-        run = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
+        run = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False, cwd=ROOT)
         other = Other(await nursery.start(run))
         assert await other.read() == "open"
         yield other

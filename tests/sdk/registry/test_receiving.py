@@ -19,6 +19,7 @@ from zeroconf import (  # type: ignore[attr-defined]
     Zeroconf,
 )
 
+from sdk.registry.asking import PORT
 from sdk.registry.outbox import Outbox
 from sdk.registry.receiving import MAX_ASKING, Receiving
 
@@ -74,7 +75,7 @@ def sender() -> Iterator[socket.socket]:
 
 def send(sender: socket.socket, *packets: bytes) -> None:
     for packet in packets:
-        sender.sendto(packet, ("224.0.0.251", 5353))
+        sender.sendto(packet, ("224.0.0.251", PORT))
 
 
 def text(name: str, ttl: int = 60) -> bytes:
@@ -93,7 +94,7 @@ def test_rubbish_is_passed_over_and_so_is_what_is_cut_off(opened: Open, sender: 
     send(sender, *rubbish, text(good))
     assert opened.next() == good
     for packet in rubbish:  # asked for, as it were
-        opened.do(lambda packet=packet: opened.receiving.take(packet, ("10.0.0.1", 5353)))  # type: ignore[misc]
+        opened.do(lambda packet=packet: opened.receiving.take(packet, ("10.0.0.1", PORT)))  # type: ignore[misc]
     assert opened.heard.empty()
 
 

@@ -104,7 +104,7 @@ async def test_who_was_not_heard_is_asked_again(group: str, monkeypatch: pytest.
         ("10.0.0.1:80", "", ["10.0.0.1"]),
         ("[2001:db8::1]:80", "", ["2001:db8::1"]),
         ("db.example.com:80", "db.example.com.", []),
-        ("no name of DNS:80", "", []),
+        ("db_1:80", "", []),
     ],
 )
 async def test_other_programs_are_told_host_and_port(
