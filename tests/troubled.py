@@ -8,8 +8,8 @@
 The world is one node, one instance of a service that renews its record often, and a program that knows the node.
 """
 
-import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
 from pathlib import Path
@@ -21,13 +21,15 @@ from sdk import Client
 from sdk.registry import open_registry
 from sdk.reply import ClientStream
 from sdk.types import Instance, Service
-from tests.net import kept_address
-from tests.processes import PATIENCE, start, start_only
+from tests.processes import PATIENCE, start_only
 from tests.sdk.registry.conftest import KUBECONFIG
 from tests.sdk.registry.consulserver import ConsulServer
 from tests.sdk.registry.dnsserver import DnsServer
 from tests.sdk.registry.etcdserver import EtcdServer
 from tests.sdk.registry.kubeserver import KubeServer, slice_of
+from tests.sdk.registry.processserver import ProcessServer
+
+MICRO = str(Path(sys.executable).with_name("micro"))
 
 INTERVAL = 1
 TTL = 3
@@ -137,12 +139,6 @@ class Etcd(Written, EtcdServer):
         """Somebody writes what is no record."""
         self.put(f"/micro/registry/{service}/1", b'{"name": 7}')
 
-    def hang(self) -> None:
-        self.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.send(signal.SIGCONT)
-
 
 class Consul(Written, ConsulServer):
     """Implements `Trouble`."""
@@ -186,35 +182,19 @@ class Sqlite(Written):
             database.execute("COMMIT")
 
 
-class Called(Written):
+class Called(Written, ProcessServer):
     """`micro registry`, in memory: what it held is gone when it is started again. Implements `Trouble`."""
 
+    READY = "ready micro registry"
+
     def __init__(self) -> None:
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._address = self._stack.enter_context(kept_address())
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        super().__init__()
+        self._address = f"127.0.0.1:{self.hold_port()}"
+        self.command = [MICRO, "registry", "--address", self._address]
 
     @property
     def env(self) -> Mapping[str, str]:
         return {"MICRO_REGISTRY": f"service://{self._address}"}
-
-    def start(self) -> None:
-        self._running = self._stack.enter_context(start("micro", "registry", "--address", self._address))
-
-    def kill(self) -> None:
-        self._running.stop(signal.SIGKILL)
-
-    def hang(self) -> None:
-        self._running.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self._running.send(signal.SIGCONT)
 
 
 class Kubernetes(KubeServer):

@@ -2,30 +2,29 @@
 
 import base64
 import json
-import os
 import shutil
-import signal
-import socket
 import urllib.request
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from tests.processes import Running
+from tests.sdk.registry.processserver import ProcessServer
 
 
-class EtcdServer:
+class EtcdServer(ProcessServer):
     """Inside its `with` it runs."""
+
+    READY = "ready to serve client requests"
 
     def __init__(
         self, program: str, folder: Path, *more: str, scheme: str = "http", before: tuple[str, ...] = ()
     ) -> None:
         """`before` stands before the command, as `ip netns exec …`; `ask` then reaches nobody."""
+        super().__init__()
         self._data = folder / "etcd"
-        self._held = [socket.socket(), socket.socket()]
-        self.port, peers = (hold_port(sock) for sock in self._held)
+        self.port, peers = self.hold_port(), self.hold_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         between = f"http://127.0.0.1:{peers}"
-        self._command = [
+        self.command = [
             *before, program, f"--data-dir={self._data}", "--name=one",
             f"--listen-client-urls={self.url}", f"--advertise-client-urls={self.url}",
             f"--listen-peer-urls={between}", f"--initial-advertise-peer-urls={between}",
@@ -33,43 +32,10 @@ class EtcdServer:
             # Elections are a matter of milliseconds on one host, and the shortest lease depends on them.
             "--heartbeat-interval=10", "--election-timeout=100", *more,
         ]  # fmt: skip
-        self._running: Running | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._running is not None:
-            self.kill()
-        for sock in self._held:
-            sock.close()
-
-    def start(self) -> None:
-        self._running = Running(self._command, dict(os.environ))
-        self._running.__enter__()
-        self._running.wait_for("ready to serve client requests")
-
-    def kill(self) -> None:
-        assert self._running is not None
-        running, self._running = self._running, None
-        running.process.kill()
-        running.__exit__(None, None, None)
 
     def forget(self) -> None:
         """While it does not run: as if it had never been."""
         shutil.rmtree(self._data)
-
-    def send(self, number: signal.Signals) -> None:
-        assert self._running is not None
-        self._running.send(number)
-
-    def hang(self) -> None:
-        """Keeps every connection and says nothing, until `resume`."""
-        self.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.send(signal.SIGCONT)
 
     def take_out(self, name: str, id: str) -> None:
         """Deletes an instance behind the back of whoever registered it."""
@@ -104,14 +70,3 @@ class EtcdServer:
 
 def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
-
-
-def hold_port(sock: socket.socket) -> int:
-    """A port that the kernel gives to nobody else until the socket is closed, though the server may listen on it.
-
-    So Linux has it where both set SO_REUSEADDR and the holder does not listen, and Go sets it.
-    """
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("127.0.0.1", 0))
-    port: int = sock.getsockname()[1]
-    return port

@@ -1,19 +1,16 @@
 """A real DNS server for tests: Knot on a port of its own, whose zone `example` is changed as RFC 2136 has it."""
 
-import os
 import random
-import signal
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import dns.query
 import dns.rcode
 import dns.update
 
-from tests.processes import Running
 from tests.sdk.registry.dnswriter import WrittenZone, ZoneServer
+from tests.sdk.registry.processserver import ProcessServer
 
 CONFIGURATION = """
 server:
@@ -47,46 +44,19 @@ ns.example. 5 A 127.0.0.1
 """
 
 
-class KnotServer(ZoneServer):
+class KnotServer(ProcessServer, ZoneServer):
     """Inside its `with` it runs."""
+
+    READY = "server started"
 
     def __init__(self, program: str, folder: Path) -> None:
         super().__init__()
         self.port = _free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self._command = [program, "--config", str(folder / "knot.conf")]
+        self.command = [program, "--config", str(folder / "knot.conf")]
         (folder / "knot.conf").write_text(CONFIGURATION.format(folder=folder, port=self.port))
         (folder / "example.zone").write_text(ZONE)
         self._names: set[str] = set()
-        self._running: Running | None = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._running is not None:
-            self.kill()
-
-    def start(self) -> None:
-        self._running = Running(self._command, dict(os.environ))
-        self._running.__enter__()
-        self._running.wait_for("server started")
-
-    def kill(self) -> None:
-        assert self._running is not None
-        running, self._running = self._running, None
-        running.process.kill()
-        running.__exit__(None, None, None)
-
-    def hang(self) -> None:
-        """Keeps every connection and says nothing, until `resume`."""
-        assert self._running is not None
-        self._running.send(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        assert self._running is not None
-        self._running.send(signal.SIGCONT)
 
     def keep(self, records: Mapping[tuple[str, str], Sequence[str]]) -> None:
         change = dns.update.UpdateMessage("example.")

@@ -1,6 +1,5 @@
 """How etcd's servers are asked: users, TLS, several servers, lost connections. The servers are real ones."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,9 +92,9 @@ async def test_a_server_that_stops_to_answer_is_left_for_another(
     async with open_registry("etcd", places) as registry, registry.watch() as events:
         await registry.register(a("1"))
         assert await next_of(events) == ("create", "1", "80")
-        own_etcd.send(signal.SIGSTOP)
+        own_etcd.hang()
         assert [await next_of(events) for _ in range(2)] == [("delete", "1", "80"), ("create", "2", "80")]
-        own_etcd.send(signal.SIGCONT)
+        own_etcd.resume()
 
 
 async def test_a_server_that_is_no_etcd_is_named(nursery: trio.Nursery) -> None:
