@@ -171,9 +171,12 @@ def test_a_thousand_calls_at_once_are_answered(channel: Any) -> None:
 def test_a_deadline_ends_the_call_at_both_ends(channel: Any) -> None:
     Methods.waiting.clear()
     Methods.gone.clear()
-    with pytest.raises(grpc.RpcError) as caught:
-        channel.unary_unary(method("Wait"))(b"", timeout=0.5)
-    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    for seconds in (0.5, 5, 50):  # the first that is enough for this machine to get there
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(method("Wait"))(b"", timeout=seconds)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        if Methods.waiting.is_set():
+            break
     assert Methods.gone.wait(PATIENCE)
 
 

@@ -285,10 +285,10 @@ async def test_a_grpc_client_that_knows_nothing_of_names_reaches_the_server_that
         channel: Any
         with grpc.insecure_channel(address, options=OPTIONS) as channel:
             # The path names a service that nobody knows under this name, and the authority is an address.
-            assert channel.unary_unary(GREETER + "Echo")(b"hi", timeout=10) == b"hi"
-            assert [*channel.unary_stream(GREETER + "Count")(b"3", timeout=10)] == [b"0", b"1", b"2"]
+            assert channel.unary_unary(GREETER + "Echo")(b"hi", timeout=30) == b"hi"
+            assert [*channel.unary_stream(GREETER + "Count")(b"3", timeout=30)] == [b"0", b"1", b"2"]
             named = channel.unary_unary(GREETER + "Echo").future(b"", metadata=(("micro-service", "nobody"),))
-            assert named.exception(timeout=10).code() is grpc.StatusCode.NOT_FOUND
+            assert named.exception(timeout=30).code() is grpc.StatusCode.NOT_FOUND
 
     with grpc_server() as (_, address):
         async with trio.open_nursery() as nursery:

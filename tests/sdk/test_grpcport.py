@@ -157,7 +157,7 @@ async def test_a_deadline_ends_the_handler(mock_clock: MockClock) -> None:
         nursery.start_soon(_jump_after, methods.waiting, mock_clock)
         with pytest.raises(trio.TooSlowError), trio.fail_after(20):
             await client.call("greeter", "Greeter.Wait", b"")
-        assert await trio.to_thread.run_sync(methods.gone.wait, 10)
+        assert await trio.to_thread.run_sync(methods.gone.wait, 30)
 
 
 async def _jump_after(event: threading.Event, clock: MockClock) -> None:
@@ -178,10 +178,10 @@ async def test_who_is_cancelled_ends_the_handler() -> None:
     methods = Methods()
     async with calling(methods) as client, trio.open_nursery() as nursery:
         nursery.start_soon(client.call, "greeter", "Greeter.Wait", b"")
-        assert await trio.to_thread.run_sync(methods.waiting.wait, 10)
+        assert await trio.to_thread.run_sync(methods.waiting.wait, 30)
         nursery.cancel_scope.cancel()
         with trio.CancelScope(shield=True):
-            assert await trio.to_thread.run_sync(methods.gone.wait, 10)
+            assert await trio.to_thread.run_sync(methods.gone.wait, 30)
 
 
 async def test_a_server_that_is_gone_and_comes_back_is_called_again() -> None:

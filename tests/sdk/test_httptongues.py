@@ -59,7 +59,7 @@ async def web(version: int = 1, handlers: dict[str, Any] | None = None) -> Async
         service = offering(registry, handlers or HANDLERS)
         async with running(service) as address:
             base = f"http://{address}"
-            async with httpx.AsyncClient(base_url=base, http1=version == 1, http2=version == 2, timeout=10) as program:
+            async with httpx.AsyncClient(base_url=base, http1=version == 1, http2=version == 2, timeout=30) as program:
                 yield There(service, address, program)
 
 

@@ -73,7 +73,7 @@ class Dialled:
 
     async def unary(self, method: str, request: bytes = b"", path: str = "/greeter.Greeter/", **options: Any) -> Any:
         """The answer, or the error, of a unary call and its call object."""
-        return await self.do(lambda: self.channel.unary_unary(path + method)(request, timeout=10, **options))
+        return await self.do(lambda: self.channel.unary_unary(path + method)(request, timeout=30, **options))
 
     async def do(self, function: Callable[[], Any]) -> Any:
         return await trio.to_thread.run_sync(function)
@@ -116,13 +116,13 @@ async def test_whoever_names_another_service_is_told_which_one_is_here() -> None
 async def test_answers_are_streamed_to_grpcio() -> None:
     async with dialled() as there:
         method = there.channel.unary_stream("/greeter.Greeter/Count")
-        assert await there.do(lambda: list(method(b"5", timeout=10))) == [b"0", b"1", b"2", b"3", b"4"]
+        assert await there.do(lambda: list(method(b"5", timeout=30))) == [b"0", b"1", b"2", b"3", b"4"]
 
 
 async def test_requests_are_streamed_from_grpcio() -> None:
     async with dialled() as there:
         method = there.channel.stream_unary("/greeter.Greeter/Join")
-        assert await there.do(lambda: method(iter([b"a", b"b", b"c"]), timeout=10)) == b"abc"
+        assert await there.do(lambda: method(iter([b"a", b"b", b"c"]), timeout=30)) == b"abc"
 
 
 async def test_both_stream_at_once_and_each_message_is_answered_before_the_next_is_sent() -> None:
@@ -132,7 +132,7 @@ async def test_both_stream_at_once_and_each_message_is_answered_before_the_next_
 
         def requests() -> Iterator[bytes]:
             for number in range(5):
-                assert answered.acquire(timeout=10)
+                assert answered.acquire(timeout=30)
                 yield str(number).encode()
 
         for message in channel.stream_stream("/greeter.Greeter/Echo")(requests(), timeout=20):
@@ -147,7 +147,7 @@ async def test_both_stream_at_once_and_each_message_is_answered_before_the_next_
 async def test_metadata_of_grpcio_is_the_handlers() -> None:
     async with dialled() as there:
         method = there.channel.unary_stream("/greeter.Greeter/Metadata")
-        [said] = await there.do(lambda: list(method(b"", timeout=10, metadata=(("who", "ada"), ("raw-bin", b"\xff")))))
+        [said] = await there.do(lambda: list(method(b"", timeout=30, metadata=(("who", "ada"), ("raw-bin", b"\xff")))))
         assert json.loads(said)["who"] == "ada"
         assert json.loads(said)["raw-bin"] in ("/w", "/w==")
 
@@ -176,7 +176,7 @@ async def test_an_error_behind_some_answers_comes_in_the_trailers() -> None:
         raise errors.NotFound("no more")
 
     def read(channel: Any) -> tuple[list[bytes], Any]:
-        call = channel.unary_stream("/greeter.Greeter/Some")(b"", timeout=10)
+        call = channel.unary_stream("/greeter.Greeter/Some")(b"", timeout=30)
         got = [next(call)]
         with pytest.raises(grpc.RpcError) as raised:
             next(call)
@@ -229,7 +229,7 @@ async def test_frames_and_grpc_are_served_at_the_same_time() -> None:
         with channel_to(address) as channel:
             method = channel.unary_unary("/greeter.Greeter/Hello")
             async with Client(registry=registry) as client:
-                assert await trio.to_thread.run_sync(lambda: method(b"1", timeout=10)) == b"hello 1"
+                assert await trio.to_thread.run_sync(lambda: method(b"1", timeout=30)) == b"hello 1"
                 assert await client.call("greeter", "Greeter.Hello", b"2") == b"hello 2"
 
 
@@ -253,7 +253,7 @@ async def test_a_service_that_stops_answers_what_grpcio_has_asked() -> None:
                 while not port.refusing:
                     await trio.lowlevel.checkpoint()
                 go_on.set()
-                assert len(await trio.to_thread.run_sync(lambda: call.result(timeout=10))) == 200_000
+                assert len(await trio.to_thread.run_sync(lambda: call.result(timeout=30))) == 200_000
 
 
 async def test_a_service_stops_as_soon_as_grpcio_has_heard_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ async def test_a_service_stops_as_soon_as_grpcio_has_heard_of_it(monkeypatch: py
             address = await nursery.start(service.serve)
             with channel_to(address) as channel:
                 method = channel.unary_unary("/greeter.Greeter/Hello")
-                assert await trio.to_thread.run_sync(lambda: method(b"1", timeout=10)) == b"hello 1"
+                assert await trio.to_thread.run_sync(lambda: method(b"1", timeout=30)) == b"hello 1"
                 with trio.move_on_after(10) as waiting:
                     service.stop()
                     while service._server._ports:

@@ -106,7 +106,7 @@ def test_several_nodes_take_calls_in_turn_and_one_that_is_gone_is_passed_over() 
         with sdk.grpc.insecure_channel("greeter", proxy=proxies) as channel:
             stub = pb2_grpc.GreeterStub(channel)
             for _ in range(1000):
-                assert stub.SayHello(greeting("John"), timeout=10) == pb2.Answer(message="Hello John")
+                assert stub.SayHello(greeting("John"), timeout=30) == pb2.Answer(message="Hello John")
                 if all(node.shown for node in nodes):
                     break
         assert all(node.shown for node in nodes)
@@ -116,10 +116,10 @@ def test_nodes_are_shown_the_service_and_the_token(monkeypatch: pytest.MonkeyPat
     with ExitStack() as stack:
         node = Node(stack)
         with sdk.grpc.insecure_channel("greeter", proxy=node.address) as channel:
-            pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=10)
+            pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=30)
         monkeypatch.setenv("MICRO_PROXY_TOKEN", "a secret")
         with sdk.grpc.insecure_channel("greeter", proxy=node.address) as channel:
-            pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=10)
+            pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=30)
     without, shown = node.shown
     assert without["micro-service"] == "greeter"
     assert "proxy-authorization" not in without
@@ -129,7 +129,7 @@ def test_nodes_are_shown_the_service_and_the_token(monkeypatch: pytest.MonkeyPat
 
 def test_a_service_that_is_not_there_is_named(world: World) -> None:
     with sdk.grpc.insecure_channel("nobody", proxy=world.proxy) as channel, pytest.raises(grpc.RpcError) as caught:
-        pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=10)
+        pb2_grpc.GreeterStub(channel).SayHello(greeting("John"), timeout=30)
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert "nobody" in error.details()

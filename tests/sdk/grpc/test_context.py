@@ -206,7 +206,7 @@ async def test_callbacks_are_called_when_the_call_is_over() -> None:
 
     async with stub_of(in_threads(behave)) as stub:
         await stub.SayHello(greeting(""))
-        assert await trio.to_thread.run_sync(over.wait, 10)
+        assert await trio.to_thread.run_sync(over.wait, 30)
         assert not contexts[0].is_active()
         assert not await trio.to_thread.run_sync(contexts[0].add_callback, over.set)
 

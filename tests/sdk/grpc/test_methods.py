@@ -21,7 +21,7 @@ async def test_as_many_threads_as_were_said_work_at_a_time(threads: int) -> None
     class Meeting(InThreads):
         def SayHello(self, request: Any, context: Any) -> Any:
             try:
-                three.wait(0.5 if threads == 2 else 10)
+                three.wait(0.5 if threads == 2 else 30)
             except threading.BrokenBarrierError:
                 met.append(False)
             else:
@@ -52,7 +52,7 @@ async def test_a_thread_that_outlives_its_call_holds_up_nothing_but_its_place(
     async with stub_of(Stuck(), threads=2) as stub:
         with pytest.raises(trio.TooSlowError), trio.fail_after(0.2):
             await stub.SayHello(greeting("stuck"))
-        assert await trio.to_thread.run_sync(over.wait, 10)
+        assert await trio.to_thread.run_sync(over.wait, 30)
         assert not ended.is_set()
         assert await stub.SayHello(greeting("John")) == pb2.Answer(message="Hello John")
         go_on.set()
@@ -75,13 +75,13 @@ async def test_a_thread_of_the_servicers_own_is_told_when_the_call_is_over() -> 
 
             readers.append(threading.Thread(target=read))
             readers[0].start()
-            first.wait(10)
+            first.wait(30)
             return pb2.Answer(message="enough")
 
     async with stub_of(Reading()) as stub, stub.Join._open(None) as call:
         await call.send(greeting("John"))
         assert await call.receive() == pb2.Answer(message="enough")
-        await trio.to_thread.run_sync(readers[0].join, 10)
+        await trio.to_thread.run_sync(readers[0].join, 30)
     assert [str(error) for error in told] == ["the call is over"]
 
 
@@ -105,8 +105,8 @@ async def test_a_thread_that_waits_for_requests_is_told_when_the_call_is_over() 
     async with stub_of(Waiting()) as stub:
         async with stub.Chat() as call:
             await call.send(greeting("John"))
-            assert await trio.to_thread.run_sync(waiting.wait, 10)
-        assert await trio.to_thread.run_sync(ended.wait, 10)
+            assert await trio.to_thread.run_sync(waiting.wait, 30)
+        assert await trio.to_thread.run_sync(ended.wait, 30)
 
 
 async def test_a_request_that_cannot_be_read_is_the_callers_fault() -> None:

@@ -134,10 +134,10 @@ async def test_grpcio_calls_a_servicer_on_the_port_of_its_service(servicer: type
     def call(address: str) -> None:
         with grpc.insecure_channel(address, options=(("grpc.enable_http_proxy", 0),)) as channel:
             stub = pb2_grpc.GreeterStub(channel)
-            assert stub.SayHello(greeting("John"), timeout=10) == pb2.Answer(message="Hello John")
-            assert [reply.message for reply in stub.Count(greeting("n", 2), timeout=10)] == ["n 0", "n 1"]
-            assert stub.Join(iter([greeting("a"), greeting("b")]), timeout=10) == pb2.Answer(message="a b")
-            chat = stub.Chat(iter([greeting("a")]), timeout=10)
+            assert stub.SayHello(greeting("John"), timeout=30) == pb2.Answer(message="Hello John")
+            assert [reply.message for reply in stub.Count(greeting("n", 2), timeout=30)] == ["n 0", "n 1"]
+            assert stub.Join(iter([greeting("a"), greeting("b")]), timeout=30) == pb2.Answer(message="a b")
+            chat = stub.Chat(iter([greeting("a")]), timeout=30)
             assert [reply.message for reply in chat] == ["speak", "Hello a"]
 
     async with MemoryRegistry() as registry:

@@ -48,7 +48,7 @@ def test_each_kind_of_blocking_call_names_the_service(served: tuple[Telling, str
     own = (("x-own", "1"),)
     with grpc.insecure_channel(target) as plain:
         stub = pb2_grpc.GreeterStub(grpc.intercept_channel(plain, Naming(FIELDS)))
-        assert stub.SayHello(greeting("John"), metadata=own, timeout=10) == pb2.Answer(message="Hello John")
+        assert stub.SayHello(greeting("John"), metadata=own, timeout=30) == pb2.Answer(message="Hello John")
         assert [reply.message for reply in stub.Count(greeting("n", 2), metadata=own)] == ["n 0", "n 1"]
         assert stub.Join(map(greeting, "ab"), metadata=own) == pb2.Answer(message="a b")
         assert [reply.message for reply in stub.Chat(map(greeting, "a"), metadata=own)] == ["speak", "Hello a"]

@@ -38,5 +38,5 @@ class ConsulAgent(ProcessServer):
     def ask(self, method: str, path: str) -> Any:
         """What it says; None where that is nothing."""
         asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", method=method)
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             return json.loads(answer.read() or b"null")

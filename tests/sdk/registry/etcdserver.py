@@ -44,7 +44,7 @@ class EtcdServer(ProcessServer):
     def ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
         """What somebody else might do to it."""
         asked = urllib.request.Request(self.url + path, data=json.dumps(request).encode())
-        with urllib.request.urlopen(asked, timeout=10) as answer:
+        with urllib.request.urlopen(asked, timeout=30) as answer:
             said = json.load(answer)
         assert isinstance(said, dict)
         return said

@@ -9,6 +9,7 @@ import trio
 from sdk.errors import MicroError
 from sdk.rawsocket import bound_address, listen_tcp, open_tcp
 from tests.net import pump
+from tests.processes import PATIENCE
 
 GRANTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
@@ -25,7 +26,10 @@ class ConnectProxy:
         async with client:
             head = b""
             while b"\r\n\r\n" not in head:
-                head += await client.receive_some()
+                part = await client.receive_some()
+                if not part:
+                    return  # it gave up
+                head += part
             first, *lines = head.removesuffix(b"\r\n\r\n").split(b"\r\n")
             method, target, version = first.decode().split()
             headers = dict(line.lower().split(b": ", 1) for line in lines)
@@ -53,6 +57,6 @@ async def proxy(login: str = "") -> AsyncIterator[ConnectProxy]:
     made.address = bound_address(listener)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, made.serve, [listener])
-        with trio.fail_after(20):
+        with trio.fail_after(2 * PATIENCE):
             yield made
         nursery.cancel_scope.cancel()
