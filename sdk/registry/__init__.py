@@ -102,8 +102,8 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     first is told what is registered, and all are read.
     `kubernetes`: `address` is a namespace, by default the account's, or `*`, or a URL:
     `kubernetes://NAMESPACE?kubeconfig=FILE&selector=LABELS`. It is read only.
-    `dns`: `address` is `dns://SERVER/DOMAIN?services=NAME,NAME:PORT`, where SERVER is an IP address, or left out
-    for the system's. It is read only.
+    `dns`: `address` is `dns://SERVER/DOMAIN?services=NAME,NAME:PORT`, where SERVER is an IP address, or several with
+    commas between, or left out for the system's. It is read only.
 
     A URL, such as `sqlite:///path`, may stand for both, as either of the two. Raises `BadRequest` for a name that is
     none of these, and for a URL of another registry than the one named.

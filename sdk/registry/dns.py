@@ -109,9 +109,12 @@ class DnsRegistry:
         with self._in_use():
             if name in self._ports or name.lower() not in {known.lower() for known in self._ports}:
                 try:
-                    found, _ = await self._ask(name)
+                    with trio.move_on_after(2 * PATIENCE) as scope:
+                        found, _ = await self._ask(name)
                 except Unavailable as error:
                     raise self._away(str(error)) from None
+                if scope.cancelled_caught:
+                    raise self._away(_too_slow())
         return merge(found)
 
     async def list(self) -> tuple[Service, ...]:
@@ -166,21 +169,23 @@ class DnsRegistry:
             except Unavailable as error:
                 failed[name] = str(error)
 
-        await at_once(ask, names, limit=_NAMES_AT_ONCE)
-        if not good_for:  # whether the servers are there, the other names say
-            await at_once(ask, self._ports.keys() - failed.keys(), limit=_NAMES_AT_ONCE)
+        others = [name for name in self._ports if name not in names]
+        with trio.move_on_after(2 * PATIENCE):
+            await at_once(ask, names, limit=_NAMES_AT_ONCE)
+            # Whether the servers are there, one of the other names says, or else any of them.
+            for witnesses in (others[:1], others[1:]):
+                if not good_for:
+                    await at_once(ask, witnesses, limit=_NAMES_AT_ONCE)
         if not good_for:
-            raise self._away(next(iter(failed.values())))
-        for name, why in failed.items():
-            self._tell(name, [f"what was known of it stays: {why}"])
+            raise self._away(next(iter(failed.values()), _too_slow()))
+        for name in names:
+            if name not in good_for:
+                self._tell(name, [f"what was known of it stays: {failed.get(name, _too_slow())}"])
         return good_for
 
     async def _ask(self, name: str) -> tuple[tuple[Service, ...], float]:
         """The records of one name, one for each instance, and for how many seconds they are good."""
-        with trio.move_on_after(2 * PATIENCE) as scope:
-            found = await self._names.find(name, self._domain, self._ports.get(name, 0))
-        if scope.cancelled_caught:
-            raise Unavailable(f"no answer to all questions for {name} within {2 * PATIENCE:g} s")
+        found = await self._names.find(name, self._domain, self._ports.get(name, 0))
         self._tell(name, [f"a record is skipped: {why}" for why in found.bad])
         metadata = {**self._metadata, **found.labels}
         version = metadata.pop("version", "") or "latest"
@@ -191,12 +196,13 @@ class DnsRegistry:
         return pieces, bounded(found.good_for)
 
     def _tell(self, name: str, wrong: Sequence[str]) -> None:
-        """Says in the log what is wrong with a name, once for as long as it is."""
+        """Says in the log what is wrong with a name that was said, once for as long as it is."""
+        if name not in self._ports:  # anybody may ask for any other
+            return
         for text in wrong:
             if text not in self._told.get(name, ()):
                 logger.warning("Registry %s: the service %r: %s", self.address, name, text)
-        if name in self._ports:
-            self._told[name] = frozenset(wrong)
+        self._told[name] = frozenset(wrong)
 
     def _records(self) -> tuple[Service, ...]:
         return tuple(piece for pieces in self._known.values() for piece in pieces)
@@ -244,6 +250,10 @@ class _Watch:
 def bounded(good_for: float) -> float:
     """After how many seconds a name is asked for again whose answers are good for so many."""
     return min(max(good_for, SHORTEST), LONGEST)
+
+
+def _too_slow() -> str:
+    return f"no answer to all questions within {2 * PATIENCE:g} s"
 
 
 def _closed() -> trio.ClosedResourceError:

@@ -45,7 +45,9 @@ class Names:
 
     def __init__(self, servers: Sequence[tuple[str, int]]) -> None:
         """Each an IP address and a port; none: those of this machine, read anew each time, because it may move."""
-        self._exchange = Exchange(servers) if servers else None
+        self._of_this_machine = not servers
+        self._servers = servers
+        self._exchange = Exchange(servers)
 
     async def find(self, name: str, domain: str, port: int) -> Found:
         """`port` is that of every address; 0: SRV records say it.
@@ -53,7 +55,9 @@ class Names:
         Raises `Unavailable` when anything that was asked for is not answered: half an answer would take instances away
         that are there.
         """
-        search = _Search(self._exchange or _of_this_machine())
+        if self._of_this_machine and (servers := _servers_of_this_machine()) != self._servers:
+            self._servers, self._exchange = servers, Exchange(servers)
+        search = _Search(self._exchange)
         plain = to_name(f"{name}.{domain}")
         if port:
             return await search.addresses(plain, port)
@@ -186,9 +190,11 @@ def to_name(text: str) -> dns.name.Name | None:
         return None
 
 
-def _of_this_machine() -> Exchange:
+def _servers_of_this_machine() -> Sequence[tuple[str, int]]:
     try:
         system = dns.resolver.Resolver()
     except dns.exception.DNSException as error:
-        raise Unavailable(str(error)) from None
-    return Exchange([(server, system.port) for server in system.nameservers if isinstance(server, str)])
+        raise Unavailable(
+            f"this machine names no server of DNS, name one as dns://SERVER/DOMAIN?services=...: {error}"
+        ) from None
+    return [(server, system.port) for server in system.nameservers if isinstance(server, str)]

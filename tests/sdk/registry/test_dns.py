@@ -50,8 +50,8 @@ async def test_services_that_were_named_are_listed_and_any_can_be_asked_for(dns_
 
 
 async def test_names_in_another_case_are_nobodys(dns_server: DnsServer) -> None:
-    dns_server.zone["db.example", "A"] = ["10.0.0.2"]
-    async with opened(dns_server, "Db:1") as registry:
+    dns_server.zone |= {("_db._tcp.example", "SRV"): ["1 1 1 a.example."], ("a.example", "A"): ["10.0.0.2"]}
+    async with opened(dns_server, "Db") as registry:
         assert await registry.get("Db") == (record("Db", "10.0.0.2:1"),)
         assert await registry.get("db") == await registry.get("DB") == ()
 
@@ -95,6 +95,18 @@ async def test_a_server_that_fails_takes_nothing_away(dns_server: DnsServer, cod
         assert (await next_of(events))[:2] == ("create", "10.0.0.3:5432")
 
 
+async def test_a_server_that_fails_is_not_asked_again_at_once(
+    dns_server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdk.registry.dns.SHORTEST", 1000)
+    dns_server.zone["db.example", "A"] = dns.rcode.REFUSED
+    async with opened(dns_server, "db:5432") as registry, registry.watch() as events:
+        with pytest.raises(Unavailable):
+            await next_of(events)
+        with trio.move_on_after(0.1):
+            pytest.fail(f"it was told {await anext(events)}")
+
+
 async def test_a_name_that_is_not_answered_stays_as_it_was_and_hinders_no_other(
     dns_server: DnsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -112,6 +124,22 @@ async def test_a_name_that_is_not_answered_stays_as_it_was_and_hinders_no_other(
     [said] = [one.getMessage() for one in caplog.records if "'db'" in one.getMessage()]
     assert "what was known of it stays" in said
     assert "SERVFAIL" in said
+
+
+async def test_while_a_name_that_is_not_due_is_answered_the_registry_is_not_away(
+    dns_server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdk.registry.dns.LONGEST", 1000)
+    dns_server.ttl = 1000
+    dns_server.zone |= {(f"{name}.example", "A"): ["10.0.0.1"] for name in ("cache", "queue")}
+    async with opened(dns_server, "db:1,cache:2,queue:3") as registry, registry.watch() as events:
+        assert {(await next_of(events))[1] for _ in range(2)} == {"10.0.0.1:2", "10.0.0.1:3"}
+        dns_server.zone |= {("db.example", "A"): dns.rcode.SERVFAIL, ("cache.example", "A"): dns.rcode.SERVFAIL}
+        with trio.move_on_after(0.2):
+            pytest.fail(f"it was told {await anext(events)}")
+        dns_server.zone["queue.example", "A"] = dns.rcode.SERVFAIL
+        with pytest.raises(Unavailable):
+            await next_of(events)
 
 
 async def test_a_bad_record_is_named_once_for_as_long_as_it_is_there(

@@ -1,5 +1,6 @@
 """What a name in DNS stands for, asked of a server over UDP and TCP."""
 
+import io
 from collections.abc import Iterator
 
 import dns.exception
@@ -172,6 +173,27 @@ async def test_one_question_without_an_answer_is_no_answer_at_all(server: DnsSer
         await names.find("web", "example", 0)
 
 
+async def test_the_servers_of_this_machine_are_asked_as_they_are_now_and_no_other_domain(
+    server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers = ["127.0.0.2"]  # nobody is there
+
+    class System(dns.resolver.Resolver):
+        def read_resolv_conf(self, f: object) -> None:
+            lines = "".join(f"nameserver {host}\n" for host in servers)
+            super().read_resolv_conf(io.StringIO(f"{lines}search example\noptions ndots:5\n"))
+            self.port = server.port
+
+    monkeypatch.setattr(dns.resolver, "Resolver", System)
+    server.zone |= {("db.example", "A"): ["10.0.0.1"], ("db.sub.example", "A"): ["10.0.0.2"]}
+    names = Names([])
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.2"):
+        await names.find("db", "example", 1)
+    servers.append("127.0.0.1")
+    assert (await names.find("db", "example", 1)).places == {"10.0.0.1:1"}
+    assert (await names.find("db", "sub", 1)).places == frozenset()
+
+
 async def test_a_machine_without_name_servers_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     class NothingSetUpError(dns.exception.DNSException):
         """nothing is set up"""
@@ -181,5 +203,5 @@ async def test_a_machine_without_name_servers_says_so(monkeypatch: pytest.Monkey
             raise NothingSetUpError
 
     monkeypatch.setattr(dns.resolver, "Resolver", System)
-    with pytest.raises(Unavailable, match="nothing is set up"):
+    with pytest.raises(Unavailable, match=r"names no server of DNS, name one as dns://.*nothing is set up"):
         await Names([]).find("web", "example", 0)
