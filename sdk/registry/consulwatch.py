@@ -1,45 +1,37 @@
 """Follows a Consul: waits until a count of changes moves, looks at all there is, and tells what became different."""
 
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Self
+from typing import Final
 
 import trio
 
 from sdk.errors import MicroError
 from sdk.types import Service
 
-from . import Event
 from .consulagents import ConsulAgents
-from .records import View, key_of
+from .records import key_of
+from .watch import Watch
 
 # What moves when an instance comes, goes or changes, and when the outcome of a check does.
 _MOVING: Final = ("/v1/catalog/services", "/v1/health/state/any")
 
 
-class ConsulWatch:
-    """Iterates over events. A class and not an async generator: one that was cancelled or raised can be asked again."""
+class ConsulWatch(Watch):
+    """Iterates over events."""
 
     def __init__(self, agents: ConsulAgents, everything: Callable[[], Awaitable[Sequence[Service]]]) -> None:
         """`everything` gives all records of single instances, in the order of their last change."""
+        super().__init__()
         self._agents = agents
         self._everything = everything
-        self._view = View()
-        self._events: deque[Event] = deque()
         self._indexes = dict.fromkeys(_MOVING, 0)
         self._seen = False
         self._not_before = 0.0
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._events:
-            if self._seen:
-                await self._wait()
-            await self.look()
-        return self._events.popleft()
+    async def _learn(self) -> None:
+        if self._seen:
+            await self._wait()
+        await self.look()
 
     async def look(self) -> None:
         """Takes in what is there now, and which count of changes the next must exceed."""

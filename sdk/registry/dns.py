@@ -11,7 +11,6 @@ say with `micro.mu/KEY=VALUE` is the instances' metadata KEY; `micro.mu/version`
 
 import ipaddress
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
@@ -28,7 +27,8 @@ from . import Event
 from .atonce import at_once
 from .dnsquery import Names, to_name
 from .http import PATIENCE
-from .records import View, key_of, merge, split
+from .records import key_of, merge, split
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -211,26 +211,17 @@ class DnsRegistry:
         return Unavailable(f"the registry {self.address} cannot be used: {why}")
 
 
-class _Watch:
-    """A class and not an async generator: one that was cancelled or raised can be asked again."""
-
+class _Watch(Watch):
     def __init__(self, registry: DnsRegistry) -> None:
+        super().__init__()
         self._registry = registry
-        self._view = View()
-        self._events: deque[Event] = deque()
         self._due = dict.fromkeys(registry._ports, trio.current_time())
         """When each name is asked for again."""
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
+    async def _learn(self) -> None:
         with self._registry._in_use():
-            while not self._events:
-                await trio.sleep_until(min(self._due.values()))
-                await self._ask()
-        return self._events.popleft()
+            await trio.sleep_until(min(self._due.values()))
+            await self._ask()
 
     async def _ask(self) -> None:
         now = trio.current_time()

@@ -7,7 +7,6 @@ and tells the difference.
 
 import logging
 import math
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -32,8 +31,9 @@ from .etcdjson import (
     service_prefix,
     text_of,
 )
-from .records import Change, Key, View, check_ttl, key_of, merge, parse_record_untrusted, split
+from .records import Change, Key, check_ttl, key_of, merge, parse_record_untrusted, split
 from .url import parse_url
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -186,29 +186,20 @@ class EtcdRegistry:
             raise Unavailable(f"the registry {self.address} cannot be used: {error}") from None
 
 
-class _Watch:
-    """A class and not an async generator: one that was cancelled or raised can be asked again."""
-
+class _Watch(Watch):
     def __init__(self, registry: EtcdRegistry) -> None:
+        super().__init__()
         self._registry = registry
-        self._view = View()
-        self._events: deque[Event] = deque()
         self._keys: dict[str, Key] = {}
         """What stands under each key of etcd, as the view calls it: a version is in the record only."""
         self._changes: Changes | None = None
         self._stack = AsyncExitStack()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._events:
-            if self._changes is None:
-                await self.begin()
-            else:
-                await self._follow(self._changes)
-        return self._events.popleft()
+    async def _learn(self) -> None:
+        if self._changes is None:
+            await self.begin()
+        else:
+            await self._follow(self._changes)
 
     async def begin(self) -> None:
         """Lists what is there and follows from there on."""

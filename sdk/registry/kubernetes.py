@@ -6,7 +6,6 @@ lists again and tells the difference.
 """
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -24,7 +23,8 @@ from .kubeaccess import find_access
 from .kubeclient import Expired, KubeClient
 from .kubejson import Kind, Slice, Told, parse_path_untrusted, parse_slice_untrusted, parse_told_untrusted
 from .kubeslices import Slices
-from .records import View, check_ttl, merge, split
+from .records import check_ttl, merge, split
+from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -157,13 +157,10 @@ class KubernetesRegistry:
         )
 
 
-class _Watch:
-    """A class and not an async generator: one that was cancelled or raised can be asked again."""
-
+class _Watch(Watch):
     def __init__(self, registry: KubernetesRegistry) -> None:
+        super().__init__()
         self._registry = registry
-        self._view = View()
-        self._events: deque[Event] = deque()
         self._slices = Slices()
         self._version = ""
         """Empty: to be listed again."""
@@ -174,17 +171,11 @@ class _Watch:
         """How often in a row it was begun without a line that could be read."""
         self._stack = AsyncExitStack()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._events:
-            if self._lines is None:
-                await self.begin()
-            else:
-                await self._follow(self._lines)
-        return self._events.popleft()
+    async def _learn(self) -> None:
+        if self._lines is None:
+            await self.begin()
+        else:
+            await self._follow(self._lines)
 
     async def begin(self) -> None:
         """Lists what is there, unless the version known is still kept, and follows from there on."""

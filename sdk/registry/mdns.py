@@ -22,7 +22,7 @@ from .dnssd import group_of, pack
 from .listening import Heard
 from .records import check_ttl, merge, split
 from .responder import Piece, Responder
-from .store import Store, Watch
+from .store import Store, StoreWatch
 
 FIRST_ANSWERS = 0.5
 """Seconds after opening until everybody has answered. Most do in some milliseconds, and everybody is asked three times
@@ -128,7 +128,7 @@ class MdnsRegistry:
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
         """See `Registry.watch`. What is there and not heard of yet is told as it is heard."""
         await self._settle()
-        yield Watch(lambda: self._opened()[0])
+        yield StoreWatch(lambda: self._opened()[0])
 
     def _opened(self) -> tuple[Store, Responder]:
         if self._store is None or self._responder is None:

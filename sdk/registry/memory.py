@@ -15,7 +15,7 @@ from sdk.types import Service
 
 from . import Event
 from .records import check_ttl, merge, split
-from .store import Store, Watch
+from .store import Store, StoreWatch
 
 _stores: trio.lowlevel.RunVar[dict[str, Store]] = trio.lowlevel.RunVar("registries")
 
@@ -76,7 +76,7 @@ class MemoryRegistry:
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
         """See `Registry.watch`."""
         await trio.lowlevel.checkpoint()
-        yield Watch(self._opened)
+        yield StoreWatch(self._opened)
 
     def _opened(self) -> Store:
         if self._store is None:

@@ -7,7 +7,6 @@ a watch keeps its connection.
 
 import logging
 import os
-from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
@@ -24,8 +23,9 @@ from sdk.reply import ClientStream
 from sdk.types import Service, service_to_json
 
 from . import Event
-from .records import View, check_ttl, merge, split
+from .records import check_ttl, merge, split
 from .remote import REGISTRY_PORT, REGISTRY_SERVICE, parse_change_untrusted, parse_records_untrusted, relays
+from .watch import Watch
 
 ANSWER_SECONDS = 5.0
 """Until when one address must have answered, or begun a watch."""
@@ -169,33 +169,24 @@ class ServiceRegistry:
         raise self.unavailable(failures)
 
 
-class _Watch:
-    """A class and not an async generator: one whose wait was cancelled, or failed, can be asked again."""
-
+class _Watch(Watch):
     def __init__(self, registry: ServiceRegistry, client: Client) -> None:
+        super().__init__()
         self._registry = registry
         self._client = client
-        self._view = View()
-        self._events: deque[Event] = deque()
         self._opened = AsyncExitStack()
         self._stream: ClientStream | None = None
         self._since = 0.0
         self._known = False
         self._waiting = trio.CancelScope()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._events:
-            with trio.CancelScope() as self._waiting:
-                self._registry.check_open()
-                if self._stream is None:
-                    await self.begin()
-                else:
-                    await self._receive(self._stream)
-        return self._events.popleft()
+    async def _learn(self) -> None:
+        with trio.CancelScope() as self._waiting:
+            self._registry.check_open()
+            if self._stream is None:
+                await self.begin()
+            else:
+                await self._receive(self._stream)
 
     def wake(self) -> None:
         """The registry is closed: nobody waits any longer."""

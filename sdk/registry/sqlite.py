@@ -8,7 +8,6 @@ event loop waits and asks again, so that a locked file holds nobody up and cance
 import math
 import random
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +22,8 @@ from sdk.types import Service
 from . import Event
 from .database import Busy, Database
 from .location import default_path
-from .records import View, check_ttl, merge, split
+from .records import check_ttl, merge, split
+from .watch import Watch
 
 PATIENCE = 5.0
 """Seconds to try for a lock that somebody else holds; the sqlite3 module's own default."""
@@ -146,13 +146,10 @@ class SqliteRegistry:
         return Database(path)
 
 
-class _Watch:
-    """A class and not an async generator: one whose wait was cancelled can be asked again."""
-
+class _Watch(Watch):
     def __init__(self, registry: SqliteRegistry) -> None:
+        super().__init__()
         self._registry = registry
-        self._view = View()
-        self._events: deque[Event] = deque()
         self._database: Database | None = None
         """What the numbers below belong to; another one after somebody removed the file."""
         self._revision = 0
@@ -160,23 +157,14 @@ class _Watch:
         self._next_expiry = math.inf
         self._locked_since = math.inf
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._events:
-            await self.advance()
-        return self._events.popleft()
-
     async def begin(self) -> None:
         """Learns what there is."""
         await self._registry._run(self._begin)
         if time.monotonic() >= self._next_expiry:
             self._next_expiry = await self._registry._run(Database.sweep)
 
-    async def advance(self) -> None:
-        """Learns what changed, or sweeps, or waits a moment."""
+    async def _learn(self) -> None:
+        """Looks for changes, or sweeps, or waits a moment."""
         try:
             database = self._registry._database
             if database is None or database is not self._database or not database.in_place():

@@ -6,14 +6,14 @@ Time is trio's, so tests may run it as fast as they like.
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import trio
 
 from sdk.types import Service
 
-from . import Event
-from .records import LOG_LENGTH, Change, Key, View
+from .records import LOG_LENGTH, Change, Key
+from .watch import Watch
 
 
 class Kept(NamedTuple):
@@ -74,32 +74,22 @@ class Store:
         self.revision += 1
 
 
-class Watch:
-    """What `Registry.watch` gives, told from a `Store`.
-
-    A class and not an async generator: one whose wait was cancelled can be asked again.
-    """
+class StoreWatch(Watch):
+    """What `Registry.watch` gives, told from a `Store`."""
 
     def __init__(self, opened: Callable[[], Store]) -> None:
         """`opened` gives the store, or raises `trio.ClosedResourceError` once the registry is closed."""
+        super().__init__()
         self._opened = opened
-        self._view = View()
-        self._events: deque[Event] = deque()
         self._revision = -1
         self._catch_up()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
-        while not self._events:
-            self._catch_up()
-            if not self._events:
-                store = self._opened()
-                with trio.CancelScope(deadline=store.next_expiry()):
-                    await store.watchers.park()
-        return self._events.popleft()
+    async def _learn(self) -> None:
+        self._catch_up()
+        if not self._events:
+            store = self._opened()
+            with trio.CancelScope(deadline=store.next_expiry()):
+                await store.watchers.park()
 
     def _catch_up(self) -> None:
         store = self._opened()
