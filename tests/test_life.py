@@ -84,8 +84,8 @@ async def test_services_and_nodes_come_and_go(world: World) -> None:
             except Timeout:
                 pytest.fail("a call hung")
             except Unavailable as error:
-                assert not error.may_have_run  # noqa: PT017 - other errors go to `until`
-                return True
+                # One that was on its way when the node was killed may have run; soon the others know better.
+                return not error.may_have_run
             return False
 
         # It stops: gone at once, and not when its record expires in a minute and a half. What is measured here
