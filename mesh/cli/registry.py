@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import trio
 
-from sdk.errors import BadRequest, Unavailable
+from sdk.errors import BadRequest, Forbidden, MicroError, Unauthorized
 from sdk.registry import Event, Registry
 from sdk.types import Service, service_to_json
 
@@ -164,7 +164,9 @@ async def _over_outages(events: AsyncIterator[Event]) -> AsyncIterator[Event]:
             event = await anext(events)
         except StopAsyncIteration:
             return
-        except Unavailable as error:
+        except MicroError as error:
+            if isinstance(error, BadRequest | Forbidden | Unauthorized):
+                raise
             if not wait:
                 click.echo(f"waiting, until it is back: {render.printable(error)}", err=True)
             wait = min(2 * wait + FIRST_WAIT, LONGEST_WAIT)
@@ -203,10 +205,10 @@ async def _withdraw(store: Registry, service: Service, *, every_version: bool) -
         if every_version or record.version == service.version
     ]
     there = [record for record in found if record.instances]
-    if not there:
-        click.echo("note: there was none of these; `micro get service` shows what there is", err=True)
     for record in there or [service]:  # what cannot be read is not shown, and may go all the same
         await store.deregister(record)
+    if not there:
+        click.echo("note: there was none of these; `micro get service` shows what there is", err=True)
 
 
 def _read(read: Callable[[Any], T], record: Any) -> T:

@@ -208,7 +208,9 @@ class DnsRegistry:
         return tuple(piece for pieces in self._known.values() for piece in pieces)
 
     def _away(self, why: str) -> Unavailable:
-        return Unavailable(f"the registry {self.address} cannot be used: {why}")
+        return Unavailable(
+            f"the registry {self.address} cannot be used: {why}; see --registry-address (MICRO_REGISTRY_ADDRESS)"
+        )
 
 
 class _Watch(Watch):

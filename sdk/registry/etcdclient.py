@@ -21,7 +21,7 @@ from .etcdjson import (
     range_request,
     watch_request,
 )
-from .http import PATIENCE, HttpClient, Lines
+from .http import ADVICE, PATIENCE, HttpClient, Lines
 from .url import RegistryUrl, tls_context
 
 PAGE: Final = 200
@@ -33,7 +33,6 @@ SILENCE: Final = 15.0
 # NOT_FOUND is that of a lease which ran out just now.
 _INVALID, _DENIED, _OUT_OF_RANGE, _UNAUTHENTICATED = 3, 7, 11, 16
 _FOR_NOW: Final = frozenset({1, 2, 4, 5, 8, 10, 13, 14})
-_ADVICE: Final = "see --registry-address (MICRO_REGISTRY_ADDRESS)"
 
 T = TypeVar("T")
 
@@ -123,7 +122,8 @@ class EtcdClient:
             else:
                 self._first = number % len(servers)
                 return answer
-        raise Unavailable(f"{'; '.join(failures)}; {_ADVICE}")
+        # What to do is said once, at the end.
+        raise Unavailable("; ".join([*(each.removesuffix(f"; {ADVICE}") for each in failures), ADVICE]))
 
     async def _ask_as_user(
         self, server: HttpClient, path: str, request: Mapping[str, Any], read: Callable[[bytes], T]
@@ -134,12 +134,12 @@ class EtcdClient:
             return await self._ask_one(server, path, request, read)
         except _TokenRefused as error:
             if not self._url.user:
-                raise Unauthorized(f"{error}: it wants a user and a password; {_ADVICE}") from None
+                raise Unauthorized(f"{error}: it wants a user and a password; {ADVICE}") from None
         self._token = await self._authenticate(server)
         try:
             return await self._ask_one(server, path, request, read)
         except _TokenRefused as error:
-            raise Unauthorized(f"{error}; {_ADVICE}") from None
+            raise Unauthorized(f"{error}; {ADVICE}") from None
 
     async def _authenticate(self, server: HttpClient) -> str:
         self._token = ""
@@ -147,7 +147,7 @@ class EtcdClient:
         try:
             answer = await self._ask_one(server, "/v3/auth/authenticate", who, parse_answer_untrusted)
         except (_TokenRefused, BadRequest) as error:
-            raise Unauthorized(f"{error}; {_ADVICE}") from None
+            raise Unauthorized(f"{error}; {ADVICE}") from None
         token = answer.get("token")
         if not isinstance(token, str) or not (token.isascii() and token.isprintable()):
             raise server.unavailable("it gave the user no token")
@@ -203,5 +203,10 @@ def _error(server: HttpClient, path: str, code: int, text: str) -> Exception:
         return Compacted(text)
     if code in _FOR_NOW and "larger than max" not in text:
         return server.unavailable(text)
-    kind: type[MicroError] = Forbidden if code == _DENIED else BadRequest
-    return kind(f"the registry at {server.url} refuses {path}: {text}")
+    if code == _DENIED:
+        return Forbidden(
+            f"the registry at {server.url} refuses {path}: {text}; the user needs a role that reads what begins with "
+            "/micro/registry/, and writes it to register; name another user with --registry-address "
+            "(MICRO_REGISTRY_ADDRESS)"
+        )
+    return BadRequest(f"the registry at {server.url} refuses {path}: {text}")

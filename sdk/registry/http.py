@@ -6,6 +6,7 @@ connections for the next request. What goes wrong is `Unavailable`, naming the s
 
 import base64
 import json as jsonlib
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -24,6 +25,9 @@ PATIENCE: Final = 5.0
 """Seconds for one request with its answer, unless the client is made with others; go-micro has as many for etcd."""
 LONGEST_ANSWER: Final = 64 * 2**20
 """Bytes of one answer, or of one line of an answer that comes line by line, above which it is refused."""
+
+ADVICE: Final = "see --registry-address (MICRO_REGISTRY_ADDRESS)"
+"""What to do about a server that cannot be used."""
 
 _MOST_KEPT: Final = 4
 _PIECE: Final = 65536
@@ -209,7 +213,7 @@ class HttpClient:
 
     def unavailable(self, reason: str) -> Unavailable:
         """The error that names this server."""
-        return Unavailable(f"the registry at {self.url} cannot be used: {reason}")
+        return Unavailable(f"the registry at {self.url} cannot be used: {reason.strip()}; {ADVICE}")
 
     @asynccontextmanager
     async def _ask(
@@ -355,4 +359,6 @@ def _reason(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror | ssl.SSLError):
+        return os.strerror(error.errno).lower()  # trio's own text names the address once more
     return str(error) or type(error).__name__

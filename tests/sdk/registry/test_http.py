@@ -183,7 +183,10 @@ async def test_nobody_at_the_port_is_said_so() -> None:
     with trio.socket.socket() as sock:
         await sock.bind(("127.0.0.1", 0))
         async with HttpClient(f"http://127.0.0.1:{sock.getsockname()[1]}") as http:
-            with pytest.raises(Unavailable, match="refused"):
+            with pytest.raises(
+                Unavailable,
+                match=r"cannot be used: connection refused; see --registry-address \(MICRO_REGISTRY_ADDRESS\)$",
+            ):
                 await http.request("GET", "/")
 
 
