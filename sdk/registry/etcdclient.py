@@ -7,7 +7,7 @@ from typing import Any, Final, Self, TypeVar
 
 import trio
 
-from sdk.errors import BadRequest, Forbidden, MicroError, RemoteProtocolError, Unauthorized, Unavailable
+from sdk.errors import BadRequest, Forbidden, RemoteProtocolError, Unauthorized, Unavailable
 
 from .etcdjson import (
     Kept,
