@@ -183,3 +183,13 @@ async def test_a_server_that_lost_everything_is_told_again_by_the_next_renewal(
                 except Unavailable:  # the connection that was kept is found dead
                     pass
         assert await registry.get("greeter") == (a("1"),)
+
+
+@pytest.mark.parametrize("where", ["", "127.0.0.1:2,"])
+@pytest.mark.parametrize("kind", ["etcd", "consul", "service", "dns"])
+async def test_where_nobody_listens_that_is_said_and_what_to_do(kind: str, where: str) -> None:
+    more = "/example?services=a" if kind == "dns" else ""
+    async with open_registry(f"{kind}://{where}127.0.0.1:1{more}") as registry:
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:1.*--registry-address \(MICRO_REGISTRY_ADDRESS\)") as said:
+            await registry.list()
+    assert "Errno" not in str(said.value)
