@@ -86,7 +86,6 @@ class _Search:
         if owner is None:
             return None
         reply = await self._ask(owner, dns.rdatatype.SRV)
-        self._good_for.append(reply.records.good_for)
         all_of = [record for record in reply.records.of if isinstance(record, dns.rdtypes.IN.SRV.SRV)]
         if not all_of:
             return None
@@ -153,6 +152,7 @@ class _Search:
         for name in hosts:
             known = {kind for kind in _ADDRESSES if (name, kind) in said}
             for kind in known:
+                self._good_for.append(said[name, kind].good_for)
                 hosts[name] |= self._usable_addresses(said[name, kind])
             left += [(name, kind) for kind in _ADDRESSES if kind not in known and (not known or kind in families)]
 
@@ -163,8 +163,6 @@ class _Search:
         return hosts
 
     def _usable_addresses(self, records: Records) -> set[str]:
-        if records.of:
-            self._good_for.append(records.good_for)
         usable = set()
         for text in (record.to_text() for record in records.of):
             address = ipaddress.ip_address(text)
@@ -176,6 +174,8 @@ class _Search:
 
     async def _ask(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Reply:
         reply = await self._exchange.ask(name, kind)
+        if reply.records.of:
+            self._good_for.append(reply.records.good_for)
         self._bad |= {
             f"{dns.rdatatype.to_text(kind)} of {name.to_text(omit_final_dot=True)}: {why}" for why in reply.bad
         }

@@ -1,5 +1,6 @@
 """Questions to servers of DNS that are slow, dead, refuse, cut their answers or lie."""
 
+import itertools
 import socket
 from collections.abc import Iterator
 
@@ -175,6 +176,13 @@ async def test_a_server_that_speaks_no_tcp_gives_way_to_one_that_does(server: Dn
     assert texts(await ask(server, other)) == ["10.0.0.2"]
     with pytest.raises(Unavailable, match="ends the connection over TCP"):
         await ask(server)
+
+
+async def test_the_time_of_day_matters_to_nothing(server: DnsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    days = itertools.cycle([4e9, 0, 1e9])
+    monkeypatch.setattr("time.time", lambda: next(days))
+    server.zone["a.example", "A"] = [f"10.0.0.{number}" for number in range(200)]
+    assert len(texts(await ask(server))) == 200
 
 
 async def test_a_server_of_before_edns_is_asked_as_it_understands(server: DnsServer) -> None:

@@ -49,7 +49,7 @@ async def test_a_priority_without_an_address_gives_way_to_the_next(server: DnsSe
 
 async def test_srv_records_may_stand_at_the_name_itself(server: DnsServer, names: Names) -> None:
     server.zone |= {("web.example", "SRV"): ["1 1 81 a.example."], ("a.example", "A"): ["10.0.0.1"]}
-    assert (await names.find("web", "example", 0)).places == {"10.0.0.1:81"}
+    assert await names.find("web", "example", 0) == Found(frozenset({"10.0.0.1:81"}), 5)
 
 
 async def test_with_a_port_addresses_are_enough(server: DnsServer, names: Names) -> None:
@@ -131,18 +131,22 @@ async def test_a_name_may_stand_for_another_and_that_for_a_third(server: DnsServ
     assert (await names.find("web", "example", 0)).places == {"10.0.0.1:81"}
 
 
-async def test_the_shortest_time_to_live_counts(server: DnsServer, names: Names) -> None:
-    server.zone |= {("_web._tcp.example", "SRV"): ["1 1 81 a.example."], ("a.example", "A"): ["10.0.0.1"]}
-    server.ttl = 300
-    assert (await names.find("web", "example", 0)).good_for == 300
-    server.besides = {}
+@pytest.mark.parametrize("shortest", ["SRV", "A", "TXT"])
+@pytest.mark.parametrize("besides", [True, False])
+async def test_the_shortest_time_to_live_counts(server: DnsServer, names: Names, shortest: str, besides: bool) -> None:
+    server.zone |= {
+        ("_web._tcp.example", "SRV"): ["1 1 81 a.example."],
+        ("_web._tcp.example", "TXT"): ["micro.mu/protocol=http"],
+        ("a.example", "A"): ["10.0.0.1"],
+    }
+    server.besides = None if besides else {}
 
-    def shorter(answer: dns.message.Message, most: int) -> list[bytes]:
-        for records in answer.answer:
-            records.update_ttl(30 if records.rdtype == dns.rdatatype.A else 300)
+    def say(answer: dns.message.Message, most: int) -> list[bytes]:
+        for records in (*answer.answer, *answer.additional):
+            records.ttl = 30 if records.rdtype == dns.rdatatype.from_text(shortest) else 300
         return [answer.to_wire()]
 
-    server.say = shorter
+    server.say = say
     assert (await names.find("web", "example", 0)).good_for == 30
 
 
