@@ -91,7 +91,7 @@ async def _ask_one(
         if reply is not None and reply.cut:
             reply = None
             with trio.move_on_after(share):
-                reply = await _over_tcp(server, question(name, kind, extended=True))
+                reply = await _over_tcp(server, question(name, kind, extended=extended))
     except OSError as error:
         raise _Failed(error.strerror or str(error)) from None
     except RemoteProtocolError as error:

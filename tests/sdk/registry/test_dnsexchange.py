@@ -188,6 +188,8 @@ async def test_the_time_of_day_matters_to_nothing(server: DnsServer, monkeypatch
 async def test_a_server_of_before_edns_is_asked_as_it_understands(server: DnsServer) -> None:
     server.unextended = True
     assert texts(await ask(server)) == ["10.0.0.1"]
+    server.zone["a.example", "A"] = [f"10.0.0.{number}" for number in range(200)]
+    assert len(texts(await ask(server))) == 200
 
 
 async def test_a_name_is_followed_from_server_to_server_and_not_for_ever(server: DnsServer) -> None:
