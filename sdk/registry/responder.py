@@ -39,6 +39,7 @@ from sdk.types import Service
 
 from .asking import Asking, new_question
 from .dnssd import MAX_TTL, PART_TYPE, TYPE, Head, digest, head_of, head_to_text, label, part_names, parts_of
+from .interfaces import Interfaces
 from .listening import IN, TXT, Heard, Listening
 from .outbox import Outbox, nothing
 from .receiving import Receiving
@@ -109,10 +110,11 @@ class Responder:
         self._own: dict[str, _Own] = {}
         self._asked = 0
         self._late = 0.0
-        self._checking: asyncio.Task[None] | None = None
+        self._following: asyncio.Task[bool] | None = None
         self._zeroconf = Zeroconf(interfaces=InterfaceChoice.All, ip_version=IPVersion.V4Only)
         assert self._zeroconf.loop is not None
         self._loop = self._zeroconf.loop
+        self._interfaces = Interfaces(self._zeroconf)
         self._outbox = Outbox(self._zeroconf)
         begun = concurrent.futures.Future[None]()
         self._loop.call_soon_threadsafe(self._begin, begun)
@@ -206,18 +208,20 @@ class Responder:
         """Follows the interfaces of the host, and forgets what ran out."""
         self._loop.call_later(CHECK, self._check)
         self._listening.purge()
-        before = {sender.interface_key for sender in self._zeroconf.engine.senders}
 
-        def checked(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and (error := task.exception()):
+        def followed(task: asyncio.Task[bool]) -> None:
+            if task.cancelled():
+                return
+            if error := task.exception():
                 logger.warning("mdns cannot follow the interfaces of this host: %s", error)
-            elif not before.issuperset(sender.interface_key for sender in self._zeroconf.engine.senders):
+            elif task.result():
                 self._receiving.attach()
                 self._ask()
+                self._repeat([(name, own.head) for name, own in self._own.items()])
 
-        if self._checking is None or self._checking.done():
-            self._checking = self._loop.create_task(self._zeroconf.async_update_interfaces())
-            self._checking.add_done_callback(checked)
+        if self._following is None or self._following.done():
+            self._following = self._loop.create_task(self._interfaces.follow())
+            self._following.add_done_callback(followed)
 
     def _publish(self, pieces: Sequence[Piece], ttl: float, done: Callable[[], None]) -> None:
         changed: list[tuple[str, Head]] = []

@@ -25,8 +25,11 @@ OTHER = """
 import sys, trio
 from tests.sdk.registry.mdnsport import use_port
 use_port(int(sys.argv[2]))
+exec(sys.argv[3])
 from sdk.registry import open_registry
 from sdk.types import Instance, Service
+from dataclasses import replace
+from random import Random
 
 async def main():
     async with open_registry("mdns", sys.argv[1]) as registry:
@@ -34,7 +37,9 @@ async def main():
         while line := await trio.to_thread.run_sync(sys.stdin.readline):
             what, id, address, ttl = line.split()
             service = Service(name="greeter", instances=(Instance(id=id, address=address),))
-            if what == "register":
+            if what == "register-long":
+                service = replace(service, metadata={"noise": Random(1).randbytes(20_000).hex()})
+            if what.startswith("register"):
                 await registry.register(service, ttl=float(ttl) if float(ttl) else None)
             elif what == "deregister":
                 await registry.deregister(service)
@@ -61,7 +66,10 @@ class Other:
         return line.decode().strip()
 
     async def do(self, what: str, id: str = "1", address: str = "10.0.0.1:80", ttl: float = 60) -> list[str]:
-        """Has it `register`, `deregister` or just `look`; returns the instances it sees then. `ttl` 0 is none."""
+        """Has it `register`, `register-long` (some 20 parts), `deregister` or just `look`; `ttl` 0 is none.
+
+        Returns the instances it sees then.
+        """
         assert self.process.stdin is not None
         await self.process.stdin.send_all(f"{what} {id} {address} {ttl}\n".encode())
         return (await self.read()).split()
@@ -74,9 +82,12 @@ class Other:
 
 
 @asynccontextmanager
-async def other_process(group: str, *before: str, port: int = PORT) -> AsyncIterator[Other]:
-    """A process that opens the registry of that address; `before` stands before the command, as `ip netns exec …`."""
-    command = [*before, sys.executable, "-c", OTHER, group, str(port)]
+async def other_process(group: str, *before: str, port: int = PORT, first: str = "") -> AsyncIterator[Other]:
+    """A process that opens the registry of that address; `before` stands before the command, as `ip netns exec …`.
+
+    `first` is Python that it runs before.
+    """
+    command = [*before, sys.executable, "-c", OTHER, group, str(port), first]
     async with trio.open_nursery() as nursery:
         run = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False, cwd=ROOT)
         other = Other(await nursery.start(run))
