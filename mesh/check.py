@@ -32,6 +32,9 @@ LONGEST: Final = 86400.0
 MOST_IN_A_ROW: Final = 100
 """Highest threshold."""
 
+LONGEST_TIMEOUT: Final = 30.0
+"""Seconds that a check may take, at most: some fifty are under way at a time, and those of others wait meanwhile."""
+
 MAX_PATH: Final = 1024
 """Longest path that is asked for, in characters."""
 
@@ -87,6 +90,8 @@ def parse_check(instance: Instance) -> Check | None:
             f"check-interval is from {SHORTEST:g} s to a day and no shorter than check-timeout, here they are "
             f"{interval:g} s and {timeout:g} s"
         )
+    if timeout > LONGEST_TIMEOUT:
+        raise BadRequest(f"check-timeout is {LONGEST_TIMEOUT:g} s at most, here it is {timeout:g} s")
     if not 0 < failures <= MOST_IN_A_ROW or not 0 < successes <= MOST_IN_A_ROW:
         raise BadRequest(f"check-failures and check-successes are from 1 to {MOST_IN_A_ROW}")
     return Check(

@@ -10,7 +10,7 @@ import trio
 
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
-from sdk.errors import BadRequest, Conflict
+from sdk.errors import BadRequest, Conflict, MicroError
 from sdk.port.inner import inner_pair
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry import open_registry
@@ -25,6 +25,8 @@ from .registry_service import WRITES, RegistryService, Shelf
 from .tokens import to_bytes
 
 ADDRESS: Final = "--address (MICRO_SERVER_ADDRESS)"
+STORE_ADDRESS: Final = "--store-address (MICRO_REGISTRY_STORE_ADDRESS)"
+REGISTRY_ADDRESS: Final = "--registry-address (MICRO_REGISTRY_ADDRESS)"
 STORE: Final = "--store (MICRO_REGISTRY_STORE)"
 
 MAX_INSTANCES: Final = 100_000
@@ -57,10 +59,7 @@ class RegistryConfig:
         if self.store not in {"memory", "sqlite"}:
             raise BadRequest(f"{STORE} is {self.store!r}: it takes memory or sqlite")
         if self.store == "memory" and self.store_address:
-            raise BadRequest(
-                "--store-address (MICRO_REGISTRY_STORE_ADDRESS) is the path of a file, and --store is memory: add "
-                "--store sqlite"
-            )
+            raise BadRequest(f"{STORE_ADDRESS} is the path of a file, and --store is memory: add --store sqlite")
 
 
 class RegistryProgram:
@@ -82,7 +81,10 @@ class RegistryProgram:
         """Runs until cancelled; started with the addresses it is bound to. Raises `Conflict` when the port is taken,
         `Unavailable` when the store cannot be opened."""
         async with AsyncExitStack() as stack:
-            store = await stack.enter_async_context(self._store)
+            try:
+                store = await stack.enter_async_context(self._store)
+            except MicroError as error:  # the store is a registry, and names the flag of one
+                raise type(error)(error.detail.replace(REGISTRY_ADDRESS, STORE_ADDRESS)) from None
             try:
                 listeners = await listen_tcp(self._config.address)
             except (BadRequest, Conflict) as error:

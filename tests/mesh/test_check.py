@@ -61,6 +61,7 @@ def test_times_and_thresholds_have_defaults_and_may_be_said() -> None:
         ("/" + "x" * 2000, {}, "longer than 1024"),
         ("tcp", {"interval": "10ms"}, "check-interval is from 1 s"),
         ("tcp", {"interval": "1s", "timeout": "2s"}, "no shorter than check-timeout"),
+        ("tcp", {"interval": "1h", "timeout": "31s"}, "check-timeout is 30 s at most"),
         ("tcp", {"interval": "soon"}, "check-interval: 'soon'"),
         ("tcp", {"failures": "0"}, "from 1 to 100"),
         ("tcp", {"successes": "101"}, "from 1 to 100"),

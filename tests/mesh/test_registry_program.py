@@ -6,7 +6,7 @@ import trio
 
 from mesh.registry_program import RegistryConfig, RegistryProgram
 from sdk import Client
-from sdk.errors import BadRequest, Conflict, NotFound
+from sdk.errors import BadRequest, Conflict, NotFound, Unavailable
 from sdk.registry.service import ServiceRegistry
 from sdk.registry.sqlite import SqliteRegistry
 from sdk.types import Instance, Service
@@ -33,6 +33,15 @@ async def test_a_port_that_is_taken_is_named() -> None:
         with pytest.raises(Conflict, match=r"--address \(MICRO_SERVER_ADDRESS\)"):
             await RegistryProgram(RegistryConfig(address=address)).run()
         nursery.cancel_scope.cancel()
+
+
+async def test_a_store_that_cannot_be_opened_is_named_by_its_own_flag(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    config = RegistryConfig(address="127.0.0.1:0", store="sqlite", store_address=str(tmp_path / "file" / "registry.db"))
+    with pytest.raises(Unavailable) as caught:
+        await RegistryProgram(config).run()
+    assert "--store-address (MICRO_REGISTRY_STORE_ADDRESS)" in str(caught.value)
+    assert "--registry-address" not in str(caught.value)
 
 
 async def test_records_in_a_file_outlive_the_registry_and_it_calls_nobody(tmp_path: Path) -> None:
