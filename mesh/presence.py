@@ -14,6 +14,8 @@ TTL: Final = 15.0
 """Seconds after which the record of a node that died without a word is gone."""
 RENEW: Final = 5.0
 """Seconds between renewals: two may fail."""
+WITHDRAWING: Final = 2.0
+"""Seconds for taking the record out: a registry that hangs must not use up the time in which calls are ended."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,11 +43,14 @@ class Presence:
     async def withdraw(self) -> None:
         """Takes the record out of the registry, for good. A registry that fails is left to forget it by itself."""
         self._withdrawn = True
-        async with self._turn:  # a renewal that is under way must not come after
-            try:
-                await self._registry.deregister(self._record)
-            except Exception as error:  # back ends fail in their own ways
-                _log.warning("cannot deregister (%s): the record goes within %g s", error, TTL)
+        with trio.move_on_after(WITHDRAWING) as scope:
+            async with self._turn:  # a renewal that is under way must not come after
+                try:
+                    await self._registry.deregister(self._record)
+                except Exception as error:  # back ends fail in their own ways
+                    _log.warning("cannot deregister (%s): the record goes within %g s", error, TTL)
+        if scope.cancelled_caught:
+            _log.warning("cannot deregister in %g s: the record goes within %g s", WITHDRAWING, TTL)
 
     async def _renew(self) -> None:
         async with self._turn:

@@ -91,6 +91,21 @@ async def test_a_registry_that_fails_is_complained_of_once_and_tried_until_it_wo
         await wait_all_tasks_blocked()
 
 
+async def test_a_registry_that_hangs_holds_up_nobody_who_leaves(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Moody() as registry, trio.open_nursery() as nursery:
+        presence = Presence(registry, RECORD, failed=nobody_cares)
+        await nursery.start(presence.run)
+        registry.delay = 100
+        await trio.sleep(RENEW + 1)
+        began = trio.current_time()
+        await presence.withdraw()
+        assert trio.current_time() - began == 2
+        assert "cannot deregister in 2 s: the record goes within 15 s" in caplog.text
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_registry_that_is_read_only_is_not_taken_for_one_that_is_away(autojump_clock: MockClock) -> None:
     class ReadOnly(MemoryRegistry):
         async def register(self, service: Service, *, ttl: float | None = None) -> None:
