@@ -7,7 +7,7 @@ because a registry did. When it is back, what runs and is missing there is kept 
 import enum
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any, Final, Never
@@ -200,13 +200,22 @@ class LocalServices:
         self._lacking |= lacking
         return lacking
 
-    def _give_up(self, key: Key) -> None:
-        """Lets go of an instance, unless the registry has told of it meanwhile."""
-        name, version, _ = key
-        if instance := self._lacking.get(key):
-            self._apply(Event(action=Action.DELETE, service=Service(name=name, version=version, instances=(instance,))))
+    def _give_up(self, keys: Iterable[Key]) -> None:
+        """Lets go of instances, but for those that the registry has told of meanwhile."""
+        before = len(self._lacking)
+        for name, version, id in keys:
+            if instance := self._lacking.get((name, version, id)):
+                gone = Service(name=name, version=version, instances=(instance,))
+                self._take(Event(action=Action.DELETE, service=gone))
+        if len(self._lacking) < before:
+            self._tell()
 
     def _apply(self, event: Event) -> None:
+        if self._take(event):
+            self._tell()
+
+    def _take(self, event: Event) -> bool:
+        """Writes down what an event says; whether that is anything new."""
         key = (event.service.name, event.service.version)
         before = self._services.get(key)
         instances = {instance.id: instance for instance in before.instances} if before else {}
@@ -221,9 +230,10 @@ class LocalServices:
             self._services[key] = replace(record, instances=tuple(instances.values()))
         else:
             self._services.pop(key, None)
-        if self._services.get(key) != before:
-            self.checks.follow(*key, instances.values())
-            self._tell()
+        if self._services.get(key) == before:
+            return False
+        self.checks.follow(*key, instances.values())
+        return True
 
     def _tell(self) -> None:
         """What may be called is something else than before."""

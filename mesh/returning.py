@@ -4,17 +4,17 @@ While it was away nobody could renew, and one that keeps its records in memory h
 it again with the next renewals; what has ended is found by trying to connect.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 import trio
 
+from sdk.errors import MicroError
+from sdk.rawsocket import open_tcp
 from sdk.registry.records import Key
 from sdk.types import Instance
-from tunnel.transport.tls import Tls
-
-from .check import Check, Kind
-from .probe import probe
 
 GRACE: Final = 45.0
 """Seconds until an instance that runs must be in the registry again: half as much again as the interval at which
@@ -25,23 +25,29 @@ _CONNECTING: Final = 2.0
 _AT_ONCE: Final = 50
 
 
-async def await_return(lacking: Mapping[Key, Instance], give_up: Callable[[Key], None]) -> None:
-    """Calls `give_up` for those that nobody listens for as soon as that is known, for the others after `GRACE`."""
-    room = trio.CapacityLimiter(_AT_ONCE)
+async def await_return(lacking: Mapping[Key, Instance], give_up: Callable[[Iterable[Key]], None]) -> None:
+    """Calls `give_up` with those that nobody listens for, in portions, as soon as that is known; with the others after
+    `GRACE`."""
+    with trio.move_on_after(GRACE):
+        for portion in _portions(lacking):
+            ended: list[Key] = []
+            async with trio.open_nursery() as nursery:
+                for key, instance in portion:
+                    nursery.start_soon(_try, key, instance.address, ended)
+            if ended:
+                give_up(ended)
+        await trio.sleep_forever()
+    give_up(lacking)
 
-    async def try_one(key: Key, address: str) -> None:
-        check = Check(
-            kind=Kind.TCP, address=address, path="", interval=_CONNECTING, timeout=_CONNECTING, failures=1, successes=1
-        )
-        async with room:
-            ended = await probe(check, Tls())
-        if ended:
-            give_up(key)
 
-    until = trio.current_time() + GRACE
-    async with trio.open_nursery() as nursery:
-        for key, instance in lacking.items():
-            nursery.start_soon(try_one, key, instance.address)
-    await trio.sleep_until(until)
-    for key in lacking:
-        give_up(key)
+async def _try(key: Key, address: str, ended: list[Key]) -> None:
+    with trio.move_on_after(_CONNECTING), suppress(MicroError, OSError):
+        async with await open_tcp(address):
+            return
+    ended.append(key)
+
+
+def _portions(lacking: Mapping[Key, Instance]) -> Iterator[list[tuple[Key, Instance]]]:
+    items = iter(lacking.items())
+    while portion := list(islice(items, _AT_ONCE)):
+        yield portion
