@@ -7,11 +7,13 @@ first checks. What may come out is an answer or `RemoteProtocolError`, whatever 
 
 import importlib
 import inspect
+import itertools
 import json
+import os
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from random import Random
 
 import dns.message
 import dns.name
@@ -20,8 +22,6 @@ import dns.rrset
 import h11
 import msgpack
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import mesh
 import proxy
@@ -520,30 +520,32 @@ TARGETS: dict[str, Target] = {
 
 TARGETS |= {f"sdk.port.http2.{name}": Target(read, valid) for read, valid, names in fuzzed.TARGETS for name in names}
 
+SAMPLES = 3000
+"""Inputs for each target: the same each time in CI, as with hypothesis."""
+
 AWKWARD = (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8,
            b"\xd3\x80" + b"\0" * 7, b"\xcb\x7f\xf0" + b"\0" * 6, b"\xa1\xff", b"\xc0", b"\x90", b"\x80", b"\x91" * 600,
            b"\xd6\xff\0\0\0\0", b"\0" * 64, b"[" * 600, b'{"a":' * 300)  # fmt: skip
 """Nesting without end, lengths beyond all memory, numbers out of range, text that is none."""
 
 
-@st.composite
-def bent(draw: st.DrawFn, valid: Sequence[bytes]) -> bytes:
+def bent(random: Random, valid: Sequence[bytes]) -> bytes:
     """A valid input after a few accidents."""
-    data = bytearray(draw(st.sampled_from(valid)))
-    for _ in range(draw(st.integers(1, 4))):
-        at = draw(st.integers(0, len(data)))
-        until = min(len(data), at + draw(st.integers(1, 40)))
-        accident = draw(st.integers(0, 5))
+    data = bytearray(random.choice(valid))
+    for _ in range(random.randint(1, 4)):
+        at = random.randint(0, len(data))
+        until = min(len(data), at + random.randint(1, 40))
+        accident = random.randint(0, 5)
         if accident == 0 and at < len(data):
-            data[at] ^= draw(st.integers(1, 255))
+            data[at] ^= random.randint(1, 255)
         elif accident == 1:
             del data[at:until]
         elif accident == 2:
             data[at:at] = data[at:until]
         elif accident == 3:
-            data[at:at] = draw(st.binary(max_size=20))
+            data[at:at] = random.randbytes(random.randint(0, 20))
         elif accident == 4:
-            data[at : at + draw(st.integers(0, 9))] = draw(st.sampled_from(AWKWARD))
+            data[at : at + random.randint(0, 9)] = random.choice(AWKWARD)
         else:
             del data[at:]
     return bytes(data)
@@ -554,6 +556,9 @@ def check(target: Target, data: bytes) -> None:
         target.read(data)
     except target.raises:
         pass
+    except Exception as error:
+        error.add_note(f"It was given {data!r}")
+        raise
 
 
 def test_nothing_that_reads_the_network_is_left_out() -> None:
@@ -568,18 +573,18 @@ def test_valid_input_is_read(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(choice=st.data())
-def test_rubbish_and_near_misses_raise_nothing_but_what_is_documented(name: str, choice: Any) -> None:
-    target = TARGETS[name]
-    check(target, choice.draw(st.one_of(bent(target.valid), bent(target.valid), st.binary(max_size=300))))
+def test_rubbish_and_near_misses_raise_nothing_but_what_is_documented(name: str) -> None:
+    # Not by hypothesis, which takes 2 ms for each input: these are simple enough to be understood as they are.
+    target, random = TARGETS[name], Random(name if os.environ.get("CI") == "true" else None)
+    for number in range(SAMPLES):
+        data = bent(random, target.valid) if number % 3 else random.randbytes(random.randint(0, 300))
+        check(target, data)
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@pytest.mark.parametrize("data", AWKWARD, ids=range(len(AWKWARD)))
-def test_what_is_known_to_be_awkward_does_so_neither(name: str, data: bytes) -> None:
+def test_what_is_known_to_be_awkward_does_so_neither(name: str) -> None:
     target = TARGETS[name]
-    for sample in (b"", *target.valid):
+    for data, sample in itertools.product(AWKWARD, (b"", *target.valid)):
         for at in {0, 1, 2, len(sample) // 2, len(sample)}:
             check(target, sample[:at] + data + sample[at:])
             check(target, sample[:at] + data)
