@@ -209,4 +209,7 @@ def _error(server: HttpClient, path: str, code: int, text: str) -> Exception:
             "/micro/registry/, and writes it to register; name another user with --registry-address "
             "(MICRO_REGISTRY_ADDRESS)"
         )
-    return BadRequest(f"the registry at {server.url} refuses {path}: {text}")
+    # etcd itself says "too large", gRPC in front of it "larger than max".
+    large = "too large" in text or "larger than max" in text
+    advice = "; leave out metadata or endpoints, or start etcd with more --max-request-bytes" if large else ""
+    return BadRequest(f"the registry at {server.url} refuses {path}: {text}{advice}")

@@ -37,6 +37,7 @@ async def test_a_user_is_known_by_the_password_and_no_secret_is_told(own_etcd: E
             with pytest.raises(kind) as caught:
                 await registry.list()
             assert f"http://{place}" in str(caught.value)
+            assert ("needs a role" in str(caught.value)) is (kind is Forbidden)
             assert "guess" not in str(caught.value)
             assert "pass:" not in str(caught.value)
 
