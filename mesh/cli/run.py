@@ -44,6 +44,15 @@ class Failure(click.ClickException):
         click.echo(printable(self.message), file=file, err=file is None)
 
 
+class _Lines(logging.Formatter):
+    """One line for each message, whatever names of services and addresses of other machines are in it: nobody writes
+    lines of their own into the log, and no terminal obeys them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - so `logging` calls it
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 class Program(Protocol):
     """Something that runs until it is told to end."""
 
@@ -115,7 +124,9 @@ def _raise_file_limit() -> None:
 
 def _log_to_stderr(default: str) -> None:
     level = (settings().log_level or default).upper()
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def _check_text(arguments: list[str]) -> None:

@@ -195,3 +195,11 @@ def test_a_failure_shows_its_text_only() -> None:
 
     result = CliRunner().invoke(fails)
     assert (result.exit_code, result.output) == (1, "error calling a.B: no\n")
+
+
+def test_nobody_writes_lines_of_their_own_into_the_log_and_no_terminal_obeys_it() -> None:
+    log = r'__import__("logging").getLogger("x").warning("from %s", "a\nERROR x: a lie \x1b[31m")'
+    with start(*program(before=log)) as running:
+        _, printed = running.stop()
+    [line] = [line for line in printed.splitlines() if not line.startswith("ready ")]
+    assert line.endswith(r"WARNING x: from a\nERROR x: a lie \x1b[31m")
