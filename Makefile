@@ -5,7 +5,7 @@
 PYTHON ?= python3 python3.14 python3.13 python3.12 python3.11
 
 # What `make test-peers` installs besides: the Debian packages that tests marked `peers` talk to.
-PEER_PACKAGES := curl etcd-server iproute2 knot nftables nghttp2-client nginx-light postgresql wrk
+PEER_PACKAGES := avahi-daemon avahi-utils curl etcd-server iproute2 knot nftables nghttp2-client nginx-light postgresql wrk
 
 VENV := .venv
 BIN := $(VENV)/bin

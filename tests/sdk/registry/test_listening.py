@@ -1,8 +1,11 @@
 """What mdns makes of what others say, good and bad, said by a real DNS-SD program."""
 
 import logging
+import socket
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
 
 import pytest
 import trio
@@ -17,6 +20,7 @@ from zeroconf import (  # type: ignore[attr-defined]
 )
 
 from sdk.registry import listening
+from sdk.registry.asking import PORT
 from sdk.registry.dnssd import TYPE, Head, digest, group_of, head_of, head_to_text, label, pack, parts_of
 from sdk.registry.mdns import MdnsRegistry
 from sdk.registry.records import key_of
@@ -49,6 +53,16 @@ class Speaker:
 
     def offer(self, service: Service, sequence: int = 1, host: str = "", ttl: float = 60) -> None:
         self.say(self.label(service), head_to_text(self.head(service, sequence, host, ttl)))
+
+    def packet(self, name: str, text: bytes) -> bytes:
+        out = DNSOutgoing(0x8400)
+        out.add_answer_at_time(DNSText(f"{name}.{TYPE}", 16, 0x8001, 60, text), 0)
+        return out.packets()[0]
+
+    def send(self, packet: bytes) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+            sender.sendto(packet, ("224.0.0.251", PORT))
 
     def point(self, service: Service, ttl: int) -> None:
         self._send(DNSPointer(TYPE, 12, 1, ttl, f"{self.label(service)}.{TYPE}"))
@@ -99,6 +113,22 @@ async def test_the_bad_half_is_named_once_and_the_good_half_works(
             "cut",
             "a-record-of-something-else",
         ]
+
+
+async def test_packets_with_damage_anywhere_do_no_harm(speaker: Speaker, caplog: pytest.LogCaptureFixture) -> None:
+    noise = Random(1)
+    async with MdnsRegistry(speaker.group) as registry:
+        for number in range(30):
+            head = replace(speaker.head(a(str(number))), source=uuid.uuid4().hex, sequence=1)
+            packet = speaker.packet(speaker.label(a(str(number))), head_to_text(head))
+            for _ in range(10):
+                damaged = bytearray(packet[: noise.choice((len(packet), noise.randrange(len(packet))))])
+                for _ in range(noise.randrange(1, 4) if damaged else 0):
+                    damaged[noise.randrange(len(damaged))] = noise.randrange(256)
+                speaker.send(bytes(damaged))
+            speaker.offer(a(str(number)))
+        await heard(registry, *sorted(map(str, range(30))))
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 async def test_an_old_answer_does_not_undo_a_new_one(speaker: Speaker) -> None:
