@@ -92,8 +92,8 @@ def register_service(record: Any, proxy_address: str | None) -> None:
     - in place of JSON reads it from standard input. With "options": {"ttl": 60} it goes after so many seconds, unless
     it is registered again.
 
-    With "check" (tcp, grpc, /path or http://host:port/path) nodes withdraw an instance that is dead; "check-interval",
-    "check-timeout", "check-failures" and "check-successes" say how fast.
+    With "check" (tcp, grpc, /path, http://host:port/path or https://host:port/path) nodes withdraw an instance that is
+    dead; "check-interval", "check-timeout", "check-failures" and "check-successes" say how fast.
     """
     from mesh.offer import parse_offer
 
