@@ -91,7 +91,8 @@ class Registry(Protocol):
 def open_registry(name: str = "", address: str = "") -> Registry:
     """The registry a program was told to use; enter it to open it.
 
-    `mdns` (the default): `address` is any text; who gives the same one, on this host or its networks, sees each other.
+    `mdns` (the default): `address` is any text without : and @; who gives the same one, on this host or its networks,
+    sees each other.
     `sqlite` (the default for an `address` with a slash): the path of a file, by default one per user of this host.
     `memory`: `address` is any name; who gives the same one inside one `trio.run` shares the records.
     `etcd`: `address` is one `host:port` or several with commas between, by default etcd's port on this host, or a URL:
@@ -153,8 +154,10 @@ def open_registry(name: str = "", address: str = "") -> Registry:
         from .service import ServiceRegistry
 
         return ServiceRegistry(address)
+    # What is no word at all may be an address with a password.
+    called = f"called {name!r}" if name.isalnum() else "with such a name"
     raise BadRequest(
-        f"there is no registry called {name!r}: --registry (MICRO_REGISTRY) takes "
+        f"there is no registry {called}: --registry (MICRO_REGISTRY) takes "
         "consul, dns, etcd, kubernetes, mdns, memory, service or sqlite"
     )
 
@@ -164,6 +167,7 @@ def _address_for(name: str, address: str) -> str:
     another registry."""
     scheme, mark, _ = address.partition("://")
     if not mark:
+        _check_group(name, address)
         return f"{name}://{address}" if name in {"etcds", "consuls"} else address
     if scheme not in _SCHEMES.get(name, (scheme,)):
         # The address is not repeated: it may hold a password.
@@ -171,7 +175,16 @@ def _address_for(name: str, address: str) -> str:
             f"--registry (MICRO_REGISTRY) is {name}, and --registry-address (MICRO_REGISTRY_ADDRESS) is a URL that "
             f"does not begin with {name}://: name the same registry in both, or leave --registry out"
         )
+    _check_group(name, address.removeprefix("mdns://"))
     return address
+
+
+def _check_group(name: str, address: str) -> None:
+    if name == "mdns" and {":", "@"} & set(address):
+        raise BadRequest(
+            "--registry-address (MICRO_REGISTRY_ADDRESS) of mdns is the name of a group, without : and @: for the "
+            "address of a server, say of which registry it is with --registry (MICRO_REGISTRY)"
+        )
 
 
 _SCHEMES = {

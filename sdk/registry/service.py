@@ -47,6 +47,11 @@ class ServiceRegistry:
     def __init__(self, address: str = "") -> None:
         """`address` is `host:port`, or several with commas between; the port of `micro registry` on this host by
         default. Raises `BadRequest`."""
+        if "@" in address:  # it is not repeated: it may be a password
+            raise BadRequest(
+                "--registry-address (MICRO_REGISTRY_ADDRESS) of the registry service has an @: it takes host:port, and "
+                "who asks is known by MICRO_PROXY_TOKEN"
+            )
         try:
             addresses = split_addresses(address.removeprefix("service://").rstrip("/") or f":{REGISTRY_PORT}")
         except BadRequest as error:

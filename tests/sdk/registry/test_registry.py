@@ -415,6 +415,21 @@ def test_a_back_end_that_is_not_there_is_refused_naming_those_that_are() -> None
         open_registry("zookeeper")
 
 
+@pytest.mark.parametrize(
+    "name", ["u:secret@h:2379", "etcd:u:secret@h:2379", "service://u:secret@h", "mdns://u:secret@h"]
+)
+def test_a_password_in_the_wrong_place_is_not_repeated(name: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        open_registry(name)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_address_of_a_server_is_no_group_of_mdns() -> None:
+    for name in ("", "mdns"):
+        with pytest.raises(BadRequest, match=r"with --registry \(MICRO_REGISTRY\)"):
+            open_registry(name, "127.0.0.1:2379")
+
+
 def test_mdns_is_what_nobody_has_to_ask_for() -> None:
     assert open_registry().name == "mdns"
     assert open_registry("", "staging").name == "mdns"
