@@ -101,14 +101,15 @@ class ServerStream(MessageStream):
         await self._write(self._encode(message))
 
     def fail(self, error: MicroError) -> None:
-        """Ends the answer with an error."""
+        """Ends the answer with an error. Whatever it raises for one that cannot be said, nothing was sent then."""
         error.detail = error.detail[:MAX_DETAIL]
+        status = int(error.grpc) or Status.UNKNOWN  # it is an error, whatever it says
         if self._head_sent:
-            self._stream.end(pack_trailers(Trailers(error.grpc, error.to_json(), self.trailing)))
+            self._stream.end(pack_trailers(Trailers(status, error.to_json(), self.trailing)))
         else:
-            self._head_sent = True
-            head = ReplyHead("", (), error.grpc, error.to_json(), self.trailing)
+            head = ReplyHead("", (), status, error.to_json(), self.trailing)
             self._stream.send_head(pack_reply_head(head), end=True)
+            self._head_sent = True
         self.finish()
 
     def expire(self, detail: str) -> bool:

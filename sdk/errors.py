@@ -54,10 +54,11 @@ class MicroError(Exception):
     phrase: str = "Internal Server Error"
     """The HTTP reason phrase, which go-micro calls `status`."""
 
-    def __init__(self, detail: str, *, id: str = "") -> None:
-        super().__init__(detail)
-        self.detail = detail
+    def __init__(self, detail: object, *, id: str = "") -> None:
+        """`detail` is a sentence, or the exception that says it: `raise BadRequest(error) from error`."""
+        self.detail = str(detail)
         """What happened, where, and what to try."""
+        super().__init__(self.detail)
         self.id = id
         """Who says so: the name of a service or node."""
 
@@ -131,7 +132,7 @@ class Unavailable(MicroError):
 
     code, grpc, phrase = 503, Status.UNAVAILABLE, "Service Unavailable"
 
-    def __init__(self, detail: str, *, id: str = "", may_have_run: bool = False) -> None:
+    def __init__(self, detail: object, *, id: str = "", may_have_run: bool = False) -> None:
         super().__init__(detail, id=id)
         self.may_have_run = may_have_run
         """False where provably no handler has seen the call."""

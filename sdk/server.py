@@ -255,7 +255,13 @@ class Server:
 
     def _fail(self, call: ServerStream, handler: Handler, error: Exception) -> None:
         handler.stats.errors += 1
-        call.fail(self._unexpected(handler, error))
+        try:
+            call.fail(self._unexpected(handler, error))
+        except Exception:  # its text raises, or is none, or it is too long: that must not end the service
+            said = f"{self.name} {handler.endpoint.name} raised {type(error).__name__}, which cannot be told"
+            _log.exception("%s", said)
+            call.trailing = ()
+            call.fail(InternalServerError(said, id=self.name))
 
     def _incoming(self, call: ServerStream, handler: Handler, request: Any) -> IncomingCall:
         return IncomingCall(

@@ -80,6 +80,12 @@ def test_each_error_survives_the_wire(kind: type[MicroError]) -> None:
     assert got.to_json() == sent.to_json()
 
 
+def test_an_exception_stands_for_what_it_says() -> None:
+    error = BadRequest(ValueError("no such month"))
+    assert (error.detail, str(error)) == ("no such month", "no such month")
+    assert json.loads(error.to_json())["detail"] == "no such month"
+
+
 def test_the_form_on_the_wire_is_go_micros() -> None:
     assert json.loads(NotFound("no such service", id="go.micro.client").to_json()) == {
         "id": "go.micro.client",

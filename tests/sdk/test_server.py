@@ -83,6 +83,62 @@ async def test_a_handler_that_raises_is_an_error_of_the_service_and_others_go_on
     assert line.exc_info[1].__traceback__ is not None
 
 
+class Wordless(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+class Unmade(errors.BadRequest):
+    def __init__(self) -> None:
+        pass
+
+
+def of_status(status: Any) -> errors.MicroError:
+    error = errors.MicroError("odd")
+    error.grpc = status
+    return error
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [Wordless(), Unmade(), errors.NotFound("", id="x" * 70_000), errors.NotFound("", id=b"x"), of_status("odd")],  # type: ignore[arg-type]
+    ids=["text raises", "not made", "too long", "no text", "no status"],
+)
+async def test_an_error_that_cannot_be_told_ends_its_call_and_nothing_else(error: Exception, streaming: bool) -> None:
+    async def fail(request: Any) -> None:
+        raise error
+
+    async def fail_later(request: Any, stream: Any) -> None:
+        await stream.send(1)
+        raise error
+
+    async with greeting({"A.Fail": fail_later if streaming else fail, "A.Echo": echo}) as client:
+        with pytest.raises(errors.InternalServerError, match=f"A.Fail raised {type(error).__name__}"):
+            async with client.stream("greeter", "A.Fail", 1) as stream:
+                [message async for message in stream]
+        assert await client.call("greeter", "A.Echo", 1) == 1
+
+
+async def test_metadata_that_no_frame_can_hold_ends_its_call_and_nothing_else() -> None:
+    async def talkative(request: Any, stream: Any) -> None:
+        stream.trailing = ("why", "x" * 70_000)
+
+    async with greeting({"A.Talk": talkative, "A.Echo": echo}) as client:
+        with pytest.raises(errors.InternalServerError, match=r"A\.Talk raised LocalProtocolError"):
+            await client.call("greeter", "A.Talk")
+        assert await client.call("greeter", "A.Echo", 1) == 1
+
+
+async def test_an_error_that_says_it_is_none_is_an_error() -> None:
+    async def fail(request: Any) -> None:
+        raise of_status(errors.Status.OK)
+
+    async with greeting({"A.Fail": fail}) as client:
+        with pytest.raises(errors.MicroError, match="odd"):
+            await client.call("greeter", "A.Fail", 1)
+
+
 async def test_an_error_from_a_nursery_of_the_handler_is_unwrapped() -> None:
     async def fail(request: Any) -> Any:
         async with trio.open_nursery():
