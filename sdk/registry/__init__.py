@@ -155,7 +155,7 @@ def open_registry(name: str = "", address: str = "") -> Registry:
 
         return ServiceRegistry(address)
     # What is no word at all may be an address with a password.
-    called = f"called {name!r}" if name.isalnum() else "with such a name"
+    called = "with such a name" if {":", "@"} & set(name) else f"called {name!r}"
     raise BadRequest(
         f"there is no registry {called}: --registry (MICRO_REGISTRY) takes "
         "consul, dns, etcd, kubernetes, mdns, memory, service or sqlite"
