@@ -21,6 +21,7 @@ MAX_REQUEST: Final = 16384
 """Bytes of a request's head."""
 
 _STATUS = {
+    Status.INVALID_ARGUMENT: (400, "Bad Request", "http_request_error"),
     Status.NOT_FOUND: (404, "Not Found", "destination_not_found"),
     Status.UNAUTHENTICATED: (407, "Proxy Authentication Required", "http_request_denied"),
     Status.DEADLINE_EXCEEDED: (504, "Gateway Timeout", "connection_timeout"),
@@ -45,25 +46,26 @@ class ConnectRequest:
         self.token = b""
         """What the program showed in `Proxy-Authorization`: a bearer's token, or the password of whoever."""
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST)
+        self._out = b""
 
     def receive_untrusted(self, data: bytes) -> tuple[bytes, bytes] | None:
         """Takes bytes; once the request is complete, the packed head of the call and what came behind the request.
 
-        Raises `RemoteProtocolError` for what is no proper CONNECT.
+        Raises `RemoteProtocolError` for what is no proper CONNECT; `data_to_send` has the answer to it then.
         """
         try:
             self._http.receive_data(data)
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            raise RemoteProtocolError(f"the request cannot be read: {error}") from None
+            raise self._refused(f"the request cannot be read: {error}") from None
         if event is h11.NEED_DATA:
             return None
         if not isinstance(event, h11.Request) or event.method != b"CONNECT":
-            raise RemoteProtocolError("the connection ended within its request")
+            raise self._refused("the connection ended within its request")
         target = event.target.decode("latin-1")
         service = target.rpartition(":")[0] or target
         if not service or service.startswith(":"):
-            raise RemoteProtocolError("CONNECT takes service:port")
+            raise self._refused("CONNECT takes service:port")
         self.token = token_of(dict(event.headers).get(b"proxy-authorization", b""))
         pins = metadata_to_pairs(
             (name.decode("latin-1"), value.decode("latin-1"))
@@ -74,8 +76,14 @@ class ConnectRequest:
         return pack_call_head(head), self._http.trailing_data[0]
 
     def data_to_send(self) -> bytes:
-        """Nothing: in HTTP the program is answered when it is known what came of the call."""
-        return b""
+        """Drains what the program is told at once: why its request cannot be read. A proper one is answered when it is
+        known what came of the call."""
+        out, self._out = self._out, b""
+        return out
+
+    def _refused(self, reason: str) -> RemoteProtocolError:
+        self._out = refusal(Status.INVALID_ARGUMENT, reason)
+        return RemoteProtocolError(reason)
 
 
 def token_of(credentials: bytes) -> bytes:

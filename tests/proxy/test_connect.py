@@ -80,8 +80,14 @@ def test_headers_of_ours_go_with_the_call_and_no_others() -> None:
     ],
 )
 def test_what_is_no_proper_request_is_refused(request_: bytes, complaint: str) -> None:
+    request = ConnectRequest()
     with pytest.raises(RemoteProtocolError, match=complaint):
-        ConnectRequest().receive_untrusted(request_)
+        request.receive_untrusted(request_)
+    status, headers, text = read_answer(request.data_to_send())
+    assert (status, headers[b"connection"]) == (400, b"close")
+    assert complaint in text
+    assert b"http_request_error" in headers[b"proxy-status"]
+    assert request.data_to_send() == b"", "it would be said twice"
 
 
 # The answer.
@@ -127,6 +133,7 @@ def test_no_credit_is_granted_for_words_of_this_node() -> None:
 @pytest.mark.parametrize(
     ("status", "number", "kind"),
     [
+        (Status.INVALID_ARGUMENT, 400, b"http_request_error"),
         (Status.NOT_FOUND, 404, b"destination_not_found"),
         (Status.UNAVAILABLE, 503, b"destination_unavailable"),
         (Status.INTERNAL, 503, b"destination_unavailable"),
@@ -241,13 +248,11 @@ async def test_a_node_that_stops_says_so_to_new_requests_and_keeps_what_is_open(
 @pytest.mark.parametrize(
     ("request_", "complaint"),
     [
-        (b"CONNECT :5432 HTTP/1.1\r\nHost: db\r\n\r\n", "CONNECT takes service:port"),
-        (b"CONNECT db:80 HTTP/9\r\n\r\n", "the request cannot be read"),
         (b"CONNECT db:80 HTTP/1.1\r\n", "did not end within"),
         (b"CONNECT", "speaks nothing that this port knows"),
     ],
 )
-async def test_a_request_that_is_none_is_closed_and_logged(
+async def test_a_request_that_never_becomes_one_is_closed_and_logged(
     request_: bytes, complaint: str, mock_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with raw_node(echo) as node, await open_tcp(node.proxy_address) as program:
@@ -258,3 +263,22 @@ async def test_a_request_that_is_none_is_closed_and_logged(
         assert node.proxy.refused == 1
     assert complaint in caplog.text
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("request_", "complaint"),
+    [
+        (b"CONNECT :5432 HTTP/1.1\r\nHost: db\r\n\r\n", "CONNECT takes service:port"),
+        (b"CONNECT db:80 HTTP/1.1\r\n\r\n", "the request cannot be read"),
+    ],
+)
+async def test_a_request_that_cannot_be_read_is_told_so(
+    request_: bytes, complaint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw_node(echo) as node, await open_tcp(node.proxy_address) as program:
+        await program.send_all(request_)
+        status, _, text = read_answer(await read_to_end(program))
+        assert status == 400
+        assert complaint in text
+        assert node.proxy.refused == 1
+    assert complaint in caplog.text
