@@ -22,7 +22,7 @@ from .config import ClientConfig
 from .deadline import Deadline, deadline
 from .directory import Target
 from .errors import Timeout, Unavailable
-from .head import IDEMPOTENT, STREAMING, CallHead, Metadata, pack_call_head
+from .head import IDEMPOTENT, STREAMING, CallHead, Metadata, check_names, pack_call_head
 from .metadata import around, merged
 from .options import Options, Way, way_of
 from .pool import Connection, Pool
@@ -292,6 +292,7 @@ class Client:
         key = (service, endpoint, flags, content_type, metadata)
         head = self._heads.get(key)
         if head is None:
+            check_names(service, endpoint)
             if len(self._heads) >= MOST_HEADS:
                 self._heads.clear()
             head = pack_call_head(CallHead(service, endpoint, "rpc", flags, content_type, metadata, bytes(16)))[:-16]

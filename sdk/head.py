@@ -84,6 +84,14 @@ def path_of(service: str, endpoint: str) -> str:
     return endpoint if endpoint.startswith("/") else f"/{service}.{handler}/{method}"
 
 
+def check_names(service: object, endpoint: object) -> None:
+    """Raises `TypeError` for names that are no text: the other end could not read the head, and would end the
+    connection, with the calls of others on it."""
+    for what, name in (("service", service), ("endpoint", endpoint)):
+        if not isinstance(name, str):
+            raise TypeError(f"the {what} of a call is text, not {type(name).__name__}: {name!r}")
+
+
 def pack_call_head(head: CallHead) -> bytes:
     """Packs what opens a call."""
     packed: bytes = _pack(head)

@@ -75,12 +75,16 @@ class Way(NamedTuple):
 def way_of(defaults: Options, options: Options, fixed: Callable[[str], Targets]) -> Way:
     """What the options of a client and a call come to; `fixed` gives the targets at some addresses.
 
-    Raises `TypeError` for an option that does not exist, `BadRequest` for an address that is none.
+    Raises `TypeError` for an option that does not exist, or is of the wrong type where that would be noticed late or by
+    the other end; `BadRequest` for an address that is none.
     """
     if unknown := options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"there is no option {', '.join(sorted(unknown))}: see sdk.options.Options")
+        hint = "use `with trio.fail_after(seconds):`, or see" if "timeout" in unknown else "see"
+        raise TypeError(f"there is no option {', '.join(sorted(unknown))}: {hint} sdk.options.Options")
     said: Options = {**defaults, **options}
     version, labels = said.get("version", ""), said.get("labels") or {}
+    strategy, key = said.get("strategy", balanced), said.get("key", "")
+    _check_types(strategy, {"version": version, "key": key, **labels} if version or key or labels else {})
     node = said.get("proxy") or ""
     address = options.get("address") or ("" if "proxy" in options else defaults.get("address", ""))
     if not address and GRPC in node:
@@ -101,12 +105,20 @@ def way_of(defaults: Options, options: Options, fixed: Callable[[str], Targets])
         through_node=through_node,
         filter=Filter(version, frozenset((name.lower(), labels[name]) for name in labels)) if narrow else None,
         must_offer=said.get("must_offer", False) and not through_node and not address,
-        strategy=said.get("strategy", balanced),
-        key=said.get("key", ""),
+        strategy=strategy,
+        key=key,
         retries=said.get("retries", 1),
         idempotent=said.get("idempotent", False),
         content_type=said.get("content_type", ""),
     )
+
+
+def _check_types(strategy: object, texts: Mapping[str, object]) -> None:
+    if not callable(strategy):
+        raise TypeError(f"strategy is a function, such as sdk.strategy.round_robin, not {strategy!r}")
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise TypeError(f"{name} is text, not {type(text).__name__}: {text!r}")
 
 
 def is_addresses(text: str) -> bool:

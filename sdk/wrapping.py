@@ -114,10 +114,13 @@ class AnyWrapper(Protocol):
 
 
 def compose(wrappers: Sequence[Callable[[C, Proceed[C]], Awaitable[Any]]], innermost: Proceed[C]) -> Proceed[C] | None:
-    """All wrappers around the innermost function, the first outermost; None when there are none."""
+    """All wrappers around the innermost function, the first outermost; None when there are none. Raises `TypeError` for
+    one that is no function."""
     if not wrappers:
         return None
     for wrapper in reversed(wrappers):
+        if not callable(wrapper):
+            raise TypeError(f"a wrapper is a function of a call and of what proceeds with it, not {wrapper!r}")
         innermost = _around(wrapper, innermost)
     return innermost
 

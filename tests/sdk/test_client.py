@@ -42,6 +42,28 @@ async def test_a_call_is_answered() -> None:
         assert await client.call("greeter", "Greeter.Hello", {"name": "John"}) == {"msg": "Hello John"}
 
 
+@pytest.mark.parametrize(("service", "endpoint"), [(None, "A.Echo"), ("greeter", None), ("greeter", b"A.Echo")])
+async def test_names_that_are_no_text_are_refused_and_other_calls_go_on(service: Any, endpoint: Any) -> None:
+    async def wait(request: Any) -> Any:
+        await waiting.wait()
+        return request
+
+    waiting = trio.Event()
+    async with greeting({"A.Wait": wait}) as client, trio.open_nursery() as nursery:
+
+        async def call() -> None:
+            assert await client.call("greeter", "A.Wait", 1) == 1
+
+        nursery.start_soon(call)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(TypeError, match="of a call is text, not"):
+            await client.call(service, endpoint, 1)
+        with pytest.raises(TypeError, match="of a call is text, not"):
+            async with client.stream(service, endpoint, 1):
+                pass
+        waiting.set()
+
+
 async def test_a_stream_of_answers_comes_in_order_and_ends() -> None:
     async with (
         greeting({"Greeter.Count": count}) as client,

@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -80,3 +81,19 @@ def test_an_option_that_does_not_exist_is_named() -> None:
 def test_metadata_that_is_no_text_is_refused_before_it_is_sent() -> None:
     with pytest.raises(TypeError, match="'n' has a int"):
         way(metadata={"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"version": 2}, "version is text, not int: 2"),
+        ({"version": 2, "proxy": "127.0.0.1:1"}, "version is text, not int: 2"),
+        ({"labels": {"zone": 7}}, "zone is text, not int: 7"),
+        ({"key": 17}, "key is text, not int: 17"),
+        ({"strategy": "random"}, "strategy is a function, such as sdk.strategy.round_robin, not 'random'"),
+        ({"timeout": 3}, "there is no option timeout: use `with trio.fail_after"),
+    ],
+)
+def test_what_is_of_the_wrong_type_is_refused_before_it_is_sent(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+        way(**options)

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import trio
 
-from sdk import Client, errors
+from sdk import Client, Service, errors
 from sdk.registry.memory import MemoryRegistry
 from sdk.wrapping import CallWrapper, HandlerWrapper, IncomingCall, Kind, OutgoingCall, Proceed, compose
 from tests.sdk.living import count, echo, offering, running
@@ -14,6 +14,13 @@ def test_without_wrappers_there_is_nothing_to_pass_through() -> None:
     async def innermost(call: OutgoingCall) -> Any: ...
 
     assert compose([], innermost) is None
+
+
+def test_what_is_no_function_is_refused_before_the_first_call() -> None:
+    with pytest.raises(TypeError, match="a wrapper is a function of a call and of what proceeds with it, not 3"):
+        Client(address="127.0.0.1:1", wrappers=[3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="not 3"):
+        Service("greeter", wrappers=[3])  # type: ignore[list-item]
 
 
 async def test_wrappers_are_passed_in_their_order_and_back() -> None:
