@@ -52,13 +52,13 @@ class Hosts(trio.abc.HostnameResolver):
 
 
 @contextmanager
-def kept_address() -> Iterator[str]:
+def kept_address(host: str = "127.0.0.1") -> Iterator[str]:
     """An address of this machine for programs that come and go: nobody else gets its port in the meantime, not even a
     connection of those who try whether somebody is back. Whoever listens there needs SO_REUSEADDR, as servers have."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{sock.getsockname()[1]}"
+        sock.bind((host, 0))
+        yield f"{host}:{sock.getsockname()[1]}"
 
 
 @contextmanager

@@ -21,7 +21,7 @@ HOUSE = Path(__file__).parents[2]
 
 def benchmark(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "benchmarks.proxy", *arguments]
-    return subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=HOUSE, capture_output=True, text=True, check=False, timeout=150)
 
 
 def hop(folder: Path, role: Role) -> Hop:

@@ -1,25 +1,25 @@
 """Whole nodes that find one another by a name, and by a list; their links are TCP."""
 
-import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from mesh.resolver.lookup import PERIOD
+from sdk.netaddress import split_address
 from tests.mesh.network import Environment, until, world
 from tests.mesh.resolver.servers import Answer, web_server
-from tests.net import Hosts
+from tests.net import Hosts, kept_address
 
 HOSTS = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
 
 
 @pytest.fixture
-def port() -> int:
-    """One that is free at every address of this machine."""
-    with socket.create_server(("0.0.0.0", 0)) as bound:
-        return int(bound.getsockname()[1])
+def port() -> Iterator[int]:
+    """One that is kept for the test at every address of this machine."""
+    with kept_address("0.0.0.0") as address:
+        yield split_address(address)[1]
 
 
 def seeds(place: Environment, *expected: str) -> Callable[[], Awaitable[bool]]:
