@@ -11,11 +11,11 @@ import trio
 from sdk.errors import Status
 from sdk.head import CallHead, Metadata, pack_call_head
 from sdk.netaddress import is_private
-from sdk.port import Sink
 from sdk.rawsocket import RawSocket, take_over
 from sdk.splice import splice
 
 from .crowd import Crowd
+from .switch import Switch
 from .tcp import TcpPort
 
 PATIENCE = 3.0
@@ -25,7 +25,10 @@ LONGER = 30.0
 """… and for one that is known to take it: many connections at once wait for one another, as they would in a backlog."""
 
 AGAIN = 0.05
-"""Seconds between looks for it."""
+"""Seconds to the first look for it; each is half as long again as the one before …"""
+
+MOST = 0.5
+"""… up to so many: a thousand connections that wait for half a minute should not keep a node busy."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +36,11 @@ _log = logging.getLogger(__name__)
 class MappedPort:
     """Serves the connections to one local port."""
 
-    def __init__(self, sink: Sink, service: str, metadata: Metadata = ()) -> None:
+    def __init__(self, switch: Switch, service: str, metadata: Metadata = ()) -> None:
         """`service` is who is called, `metadata` goes with each call."""
         self.refused = 0
         """Connections that were closed without a call."""
-        self._sink = sink
+        self._switch = switch
         self._service = service
         self._head = pack_call_head(CallHead(service=service, endpoint="", protocol="tcp", metadata=metadata))
         self._crowd = Crowd()
@@ -80,17 +83,29 @@ class MappedPort:
 
     async def _open(self, name: str) -> TcpPort:
         """The call that a connection is. Who connects just after this node has started, or its link has broken, waits
-        a moment instead of being refused: nothing was read from the connection yet."""
-        began = trio.current_time()
+        a moment instead of being refused: nothing was read from the connection yet. Of what was refused meanwhile there
+        is one line in the log, and only the last counts as a call."""
+        began, patience, pause = trio.current_time(), LONGER, AGAIN
         while True:
-            port = TcpPort(self._sink, name=name, clock=trio.current_time)
-            port.open(self._head)
-            if port.reset is None:
+            port = TcpPort(self._switch, name=name, clock=trio.current_time)
+            last = trio.current_time() - began > patience
+            self._try(port, told=last)
+            if port.reset is None or last:
                 return port
+            self._say(f"connections to {self._service} wait: {port.reset.detail}")
             patience = PATIENCE if port.reset.status == Status.NOT_FOUND else LONGER
-            if trio.current_time() - began > patience:
-                return port
-            await trio.sleep(AGAIN)
+            await trio.sleep(pause)
+            pause = min(pause * 1.5, MOST)
+
+    def _try(self, port: TcpPort, *, told: bool) -> None:
+        if told:
+            port.open(self._head)
+            return
+        self._switch.patient.add(port)
+        try:
+            port.open(self._head)
+        finally:
+            self._switch.patient.remove(port)
 
     def _refuse(self, transport: RawSocket, reason: str) -> None:
         self.refused += 1

@@ -81,6 +81,8 @@ class Switch:
         """Calls that this node itself refused."""
         self.on_call: Callable[[CallRecord], None] | None = None
         """Hears of every call that was opened here, when it is over."""
+        self.patient: set[Port] = set()
+        """Ports of programs that open a call once more by themselves where it is refused here: nobody hears of that."""
         self._me = me
         self._name = name
         self._transit = transit
@@ -274,7 +276,7 @@ class Switch:
                     error = NoEdge(error.detail, self._me + target.port.peer)
             if other is None:
                 self._refuse(port, stream, error)
-                if call is not None and self.on_call is not None:
+                if call is not None and self.on_call is not None and port not in self.patient:
                     self.on_call(CallRecord(call, b"", 0, error.grpc, port.now, port.now))
                 return
             target, number, sent = other

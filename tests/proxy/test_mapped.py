@@ -7,7 +7,9 @@ import trio
 import trio.testing
 
 from proxy import mapped as module
+from proxy.calls import CallRecord
 from proxy.crowd import Crowd
+from sdk.errors import Status
 from sdk.rawsocket import open_tcp
 
 from .raw import break_off, echo, is_reset, raw_node, read_to_end, serve
@@ -70,6 +72,26 @@ async def test_a_service_that_stays_unknown_is_a_connection_that_breaks(
         with trio.fail_after(30):
             assert await is_reset(program)
     assert "no service called 'db' is known here" in caplog.text
+
+
+async def test_what_waits_for_its_service_is_one_line_in_the_log_and_one_call(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    records: list[CallRecord] = []
+    async with raw_node() as node:
+        node.switch.on_call = records.append
+        node.node.routes.unreachable["db"] = ("far",)
+        async with await open_tcp(node.mapped_address) as one, await open_tcp(node.mapped_address) as other:
+            assert await is_reset(one)
+            assert await is_reset(other)
+        tries = node.switch.refused
+        assert not node.switch.patient
+    assert [record.status for record in records] == [Status.UNAVAILABLE] * 2
+    assert 2 * module.LONGER / module.MOST < tries < 2 * (module.LONGER / module.MOST + 10)
+    assert [record.message.partition(":")[0] for record in caplog.records] == [
+        "connections to db wait",
+        "a connection to db was broken off",
+    ]
 
 
 async def test_an_instance_that_does_not_answer_is_a_connection_that_breaks(caplog: pytest.LogCaptureFixture) -> None:
