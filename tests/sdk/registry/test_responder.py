@@ -1,5 +1,6 @@
 """How mdns keeps saying what it offers; the rest is tried in test_mdns."""
 
+import threading
 import uuid
 
 import pytest
@@ -81,6 +82,19 @@ async def test_a_goodbye_that_was_lost_is_said_again(group: str, monkeypatch: py
                 await theirs.deregister(a("1"))
             with trio.fail_after(10):
                 assert (await anext(events)).action is Action.DELETE
+
+
+async def test_on_a_host_so_busy_that_questions_are_late_the_first_list_waits_for_answers(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responder, "REPEAT", ())
+    async with MdnsRegistry(group) as theirs:
+        await theirs.register(a("1"), ttl=60)
+        monkeypatch.setattr(responder, "ASK_AT", (0.1, 0.1, 0.1))
+        async with MdnsRegistry(group) as ours:
+            assert ours._responder is not None
+            ours._responder._loop.call_soon_threadsafe(threading.Event().wait, 0.7)  # the thread stands still
+            assert await ours.list() == (a("1"),)
 
 
 async def test_who_was_not_heard_is_asked_again(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
