@@ -23,10 +23,11 @@ from .deadline import Deadline, deadline
 from .directory import Target
 from .errors import Timeout, Unavailable
 from .head import IDEMPOTENT, STREAMING, CallHead, Metadata, check_names, pack_call_head
+from .loop import check_loop
 from .metadata import around, merged
 from .options import Options, Way, way_of
 from .pool import Connection, Pool
-from .registry import Registry
+from .registry import Registry, check_open
 from .reply import ClientStream
 from .schema import Convert, converter
 from .wire.message import encode_message
@@ -63,7 +64,7 @@ class Client:
         """
         self._config = config or ClientConfig.from_environment(os.environ)
         self._random = Random()
-        self._callees = Callees(self._config, registry, self._random)
+        self._callees = Callees(self._config, check_open(registry), self._random)
         self._options: Options = {"proxy": self._config.proxy, "retries": self._config.retries, **options}
         self._way = way_of(self._options, {}, self._callees.at)
         self._call_ids = map(int.to_bytes, itertools.count(self._random.getrandbits(127)), itertools.repeat(16))
@@ -74,6 +75,7 @@ class Client:
         self._manager: AbstractAsyncContextManager[trio.Nursery] | None = None
 
     async def __aenter__(self) -> Self:
+        check_loop()
         if self._manager is not None:
             raise RuntimeError("this client is in use already")
         registry = self._callees.choose_registry(self._way)

@@ -15,6 +15,8 @@ def split_address(address: str) -> tuple[str, int]:
         host = host[1:-1]
         if not host:
             raise BadRequest(f"{address!r} is no address: the brackets are empty")
+    elif "://" in host:
+        raise BadRequest(f"{address!r} is no address: expected host:port, without {host.partition('://')[0]}://")
     elif ":" in host:
         raise BadRequest(f"{address!r} is no address: an IPv6 host is written in brackets, such as [::1]:8085")
     return host, int(port)

@@ -33,6 +33,16 @@ _log = logging.getLogger(__name__)
 
 def run(service: Service) -> None:
     """See `Service.run`."""
+    if trio.lowlevel.in_trio_run():
+        raise RuntimeError(
+            f"{service.name}: run() starts an event loop, and one runs here: inside it a service is started with "
+            "`await nursery.start(service.serve)`"
+        )
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            f"{service.name}: run() reads signals, which only the main thread can: in others use "
+            "`trio.run(service.serve)`"
+        )
     command = click.Command(
         service.name,
         callback=lambda **options: _run(service, options),

@@ -29,9 +29,10 @@ from .errors import MicroError
 from .handler import Function, Handler
 from .health import Check
 from .hooks import Hook, Hooks
+from .loop import check_loop
 from .methods import methods_of
 from .rawsocket import bound_address, listen_tcp
-from .registry import Registry, open_registry
+from .registry import Registry, check_open, open_registry
 from .server import Server
 from .wrapping import HandlerWrapper
 
@@ -87,12 +88,13 @@ class Service:
             register_interval=register_interval,
             attach=attach,
         )
-        self._registry = registry
+        self._registry = check_open(registry)
         self._server = Server(name)
         self._hooks = Hooks(lambda: self.name)
         self._debug = Debug(self._server)
         for wrapper in wrappers:
             self.wrap(wrapper)
+        self._serving = False
         self._until_stop = trio.CancelScope()
         self._grace = DRAIN_SECONDS
 
@@ -137,7 +139,10 @@ class Service:
 
     def check(self, name: str) -> Callable[[C], C]:
         """Decorates a check of the service's health, async or plain: when it raises or returns False, `Debug.Health`
-        says `not serving`, and why. Checks run whenever somebody asks, so they must be cheap."""
+        says `not serving`, and why. Checks run whenever somebody asks, so they must be cheap. Raises `TypeError` where
+        the name was left out."""
+        if not isinstance(name, str):
+            raise TypeError('which check is it? Write @service.check("database")')
 
         def decorate(function: C) -> C:
             self._debug.checks[name] = function
@@ -185,7 +190,8 @@ class Service:
     def run(self) -> None:
         """Runs the service as a program: reads flags and MICRO_* variables, serves until SIGTERM or SIGINT, drains.
 
-        Returns when it was stopped in an orderly way; what keeps it from starting is one line and exit status 1.
+        Returns when it was stopped in an orderly way; what keeps it from starting is one line and exit status 1. Raises
+        `RuntimeError` inside an event loop, and in a thread that is not the main one.
         """
         from .run import run
 
@@ -197,14 +203,18 @@ class Service:
 
         Stopped, it deregisters, answers on until that is known, takes no new calls, and ends when those that are open
         are done. Cancelled, it deregisters and cuts open calls short. Raises `Conflict` when the port is taken,
-        `BadRequest` for a configuration that makes no sense, and what the registry raises when the first registration
-        fails, or a hook before or after the start.
+        `BadRequest` for a configuration that makes no sense, `RuntimeError` for a service that serves already, and what
+        the registry raises when the first registration fails, or a hook before or after the start.
         """
+        check_loop()
+        if self._serving:
+            raise RuntimeError(f"{self.name} serves already, and does so once at a time")
         config = self._config.override(os.environ)
         config.check()
         self._server.name = config.name
         instance = f"{config.name}-{secrets.token_hex(8)}"
         self._debug.begin(config.version, instance)
+        self._serving = True
         try:
             async with self._hooks.around_life():
                 if config.nodes:
@@ -212,6 +222,7 @@ class Service:
                 else:
                     await self._serve_listening(config, instance, task_status)
         finally:
+            self._serving = False
             self._until_stop = trio.CancelScope()
 
     async def _serve_attached(self, config: ServiceConfig, instance: str, task_status: trio.TaskStatus[str]) -> None:
@@ -224,6 +235,7 @@ class Service:
 
     async def _serve_listening(self, config: ServiceConfig, instance: str, task_status: trio.TaskStatus[str]) -> None:
         failed: Exception | None = None
+        registered = False
         async with AsyncExitStack() as stack:
             listeners = await listen_tcp(config.address)
             for listener in listeners:
@@ -238,13 +250,15 @@ class Service:
                 try:
                     with self._until_stop:
                         await registry.register(record, ttl=config.register_ttl)
+                        registered = True
                         async with self._offered():
                             task_status.started(_bound(listeners))
                             await _renew(registry, record, config)
                 except Exception as error:  # the first registration or a hook; calls that came in are still answered
                     failed = error
                 finally:
-                    await _deregister(registry, record)
+                    # Where even the registration failed, it may have come through, but more words are of no use.
+                    await _deregister(registry, record, logging.WARNING if registered else logging.DEBUG)
                 await trio.sleep(min(KNOWN_SECONDS, self._grace))
                 await self._server.drain(max(self._grace - KNOWN_SECONDS, 0.0))
         if failed is not None:
@@ -313,11 +327,11 @@ async def _renew(registry: Registry, record: types.Service, config: ServiceConfi
             pause, retry = config.register_interval, FIRST_RETRY_SECONDS
 
 
-async def _deregister(registry: Registry, record: types.Service) -> None:
+async def _deregister(registry: Registry, record: types.Service, level: int) -> None:
     with trio.move_on_after(DEREGISTER_SECONDS, shield=True) as scope:
         try:
             await registry.deregister(record)
         except MicroError as error:
-            _log.warning("%s could not be deregistered: %s", record.name, error)
+            _log.log(level, "%s could not be deregistered: %s", record.name, error)
     if scope.cancelled_caught:
-        _log.warning("%s could not be deregistered in %g s", record.name, DEREGISTER_SECONDS)
+        _log.log(level, "%s could not be deregistered in %g s", record.name, DEREGISTER_SECONDS)

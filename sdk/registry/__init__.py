@@ -88,6 +88,16 @@ class Registry(Protocol):
         """
 
 
+def check_open(registry: Registry | None) -> Registry | None:
+    """The same; raises `TypeError` for the name of one, which is what people try who have not read on."""
+    if isinstance(registry, str):
+        raise TypeError(
+            f"registry={registry!r}: a registry that is open is wanted, as `async with "
+            f"sdk.registry.open_registry({registry!r}) as registry` gives; or say MICRO_REGISTRY={registry}"
+        )
+    return registry
+
+
 def open_registry(name: str = "", address: str = "") -> Registry:
     """The registry a program was told to use; enter it to open it.
 

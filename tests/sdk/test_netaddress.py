@@ -87,3 +87,8 @@ def test_a_host_may_stand_without_a_port() -> None:
     for text in ("http://greeter", "http://greeter:80", "greeter:http", "a b", "a,b"):
         with pytest.raises(BadRequest, match="is no address"):
             split_host(text)
+
+
+def test_an_address_that_is_a_url_is_told_what_is_too_much() -> None:
+    with pytest.raises(BadRequest, match=r"'http://localhost:8081' .*: expected host:port, without http://$"):
+        split_address("http://localhost:8081")

@@ -94,6 +94,43 @@ async def test_a_registry_that_fails_at_first_keeps_the_service_from_starting() 
             await offering(registry, {}).serve()
 
 
+async def test_a_registry_that_cannot_be_used_at_first_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(MemoryRegistry):
+        async def register(self, service: types.Service, *, ttl: float | None = None) -> None:
+            raise errors.Unavailable("connection refused")
+
+        async def deregister(self, service: types.Service) -> None:
+            raise errors.Unavailable("connection refused")
+
+    async with Broken() as registry:
+        with pytest.raises(errors.Unavailable, match="refused"):
+            await offering(registry, {}).serve()
+    assert caplog.messages == []
+
+
+async def test_a_service_that_serves_already_is_not_served_again_and_goes_on() -> None:
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        service = offering(registry, {"G.Echo": echo})
+        async with running(service):
+            with pytest.raises(RuntimeError, match="greeter serves already"):
+                await service.serve()
+            assert await client.call("greeter", "G.Echo", 1) == 1
+
+
+def test_the_name_of_a_registry_is_no_registry_and_one_is_told_what_is() -> None:
+    with pytest.raises(TypeError, match=r"open_registry\('consul'\) as registry` gives; or say MICRO_REGISTRY=consul"):
+        Service("greeter", registry="consul")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="registry='mdns'"):
+        Client(registry="mdns")  # type: ignore[arg-type]
+
+
+def test_a_check_without_a_name_is_told_what_to_write() -> None:
+    with pytest.raises(TypeError, match=r'@service\.check\("database"\)'):
+
+        @Service("greeter").check  # type: ignore[arg-type]
+        async def database() -> None: ...
+
+
 async def test_stop_deregisters_and_lets_open_calls_end() -> None:
     began, go_on = trio.Event(), trio.Event()
 
