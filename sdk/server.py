@@ -125,20 +125,22 @@ class Server:
         """Accepts connections and answers their calls until cancelled, or until `drain` is done; closes the
         listeners. There may be none, where all calls come to `accept`."""
         timers = Timers()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(timers.run)
-            task_status.started()
-            tongues = Tongues(
-                self.name,
-                lambda stream, opened: self.accept(stream, opened, nursery),
-                listing=self._listing,
-                on_change=self._changed.unpark_all,
-            )
-            connect = functools.partial(self._serve_connection, timers, tongues)
-            await self._doors.serve(connect, listeners, nursery)
-            await self._drained.wait()
-            nursery.cancel_scope.cancel()
-        self._doors, self._drained = Doors(), trio.Event()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(timers.run)
+                task_status.started()
+                tongues = Tongues(
+                    self.name,
+                    lambda stream, opened: self.accept(stream, opened, nursery),
+                    listing=self._listing,
+                    on_change=self._changed.unpark_all,
+                )
+                connect = functools.partial(self._serve_connection, timers, tongues)
+                await self._doors.serve(connect, listeners, nursery)
+                await self._drained.wait()
+                nursery.cancel_scope.cancel()
+        finally:  # cancelled as well: a test suite starts one service again and again
+            self._doors, self._drained = Doors(), trio.Event()
 
     async def drain(self, seconds: float) -> None:
         """Closes the listeners, takes no more calls, and waits for those that are open, at most that many seconds."""

@@ -212,6 +212,14 @@ async def test_the_environment_has_the_last_word(monkeypatch: pytest.MonkeyPatch
             assert await client.call("other", "G.Echo", 1) == 1
 
 
+async def test_a_service_serves_again_after_it_was_cancelled() -> None:
+    async with MemoryRegistry() as registry, Client(registry=registry) as client:
+        service = offering(registry, {"G.Echo": echo})
+        for n in range(3):
+            async with running(service) as address:
+                assert await client.call("greeter", "G.Echo", n, address=address) == n
+
+
 async def test_a_service_serves_again_after_it_was_stopped() -> None:
     async with MemoryRegistry() as registry, Client(registry=registry) as client:
         service = offering(registry, {"G.Echo": echo})
