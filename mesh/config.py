@@ -178,15 +178,12 @@ class NodeConfig:
                 check_address(node, self.flag_of_nodes)
 
     def _check_routing(self) -> None:
-        if self.max_calls < 0:
-            raise BadRequest(
-                f"--max-calls (MICRO_NETWORK_MAX_CALLS) is {self.max_calls}; it is a number, 0 for no limit"
-            )
         for flag, value in (
             ("idle-timeout", self.limits.idle),
             ("stall-timeout", self.limits.stall),
             ("call-timeout", self.limits.call),
             ("max-body", self.limits.max_body),
+            ("max-calls", self.max_calls),
         ):
             if not 0 <= value < math.inf:
                 variable = f"MICRO_{self.command}_{flag.replace('-', '_').upper()}"
@@ -260,6 +257,11 @@ class NodeConfig:
         if self.alone is not None:
             return "--address (MICRO_PROXY_ADDRESS)"
         return f"--proxy-address (MICRO_{'' if self.point_to_point is None else 'TUNNEL_'}PROXY_ADDRESS)"
+
+    @property
+    def flag_of_max_calls(self) -> str:
+        """The flag that says how many calls to one service may be open here."""
+        return f"--max-calls (MICRO_{self.command}_MAX_CALLS)"
 
     @property
     def flag_of_nodes(self) -> str:

@@ -433,6 +433,7 @@ class Node:
             balancer=balancer,
             json=bridge.port,
             max_calls=self._config.max_calls,
+            flag_of_max_calls=self._config.flag_of_max_calls,
             own=None if elsewhere else own,
             attached=self._attached.port_to,
         )

@@ -53,18 +53,21 @@ class Egress:
         balancer: Balancer,
         json: Port | None = None,
         max_calls: int = 0,
+        flag_of_max_calls: str = "",
         own: Mapping[str, Port] | None = None,
         attached: Callable[[str], Port] | None = None,
     ) -> None:
         """`name` is this node's in errors; `json` takes calls in HTTP for instances that speak gRPC: without it they
-        are refused. `max_calls` is how many calls to one service may be open on its instances here, 0 for any number.
-        `own` are the services that this node itself answers when another node asks; without them there are none.
-        `attached` gives the connection of an instance that is attached, by its address."""
+        are refused. `max_calls` is how many calls to one service may be open on its instances here, 0 for any number,
+        and `flag_of_max_calls` what people set it by. `own` are the services that this node itself answers when another
+        node asks; without them there are none. `attached` gives the connection of an instance that is attached, by its
+        address."""
         self.own: Mapping[str, Port] = {} if own is None else own
         self.guarded: set[tuple[str, str]] = set()
         """Those endpoints of services of the node itself, by service and name, that change it: not everybody may call
         them, and other nodes never."""
         self._max_calls = max_calls
+        self._flag_of_max_calls = flag_of_max_calls
         self._name = name
         self._instances = instances
         self._dialer = dialer
@@ -129,7 +132,7 @@ class Egress:
         if self._max_calls and self.is_full(head.service):
             raise TooManyRequests(
                 f"{self._max_calls} calls to {head.service!r} are open already, which is the limit of this node: "
-                "--max-calls (MICRO_NETWORK_MAX_CALLS)"
+                + self._flag_of_max_calls
             )
         (instance, way), load = self._balancer.choose(group, now)
         connect = self._connect.get(way)

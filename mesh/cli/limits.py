@@ -1,5 +1,5 @@
-"""The flags that say how long connections and calls of programs may take, and how long a body may be, for the commands
-that run a proxy port."""
+"""The flags that say how long connections and calls of programs may take, how long a body may be and how many calls may
+be open, for the commands that run a proxy port."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -19,11 +19,16 @@ _CALL: Final = (
 _BODY: Final = (
     "How long the body of a request may be; 0 for any length. Of a stream of gRPC, all its messages together."
 )
+_CALLS: Final = (
+    "Calls to one service that may be open on its instances here; more are refused at once, or go to another node. 0 "
+    "for any number."
+)
 _FLAGS: Final[tuple[tuple[str, type[float | int], float, str, str], ...]] = (
     ("--idle-timeout", float, 300.0, "SECONDS", _IDLE),
     ("--stall-timeout", float, 300.0, "SECONDS", _STALL),
     ("--call-timeout", float, 0.0, "SECONDS", _CALL),
     ("--max-body", int, 0, "BYTES", _BODY),
+    ("--max-calls", int, 0, "COUNT", _CALLS),
 )
 
 
@@ -52,5 +57,6 @@ def limit_values(flags: dict[str, Any]) -> dict[str, Any]:
             stall=flags.pop("stall_timeout"),
             call=flags.pop("call_timeout"),
             max_body=flags.pop("max_body"),
-        )
+        ),
+        "max_calls": flags.pop("max_calls"),
     }

@@ -82,11 +82,6 @@ def _list_flag(name: str, variable: str, text: str, *, keep_as: str, metavar: st
     "offer.",
     metavar="NODE", default="",
 )  # fmt: skip
-@_flag(
-    "--max-calls", "MICRO_NETWORK_MAX_CALLS", "Calls to one service that may be open on its instances here; more are "
-    "refused at once, or go to another node. 0 for any number.",
-    metavar="COUNT", type=int, default=0,
-)  # fmt: skip
 @limit_flags(NETWORK)
 @_list_flag(
     "--link-price", "MICRO_NETWORK_LINK_PRICE", "What the link with a node costs beside its delay and loss; the node "

@@ -43,7 +43,14 @@ def egress_to(*instances: Instance, max_calls: int = 0) -> tuple[Egress, PortsBy
     if instances:
         routes.instances["greeter"] = instances
     return (
-        Egress(name="here", instances=routes, dialer=dialer, balancer=balancer, max_calls=max_calls),
+        Egress(
+            name="here",
+            instances=routes,
+            dialer=dialer,
+            balancer=balancer,
+            max_calls=max_calls,
+            flag_of_max_calls="--max-calls (MICRO_X)",
+        ),
         dialer,
         balancer,
     )
@@ -133,7 +140,7 @@ def test_no_more_calls_to_one_service_are_open_than_may_be() -> None:
         egress.choose(GREETER, 0.0)
         balancer.load(name).started()
     for choose in (egress.choose, lambda head, now: egress.again(head, now, [])):
-        with pytest.raises(TooManyRequests, match=r"2 calls to 'greeter' .* --max-calls \(MICRO_NETWORK_MAX_CALLS\)"):
+        with pytest.raises(TooManyRequests, match=r"2 calls to 'greeter' .* --max-calls \(MICRO_X\)"):
             choose(GREETER, 0.0)
     assert egress.is_full("greeter")
     assert not egress.is_full("other")

@@ -9,7 +9,10 @@ from click.testing import CliRunner
 from mesh.cli import micro
 from sdk.port.limits import Limits
 
-FLAGS = ("--idle-timeout", "60", "--stall_timeout", "30.5", "--call-timeout", "5", "--max-body", "1048576")
+FLAGS = (
+    "--idle-timeout", "60", "--stall_timeout", "30.5", "--call-timeout", "5", "--max-body", "1048576",
+    "--max-calls", "7",
+)  # fmt: skip
 MEANT = Limits(idle=60.0, stall=30.5, call=5.0, max_body=1 << 20)
 
 
@@ -27,12 +30,15 @@ def test_limits_come_from_flags_and_from_variables(command: str, monkeypatch: py
         f"MICRO_{command.upper()}_{name[2:].replace('-', '_').upper()}": value
         for name, value in zip(FLAGS[::2], FLAGS[1::2], strict=True)
     }
-    for arguments, env, meant in ((FLAGS, {}, MEANT), ((), variables, MEANT), ((), {}, Limits())):
+    for arguments, env, meant in ((FLAGS, {}, (MEANT, 7)), ((), variables, (MEANT, 7)), ((), {}, (Limits(), 0))):
         done = CliRunner().invoke(micro, [command, *arguments], env=env)
         assert done.exit_code == 0, done.output
-        assert configs.pop().limits == meant
+        config = configs.pop()
+        assert (config.limits, config.max_calls) == meant
+        assert config.flag_of_max_calls == f"--max-calls (MICRO_{command.upper()}_MAX_CALLS)"
 
 
 def test_a_limit_below_nothing_is_refused_naming_flag_and_variable() -> None:
-    done = CliRunner().invoke(micro, ["proxy", "--max-body", "-1"])
-    assert "--max-body (MICRO_PROXY_MAX_BODY) is -1" in str(done.exception)
+    for flag, variable in (("--max-body", "MICRO_PROXY_MAX_BODY"), ("--max-calls", "MICRO_PROXY_MAX_CALLS")):
+        done = CliRunner().invoke(micro, ["proxy", flag, "-1"])
+        assert f"{flag} ({variable}) is -1" in str(done.exception)
