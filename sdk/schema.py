@@ -10,6 +10,7 @@ import collections.abc
 import dataclasses
 import enum
 import inspect
+import re
 import sys
 import types
 import typing
@@ -85,7 +86,10 @@ def _scalar(kind: type, accepted: tuple[type, ...]) -> Convert:
 
     def convert(data: Any) -> Any:
         if type(data) in accepted:
-            return data if type(data) is kind else kind(data)
+            try:
+                return data if type(data) is kind else kind(data)
+            except OverflowError:
+                raise Mismatch(f"is too large for {name}") from None
         raise Mismatch(f"is {_kind(data)}, not {name}")
 
     return convert
@@ -212,6 +216,8 @@ def _literal_converter(values: tuple[Any, ...]) -> Convert:
 
 def _mapping_converter(arguments: tuple[Any, ...]) -> Convert:
     convert_key, convert_value = map(converter, arguments) if arguments else (None, None)
+    if arguments and arguments[0] is int:
+        convert_key = _int_key
 
     def convert(data: Any) -> Any:
         if not isinstance(data, dict):
@@ -226,6 +232,15 @@ def _mapping_converter(arguments: tuple[Any, ...]) -> Convert:
         return result
 
     return convert
+
+
+def _int_key(data: Any) -> Any:
+    """JSON has no keys but text; protobuf's mapping and Go's put the number's digits there, and so does `codec`."""
+    return int(data) if isinstance(data, str) and _DIGITS.fullmatch(data) else _SCALARS[int](data)
+
+
+_DIGITS = re.compile("0|-?[1-9][0-9]{0,19}")
+"""Of the numbers that 64 bits hold, and few others: reading very long ones takes very long."""
 
 
 def _tuple_converter(arguments: tuple[Any, ...]) -> Convert:

@@ -8,6 +8,7 @@ from google.protobuf import struct_pb2, wrappers_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sdk.codec import JSON, MSGPACK, decode_untrusted, encode
 from sdk.schema import Mismatch, annotation_of, converter, schema_of
 from sdk.types import Value
 
@@ -123,6 +124,10 @@ def test_every_kind_of_annotation_is_understood() -> None:
         (Literal["a"], "b", "not one of 'a'"),
         (int | str, 1.5, "fits none of int or str"),
         (None, 1, "where nothing belongs"),
+        (float, 10**400, "it is too large for float"),
+        (dict[int, str], {"x": "a"}, r"\['x'\] is str, not int"),
+        (dict[int, str], {"9" * 5000: "a"}, "is str, not int"),
+        (dict[int, str], {True: "a"}, r"\[True\] is bool, not int"),
     ],
 )
 def test_what_does_not_fit_is_named(annotation: Any, data: Any, message: str) -> None:
@@ -141,6 +146,12 @@ def test_whatever_comes_only_a_mismatch_comes_out(data: Any) -> None:
             convert(annotation, data)
         except Mismatch:
             pass
+
+
+@pytest.mark.parametrize("content_type", [JSON, MSGPACK])
+def test_numbers_as_keys_come_back_as_they_went(content_type: str) -> None:
+    numbers = {-7: "a", 0: "b", 2**63: "c"}
+    assert convert(dict[int, str], decode_untrusted(content_type, encode(content_type, numbers))) == numbers
 
 
 def test_a_protobuf_message_is_made_of_its_bytes_or_of_plain_data() -> None:
