@@ -345,7 +345,8 @@ class ServingHttp1Port(Http1Port):
         """Says what is wrong with a request, where its answer has not begun, and ends the connection."""
         if self._answer in (_Answer.NONE, _Answer.AWAITED):
             status = error.status if isinstance(error, Malformed) else 400
-            self._out.append(refusal_bytes(complaint(status, error.detail), close=True))
+            fate = Fate.MAY_HAVE_RUN if self._answer is _Answer.AWAITED else Fate.NOT_REACHED
+            self._out.append(refusal_bytes(complaint(status, error.detail, fate), close=True))
         self._answer = _Answer.NONE
         self.leave()
 

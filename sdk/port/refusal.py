@@ -39,14 +39,13 @@ def refusal(reset: Reset, special: int = 0) -> Refusal:
     """The answer to a request whose call was reset before its answer began; `special` is the HTTP status, where the
     request itself is at fault in a way that gRPC has no number for."""
     status, kind = (special, "http_request_error") if special else _KINDS.get(Status(reset.status), _OTHERWISE)
-    fate = "not-reached" if reset.fate == Fate.NOT_REACHED else "may-have-run"
-    return _refusal(status, kind, reset.detail, ("micro-fate", fate))
+    return _refusal(status, kind, reset.detail, reset.fate)
 
 
-def complaint(status: int, detail: str) -> Refusal:
-    """The answer to a request that cannot be read, or leads nowhere."""
+def complaint(status: int, detail: str, fate: int) -> Refusal:
+    """The answer to a request that cannot be read, or leads nowhere; `fate` is that of the call it began, if it did."""
     kind = "http_request_denied" if status == 407 else "http_request_error"
-    return _refusal(status, "destination_not_found" if status == 404 else kind, detail)
+    return _refusal(status, "destination_not_found" if status == 404 else kind, detail, fate)
 
 
 def refusal_bytes(refused: Refusal, *, close: bool, body: bool = True) -> bytes:
@@ -61,7 +60,7 @@ def refusal_bytes(refused: Refusal, *, close: bool, body: bool = True) -> bytes:
     return head + refused.text.encode() if body else head
 
 
-def _refusal(status: int, kind: str, detail: str, *more: tuple[str, str]) -> Refusal:
+def _refusal(status: int, kind: str, detail: str, fate: int) -> Refusal:
     quoted = detail.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')
     details = "".join(letter if letter.isprintable() else "?" for letter in quoted)
     text = f"{detail}\n".encode(errors="replace").decode()
@@ -69,6 +68,6 @@ def _refusal(status: int, kind: str, detail: str, *more: tuple[str, str]) -> Ref
         ("content-type", "text/plain; charset=utf-8"),
         ("content-length", str(len(text.encode()))),
         ("proxy-status", f'micro; error={kind}; details="{details}"'),
-        *more,
+        ("micro-fate", "not-reached" if fate == Fate.NOT_REACHED else "may-have-run"),
     )
     return Refusal(status, (*fields, CHALLENGE) if status == 407 else fields, text)

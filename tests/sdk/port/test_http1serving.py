@@ -511,6 +511,7 @@ def test_a_request_that_cannot_be_read_is_told_why_and_nothing_behind_it_is_read
     assert (code, complete) == (status, True)
     assert fields["connection"] == "close"
     assert fields["proxy-status"].startswith("micro; error=")
+    assert fields["micro-fate"] == "not-reached"
     assert not program.calls
     assert program.port.finished_writing
 
@@ -522,7 +523,8 @@ def test_a_body_that_cannot_be_read_is_told_so_and_its_call_never_ends_well() ->
     assert program.stream.cut
     assert program.stream.reset_by_peer is not None
     assert program.stream.reset_by_peer.status == Status.CANCELLED
-    assert answer_of(program.hears())[0] == 400
+    status, fields, *_ = answer_of(program.hears())
+    assert (status, fields["micro-fate"]) == (400, "may-have-run")
     assert program.port.finished_writing
 
 
@@ -900,6 +902,7 @@ def test_a_request_that_is_known_to_be_longer_is_refused_before_anybody_sees_it(
     status, fields, text, _ = answer_of(program.hears())
     assert (status, text) == (413, b"the body of a request may have 100 bytes here and no more\n")
     assert "http_request_error" in fields["proxy-status"]
+    assert fields["micro-fate"] == "not-reached"
     assert program.port.finished_writing
 
 
@@ -910,7 +913,8 @@ def test_a_request_that_turns_out_to_be_longer_is_ended_and_its_call_cancelled()
     program.says(b"\r\n1\r\n\0")
     assert program.stream.reset_by_peer is not None
     assert program.stream.reset_by_peer.status == Status.CANCELLED
-    assert answer_of(program.hears())[0] == 413
+    status, fields, *_ = answer_of(program.hears())
+    assert (status, fields["micro-fate"]) == (413, "may-have-run")
 
 
 def test_a_program_takes_no_calls() -> None:

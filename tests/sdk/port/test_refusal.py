@@ -63,14 +63,15 @@ def test_quotes_in_a_reason_stay_inside_of_it() -> None:  # RFC 8941, 3.3.3
 
 
 def test_an_answer_to_head_has_no_text() -> None:
-    refused = complaint(404, "no service")
+    refused = complaint(404, "no service", Fate.NOT_REACHED)
     answer, text = read(refusal_bytes(refused, close=False, body=False), "HEAD")
     assert dict(answer.headers)[b"content-length"] == b"11"
     assert text == ""
 
 
 @pytest.mark.parametrize("status", [400, 404, 407, 408, 417, 431, 501, 505, 599])
-def test_a_request_that_cannot_be_read_is_told_why(status: int) -> None:
-    answer, text = read(refusal_bytes(complaint(status, "why"), close=True))
-    assert (answer.status_code, text) == (status, "why\n")
-    assert b"micro-fate" not in dict(answer.headers)
+def test_a_request_that_cannot_be_read_is_told_why_and_whether_its_call_may_have_run(status: int) -> None:
+    for fate, word in ((Fate.NOT_REACHED, b"not-reached"), (Fate.MAY_HAVE_RUN, b"may-have-run")):
+        answer, text = read(refusal_bytes(complaint(status, "why", fate), close=True))
+        assert (answer.status_code, text) == (status, "why\n")
+        assert dict(answer.headers)[b"micro-fate"] == word
