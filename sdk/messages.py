@@ -37,7 +37,8 @@ class MessageStream:
         stream.on_change = self._changed
 
     async def receive(self) -> Any:
-        """The next message. Raises `trio.EndOfChannel` when the other end is done."""
+        """The next message. Raises `trio.EndOfChannel` when the other end is done, `trio.ClosedResourceError` when this
+        end has cut the call short, as leaving the block of `Client.stream` does."""
         if not self._stream.buffered:
             await trio.lowlevel.checkpoint_if_cancelled()
         data = await self._next_message()

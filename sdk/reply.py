@@ -84,6 +84,8 @@ class ClientStream(MessageStream):
             trailers = parse_trailers_untrusted(stream.trailers)
             if trailers.status:
                 raise error_from_status(trailers.status, trailers.message)
+        elif stream.cut:
+            raise trio.ClosedResourceError("this end of the stream was closed")
         else:
             raise RemoteProtocolError("the answer ended without saying how the call went")
 

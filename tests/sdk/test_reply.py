@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -131,3 +132,13 @@ async def test_an_answer_that_comes_before_all_of_the_question_is_heard() -> Non
     await ends.client.send_rest()
     with pytest.raises(errors.Unimplemented):
         await ends.client.only_message()
+
+
+async def test_a_stream_whose_block_was_left_is_closed_by_this_end_and_not_by_the_other() -> None:
+    ends = Ends()
+    await ends.server.send(1)
+    ends.pair.pump()
+    ends.client.close()
+    assert await ends.client.receive() == 1  # it was here already
+    with pytest.raises(trio.ClosedResourceError, match="this end"):
+        await ends.client.receive()

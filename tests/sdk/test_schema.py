@@ -124,7 +124,7 @@ def test_every_kind_of_annotation_is_understood() -> None:
         (Literal["a"], "b", "not one of 'a'"),
         (int | str, 1.5, "fits none of int or str"),
         (None, 1, "where nothing belongs"),
-        (float, 10**400, "it is too large for float"),
+        pytest.param(float, 10**400, "it is too large for float", id="too large"),
         (dict[int, str], {"x": "a"}, r"\['x'\] is str, not int"),
         (dict[int, str], {"9" * 5000: "a"}, "is str, not int"),
         (dict[int, str], {True: "a"}, r"\[True\] is bool, not int"),
