@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import enum
 import json
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Coroutine, Mapping, Set
 from typing import Any, Final, Never
 
 import msgpack
@@ -121,6 +121,10 @@ def _plain(value: Any) -> Any:
         from google.protobuf import json_format
 
         return json_format.MessageToDict(value, preserving_proto_field_name=True)
+    if isinstance(value, int):
+        raise TypeError("an integer has more than the 64 bits that are held")  # JSON takes any
+    if isinstance(value, Coroutine):
+        raise TypeError("a coroutine has no plain form: is an `await` missing?")
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 

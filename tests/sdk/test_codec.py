@@ -154,3 +154,20 @@ def test_a_content_type_that_is_spoken_cannot_be_registered(name: str) -> None:
 def test_what_is_no_content_type_cannot_be_registered(name: str) -> None:
     with pytest.raises(ValueError, match="is no content type"):
         register(name, repr, repr)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content_type", [JSON, MSGPACK])
+def test_an_await_that_was_forgotten_is_named(content_type: str) -> None:
+    async def answer() -> int:
+        return 1
+
+    forgotten = answer()
+    with pytest.raises(TypeError, match="is an `await` missing"):
+        encode(content_type, {"answer": forgotten})
+    forgotten.close()
+
+
+@pytest.mark.parametrize("value", [2**64, -(2**63) - 1])
+def test_an_integer_that_msgpack_cannot_hold_is_told_from_a_value_that_is_none(value: int) -> None:
+    with pytest.raises(TypeError, match="an integer has more than the 64 bits that are held"):
+        encode(MSGPACK, [value])
