@@ -34,7 +34,7 @@ test-peers: $(INSTALLED)  ## what needs real servers or network namespaces; as r
 	  [ "$$(id -u)" = 0 ] || { echo "make test-peers needs root to install:$$missing" >&2; exit 1; }; \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing || exit 1; \
 	fi
-	@$(BIN)/python -m pytest -q -m peers; status=$$?; \
+	@$(BIN)/python -m pytest -q -m peers -n $(WORKERS) --dist loadfile; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "No test needs a peer yet: nothing was tested."; else exit $$status; fi
 
 SEEDS ?= 1000
