@@ -79,7 +79,7 @@ async def splice(port: OneCallPort, transport: Connected, first: bytes = b"") ->
         reason = await splicing.run(first)
     finally:
         port.connection_lost(reason)
-        if port.reset is not None or (reason == STOPPING and not port.finished_writing):
+        if port.reset is not None or (reason == STOPPING and not splicing.written):
             transport.abort()
         else:
             transport.close()
@@ -91,7 +91,8 @@ class _Splicing:
         self._transport = transport
         self._scope = trio.CancelScope()
         self._reader: trio.lowlevel.Task | None = None
-        self._written = False
+        self.written = False
+        """All is written, and its end has been said."""
         self._writer = Writer(transport, self._take, lambda: port.finished_writing)
         self._reason = "the connection is at its end"
         port.wake = self._wake
@@ -123,7 +124,7 @@ class _Splicing:
     def _linger(self) -> None:
         """Where both directions are over and the other end has not closed, it has a moment to do so: on a connection
         that is closed with bytes in it the system throws away what was written last."""
-        if self._written and self._port.wants_nothing and self._scope.deadline == math.inf:
+        if self.written and self._port.wants_nothing and self._scope.deadline == math.inf:
             self._scope.deadline = trio.current_time() + LINGER
 
     async def _read(self, data: bytes) -> None:
@@ -148,7 +149,7 @@ class _Splicing:
         try:
             await self._writer.run()
             await self._transport.send_eof()
-            self._written = True
+            self.written = True
             self._linger()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._broken(error)

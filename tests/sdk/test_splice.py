@@ -225,3 +225,30 @@ async def test_whoever_stops_it_breaks_the_connection_off_and_the_call_too() -> 
         assert joined.stream.cut
         assert await is_reset(program)
     program.close()
+
+
+async def stopped_after(words: bytes, *, heard: bool) -> RawSocket:
+    """A program whose connection was stopped when these last words were said to it, all of which it has heard or not."""
+    program, transport = await connected()
+    joined = Spliced(program)
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(splice, joined.port, transport)
+            await trio.testing.wait_all_tasks_blocked()
+            joined.port._say(words, last=True)
+            if heard:
+                assert await read_to_end(program) == words
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+    return program
+
+
+async def test_a_program_that_has_heard_all_there_is_to_hear_is_not_broken_off_by_whoever_stops_it() -> None:
+    async with await stopped_after(b"goodbye", heard=True) as program:
+        assert not await is_reset(program)
+
+
+async def test_who_stops_it_in_the_middle_of_the_last_words_breaks_the_connection_off() -> None:
+    # Whoever ends it instead lets the program take a part for the whole.
+    async with await stopped_after(bytes(32 << 20), heard=False) as program:
+        assert await is_reset(program)
