@@ -3,6 +3,8 @@
 An annotation is compiled once, when a handler is added or a reply type is first asked for; what does not fit then is a
 `TypeError` of the programmer. Data that does not fit later is a `Mismatch`, which names the field: `user.emails[2] is
 int, not str`.
+
+The file is longer than others: each kind of type has one place for how it is read and one for how it is published.
 """
 
 import base64

@@ -78,7 +78,7 @@ from sdk.registry.etcdjson import (
 )
 from sdk.registry.kubecredential import VERSIONS as EXEC_VERSIONS
 from sdk.registry.kubecredential import parse_credential_untrusted
-from sdk.registry.records import parse_record_untrusted
+from sdk.registry.records import parse_json_untrusted, parse_record_untrusted
 from sdk.registry.remote import event_record, parse_change_untrusted, parse_records_untrusted
 from sdk.types import Endpoint, Instance, Service, parse_service_untrusted, service_to_json
 from sdk.wire import frame
@@ -388,6 +388,7 @@ TARGETS: dict[str, Target] = {
             b'{"type":"ERROR","object":{"code":410,"message":"too old"}}',
         ],
     ),
+    "sdk.registry.records:parse_json_untrusted": Target(parse_json_untrusted, [b'{"a": [1, "b", null]}', b'"text"']),
     "sdk.registry.records:parse_record_untrusted": Target(
         lambda data: parse_record_untrusted(data.decode(errors="surrogateescape")),
         [json.dumps(service_to_json(SERVICE)).encode()],

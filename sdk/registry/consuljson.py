@@ -19,6 +19,8 @@ from sdk.errors import BadRequest, RemoteProtocolError
 from sdk.netaddress import join_address, split_address
 from sdk.types import Service, parse_service_untrusted, service_to_json
 
+from .records import parse_json_untrusted
+
 LONGEST_TAG: Final = 2**20
 """Bytes a tag may have when it is inflated; a schema is a few kilobytes."""
 LARGEST: Final = 512 * 1024
@@ -90,7 +92,7 @@ def parse_names_untrusted(body: bytes) -> list[str]:
 
     Raises `RemoteProtocolError` and nothing else.
     """
-    found = _json(body)
+    found = parse_json_untrusted(body)
     if not isinstance(found, dict):
         raise RemoteProtocolError("the list of services is not an object")
     return [name for name in found if name != "consul"]  # its own servers, which speak what only they understand
@@ -101,7 +103,7 @@ def parse_entries_untrusted(body: bytes) -> list[object]:
 
     Raises `RemoteProtocolError` and nothing else.
     """
-    found = _json(body)
+    found = parse_json_untrusted(body)
     if not isinstance(found, list):
         raise RemoteProtocolError("the list of instances is not a list")
     return found
@@ -119,7 +121,7 @@ def parse_instance_untrusted(data: object) -> Entry:
     if "t" in tags or "v" in tags:
         metadata = {}
         for text in tags.get("t", []):
-            metadata.update(_object(_json(text), "metadata"))
+            metadata.update(_object(parse_json_untrusted(text), "metadata"))
     if found := tags.get("v"):
         version = found[0].decode(errors="surrogatepass")
     id = _name(service.get("ID"))
@@ -134,8 +136,8 @@ def parse_instance_untrusted(data: object) -> Entry:
         {
             "name": _name(service.get("Service")),
             "version": version,
-            "metadata": _json(tags["m"][0]) if "m" in tags else None,
-            "endpoints": [_json(text) for text in tags.get("e", [])],
+            "metadata": parse_json_untrusted(tags["m"][0]) if "m" in tags else None,
+            "endpoints": [parse_json_untrusted(text) for text in tags.get("e", [])],
             "nodes": [{"id": id, "address": join_address(host, port), "metadata": metadata}],
         }
     )
@@ -144,7 +146,7 @@ def parse_instance_untrusted(data: object) -> Entry:
 
 def parse_agent_service_untrusted(body: bytes) -> tuple[object, ...]:
     """What `/v1/agent/service/ID` says of name, tags, address and port. Raises `RemoteProtocolError` alone."""
-    found = _object(_json(body), "service")
+    found = _object(parse_json_untrusted(body), "service")
     return tuple(found.get(name) for name in ("Service", "Tags", "Address", "Port"))
 
 
@@ -193,13 +195,6 @@ def _inflated(text: str) -> bytes | None:
     if not machine.eof:
         raise RemoteProtocolError(f"a tag is cut short, or longer than {LONGEST_TAG} bytes")
     return data
-
-
-def _json(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RemoteProtocolError(f"it is not JSON: {type(error).__name__}") from None
 
 
 def _object(data: object, what: str) -> dict[Any, object]:

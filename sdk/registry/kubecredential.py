@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from sdk.errors import RemoteProtocolError
 
+from .records import parse_json_untrusted
+
 VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 """Of the interface to such programs; what came before, v1alpha1, is gone from kubectl as well (1.24)."""
 
@@ -45,10 +47,7 @@ def exec_info(version: str, cluster: Mapping[str, Any] | None) -> str:
 
 def parse_credential_untrusted(data: bytes, version: str) -> Credential:
     """Reads what a program printed. Raises `RemoteProtocolError`, which repeats nothing of it, and nothing else."""
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError):
-        raise RemoteProtocolError("it is not JSON") from None
+    found = parse_json_untrusted(data)
     if not isinstance(found, dict) or found.get("kind") != "ExecCredential":
         raise RemoteProtocolError("it is no ExecCredential")
     if found.get("apiVersion") != version:

@@ -9,7 +9,6 @@ Nothing here does I/O.
 """
 
 import enum
-import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -17,7 +16,7 @@ from sdk.errors import RemoteProtocolError
 from sdk.netaddress import join_address
 from sdk.types import Service, parse_service_untrusted
 
-from .records import Key, key_of
+from .records import Key, key_of, parse_json_untrusted
 
 LABELS: Final = "micro.mu/"
 """What our labels begin with."""
@@ -78,7 +77,7 @@ class Slice(NamedTuple):
 
 def parse_page_untrusted(body: bytes) -> Page:
     """Reads an EndpointSliceList. Raises `RemoteProtocolError` and nothing else."""
-    found = _object(_json(body), "list")
+    found = _object(parse_json_untrusted(body), "list")
     about = _object(found.get("metadata"), "metadata of the list")
     items = found.get("items") or []
     if not isinstance(items, list):
@@ -88,7 +87,7 @@ def parse_page_untrusted(body: bytes) -> Page:
 
 def parse_told_untrusted(line: bytes) -> Told:
     """Reads a line of a watch. Raises `RemoteProtocolError` and nothing else."""
-    found = _object(_json(line), "event")
+    found = _object(parse_json_untrusted(line), "event")
     kind, item = found.get("type"), _object(found.get("object"), "object of the event")
     if kind == "ERROR":
         expired = item.get("code") == 410
@@ -170,13 +169,6 @@ def _port(data: object) -> tuple[int, str]:
     if said == "kubernetes.io/h2c":
         return number, "grpc"
     return number, next((one for one in _SPOKEN if said == one or said.startswith(f"{one}-")), "")
-
-
-def _json(text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RemoteProtocolError(f"it is not JSON: {type(error).__name__}") from None
 
 
 def _object(data: object, what: str) -> dict[Any, Any]:

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sdk.errors import BadRequest, RemoteProtocolError
 from sdk.types import Service, parse_service, parse_service_untrusted, service_to_json
@@ -71,11 +71,16 @@ def check_ttl(ttl: float | None) -> float:
 
 def parse_record_untrusted(text: object) -> Service:
     """Reads a record as it stands in a store. Raises `RemoteProtocolError` and nothing else."""
+    return parse_service_untrusted(parse_json_untrusted(text) if isinstance(text, str) else None)
+
+
+def parse_json_untrusted(text: str | bytes) -> Any:
+    """Reads JSON that somebody else wrote. Raises `RemoteProtocolError`, which repeats nothing of it, and nothing
+    else."""
     try:
-        data = json.loads(text) if isinstance(text, str) else None
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise RemoteProtocolError(f"it is not JSON: {type(error).__name__}") from None
-    return parse_service_untrusted(data)
 
 
 class View:

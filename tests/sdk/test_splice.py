@@ -228,7 +228,7 @@ async def test_whoever_stops_it_breaks_the_connection_off_and_the_call_too() -> 
 
 
 async def stopped_after(words: bytes, *, heard: bool) -> RawSocket:
-    """A program whose connection was stopped when these last words were said to it, all of which it has heard or not."""
+    """A program whose connection was stopped after these last words, all of which it has heard or not."""
     program, transport = await connected()
     joined = Spliced(program)
     with trio.fail_after(30):
