@@ -133,6 +133,7 @@ class Directory:
         self.known: dict[str, Targets] = {}
         """Names that were asked for and have instances: look here first."""
         self._registry = registry
+        self._looking = trio.CancelScope()
         self._nursery = nursery
         self._enter = enter
         self._following = False
@@ -188,7 +189,9 @@ class Directory:
             try:
                 async with self._registry.watch() as events:
                     if pause > _FIRST_RETRY_SECONDS:
-                        self._nursery.start_soon(self._look_again)
+                        self._looking.cancel()  # of one that comes and goes, the last return counts
+                        self._looking = trio.CancelScope()
+                        self._nursery.start_soon(self._look_again, self._looking)
                     async for event in events:
                         pause = _FIRST_RETRY_SECONDS
                         if event.service.name in self.known:
@@ -201,13 +204,14 @@ class Directory:
                 await trio.sleep(pause)
                 pause = min(pause * 2, RETRY_SECONDS)
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, scope: trio.CancelScope) -> None:
         """Asks for every known name, some time after the registry is back: what went while it was away is told by
         nothing else, and what runs had the time to be there again."""
-        await trio.sleep(RETURN_SECONDS)
-        for name in tuple(self.known):
-            async with self._lock:
-                try:
-                    await self._refresh(name)
-                except MicroError:
-                    return  # it is away again
+        with scope:
+            await trio.sleep(RETURN_SECONDS)
+            for name in tuple(self.known):
+                async with self._lock:
+                    try:
+                        await self._refresh(name)
+                    except MicroError:
+                        return  # it is away again

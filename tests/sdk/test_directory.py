@@ -106,25 +106,33 @@ async def test_a_registry_that_fails_leaves_what_is_known_in_use_and_is_followed
         assert addresses(directory, "greeter") == {"h:1", "h:2"}
 
 
+class Breaking(MemoryRegistry):
+    """Its watch can be broken, and be begun again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.breaks = trio.Event()
+        self.asked = 0
+
+    async def get(self, name: str) -> tuple[Service, ...]:
+        self.asked += 1
+        return await super().get(name)
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
+        async with super().watch() as events:
+            yield self._until_it_breaks(events)
+
+    async def _until_it_breaks(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        yield await anext(events)
+        await self.breaks.wait()
+        self.breaks = trio.Event()
+        raise Unavailable("the server was killed")
+
+
 async def test_what_went_while_the_registry_was_away_is_forgotten_some_time_after_it_is_back(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    class Breaking(MemoryRegistry):
-        def __init__(self) -> None:
-            super().__init__()
-            self.breaks = trio.Event()
-
-        @asynccontextmanager
-        async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
-            async with super().watch() as events:
-                yield self._until_it_breaks(events)
-
-        async def _until_it_breaks(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-            yield await anext(events)
-            await self.breaks.wait()
-            self.breaks = trio.Event()
-            raise Unavailable("the server was killed")
-
     async with Breaking() as registry, following(registry) as directory:
         for name in ("stays", "goes"):
             await registry.register(record(name, "h:1"))
@@ -136,6 +144,19 @@ async def test_what_went_while_the_registry_was_away_is_forgotten_some_time_afte
         assert addresses(directory, "goes") == {"h:1"}
         await trio.sleep(30)
         assert directory.known.keys() == {"stays"}
+
+
+async def test_a_registry_that_comes_and_goes_is_looked_through_once(autojump_clock: trio.testing.MockClock) -> None:
+    async with Breaking() as registry, following(registry) as directory:
+        await registry.register(record("greeter", "h:1"))
+        await directory.find("greeter")
+        for _ in range(5):
+            await trio.sleep(1)
+            registry.breaks.set()
+        await trio.sleep(30)
+        registry.asked = 0
+        await trio.sleep(60)
+        assert registry.asked == 1
 
 
 async def test_a_registry_of_its_own_is_opened_on_first_use() -> None:
