@@ -160,7 +160,7 @@ async def test_a_websocket_goes_through() -> None:
             node.server.address = f"{host}:{port}"
             assert await trio.to_thread.run_sync(converse, node.address) == ["hello", bytes(1_000_000), "x" * 100_000]
             await node.until_idle()
-            server.shutdown()
+            await trio.to_thread.run_sync(server.shutdown)  # it waits for what the node says: not in the node's thread
 
 
 async def curl(*arguments: str) -> bytes:
