@@ -20,10 +20,13 @@ help:  ## show this list
 demo: $(INSTALLED)  ## three environments, a service in one, a caller in another
 	@$(BIN)/python examples/demo.py
 
+# Hundreds of processes start in a test run: where modules may not be kept compiled, each spends a third of a second on that.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Twice as many as there are cores: most tests start processes and wait for them.
 WORKERS ?= $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1))
 test: $(INSTALLED)  ## everything that needs only Python
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # pytest's status 5 means that it found no test, which is what holds until the first peer arrives.
 test-peers: $(INSTALLED)  ## what needs real servers or network namespaces; as root, installs PEER_PACKAGES

@@ -44,7 +44,7 @@ class ServiceMap:
         """Bytes of all packed entries."""
         self.at: Point = (0, 0)
         """Which state of the origin's this is; (0, 0) while it is none."""
-        self._names: list[list[str]] = [[] for _ in range(BUCKETS)]
+        self._names: dict[int, list[str]] = {}  # by bucket; most maps fill few of them
         self._hashes = [_NOTHING] * BUCKETS
         self.root = hashlib.sha256(b"".join(self._hashes)).digest()
         """The hash over everything."""
@@ -107,7 +107,7 @@ class ServiceMap:
         return (entry for entries in self.services.values() for entry in entries)
 
     def _members(self, bucket: int, names: Iterable[str], change: Offers) -> list[str]:
-        members = self._names[bucket].copy()
+        members = self._names.get(bucket, []).copy()
         for name in names:
             present = name in self.services
             if present and not change[name]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
@@ -14,6 +15,16 @@ settings.register_profile("ci", derandomize=True, deadline=None, database=None, 
 # Neither has a deadline for one example: on a busy machine any of them may take long, and a test depends on no luck.
 settings.register_profile("here", deadline=None)
 settings.load_profile("ci" if IN_CI else "here")
+
+
+LONGEST = ("test_simulate.py", "test_transit.py", "test_faults.py")
+"""Files with minutes of work or of waiting: begun last, they would run while the other workers have nothing to do."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first; then, as several workers would do by themselves, the files of most tests."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.name not in LONGEST, -tests[item.path]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,6 @@
 """Seeded runs of a whole network of machines, and that the runs can be trusted."""
 
 import math
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from router.gossip import Gossip
 from router.linkstate import Edges
 from router.paths import Path, shortest_paths
 from router.services import ServiceEntry
-from tests.simulate.__main__ import attempt
+from tests.simulate.__main__ import attempt, workers
 from tests.simulate.story import Outcome, run
 
 SEEDS = 200
@@ -32,7 +31,7 @@ def outcomes(request: pytest.FixtureRequest) -> dict[int, Outcome | str]:
     parameters = [item.callspec.params for item in request.session.items if isinstance(item, pytest.Function)
                   and item.originalname == "test_a_network_in_trouble_comes_to_agree"]  # fmt: skip
     jobs = [(cast("int", each["seed"]), 20) for each in parameters]
-    with multiprocessing.Pool() as pool:
+    with workers() as pool:
         return dict(pool.imap_unordered(attempt, jobs))
 
 
