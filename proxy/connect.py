@@ -14,8 +14,8 @@ from sdk.head import CallHead, metadata_to_pairs, pack_call_head
 
 from .answering import AnsweringPort
 
-METHOD: Final = b"CONNECT "
-"""What such a connection begins with."""
+METHOD: Final = "CONNECT"
+"""The method of such a request."""
 
 MAX_REQUEST: Final = 16384
 """Bytes of a request's head."""
@@ -60,7 +60,7 @@ class ConnectRequest:
             raise self._refused(f"the request cannot be read: {error}") from None
         if event is h11.NEED_DATA:
             return None
-        if not isinstance(event, h11.Request) or event.method != b"CONNECT":
+        if not isinstance(event, h11.Request) or event.method != METHOD.encode():
             raise self._refused("the connection ended within its request")
         target = event.target.decode("latin-1")
         service = target.rpartition(":")[0] or target

@@ -6,7 +6,7 @@ nothing and closed after that. What is said inside TLS that ends here is found o
 
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
@@ -23,7 +23,7 @@ from sdk.splice import splice
 from sdk.timers import Timers
 from sdk.wire.frame import PREFACE
 from sdk.wire.http2 import PREFACE as HTTP2
-from sdk.wire.sniff import HTTP1, spoken
+from sdk.wire.sniff import ANY, Beginnings
 
 from .answering import AnsweringPort
 from .asking import Request, read_asked, turn_away
@@ -111,19 +111,16 @@ class ProxyListener:
         """Connections that have not said yet what they speak."""
         self.refused = 0
         """Connections that were closed without a call: from outside, of no known protocol, or one too many."""
-        everywhere: dict[bytes, Serve] = {
-            PREFACE[:6]: callers.frames,
-            METHOD: self._connect,
-            VERSION: self._socks,
-        }
-        looked_into: dict[bytes, Serve] = {
-            HTTP2[:16]: callers.http2,
-            **dict.fromkeys(HTTP1, callers.http1),
-        }
         self._raw_back_end = back_end.service if back_end and back_end.protocol == RAW else ""
-        self._inside_tls: Final = everywhere if self._raw_back_end else everywhere | looked_into
-        self._inside_calls: Final = {PREFACE[:6]: callers.frames, **looked_into}
-        self._protocols: Final = {**self._inside_tls, HANDSHAKE: self._tls}
+        calls: dict[bytes, Serve] = {PREFACE[:6]: callers.frames, HTTP2[:16]: callers.http2}
+        inside: dict[bytes, Serve] = {PREFACE[:6]: callers.frames, VERSION: self._socks}
+        methods: dict[str, Serve] = {METHOD: self._connect}
+        if not self._raw_back_end:
+            inside |= calls
+            methods[ANY] = callers.http1
+        self._inside_calls: Final = Beginnings(calls, {ANY: callers.http1})
+        self._inside_tls: Final = Beginnings(inside, methods)
+        self._protocols: Final = Beginnings({**inside, HANDSHAKE: self._tls}, methods)
 
     async def serve(self, listeners: Sequence[trio.SocketListener]) -> None:
         """Accepts until cancelled, or until `leave`, and serves whom it has accepted."""
@@ -191,14 +188,14 @@ class ProxyListener:
         else:
             await self._recognise(visit, self._protocols)
 
-    async def _recognise(self, visit: Visit, protocols: Mapping[bytes, Serve]) -> None:
+    async def _recognise(self, visit: Visit, protocols: Beginnings[Serve]) -> None:
         """Serves a connection by one of these protocols, whichever it speaks."""
         self._arriving += 1
         try:
             first = await self._first_bytes(visit, protocols)
         finally:
             self._arriving -= 1
-        serve = spoken(protocols, first)
+        serve = protocols.spoken(first)
         if serve is not None:
             await serve(visit, first)
         elif self._raw_back_end:
@@ -206,7 +203,7 @@ class ProxyListener:
         else:
             self._refuse(visit, "it speaks nothing that this port knows" if first else "it said nothing")
 
-    async def _first_bytes(self, visit: Visit, protocols: Mapping[bytes, Serve], first: bytes = b"") -> bytes:
+    async def _first_bytes(self, visit: Visit, protocols: Beginnings[Serve], first: bytes = b"") -> bytes:
         """What tells the protocol, or what came of it in time; `first` was read already."""
         patience = SILENT if self._raw_back_end else math.inf
         return await first_bytes(visit.transport, protocols, first, due=visit.due, patience=patience)
@@ -225,7 +222,7 @@ class ProxyListener:
 
     async def _connect(self, visit: Visit, first: bytes) -> None:
         """A program that asks for a service in HTTP."""
-        await self._asked(ConnectRequest(), ConnectPort, visit, first)
+        await self._asked(ConnectRequest(), ConnectPort, visit, first.lstrip(b"\r\n"))  # RFC 9112, 2.2
 
     async def _socks(self, visit: Visit, first: bytes) -> None:
         """A program that does so in SOCKS5."""
@@ -299,7 +296,7 @@ class ProxyListener:
         port.welcomed()
         visit = replace(visit, due=trio.current_time() + FIRST_BYTES)
         first = await self._first_bytes(visit, self._inside_calls, behind)
-        serve = spoken(self._inside_calls, first)
+        serve = self._inside_calls.spoken(first)
         if serve is not None:
             await serve(visit, first)
             return

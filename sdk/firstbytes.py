@@ -1,12 +1,11 @@
 """Reads the beginning of a connection, until it tells what is spoken on it."""
 
 import math
-from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
-from .wire.sniff import is_undecided
+from .wire.sniff import Beginnings
 
 FIRST_SIZE = 16384
 """Bytes that are read at a time, until it is known what a connection is for."""
@@ -21,7 +20,7 @@ class Readable(Protocol):
 
 async def first_bytes(
     transport: Readable,
-    beginnings: Mapping[bytes, object],
+    beginnings: Beginnings[Any],
     first: bytes = b"",
     *,
     due: float,
@@ -34,7 +33,7 @@ async def first_bytes(
     """
     with trio.move_on_at(min(due, trio.current_time() + patience)) as scope:
         try:
-            while is_undecided(beginnings, first):
+            while beginnings.is_undecided(first):
                 data = await transport.receive_some(FIRST_SIZE)
                 if not data:
                     break

@@ -18,7 +18,7 @@ from .timers import Timers
 from .wire.frame import PREFACE, Open
 from .wire.http2 import PREFACE as HTTP2
 from .wire.mux import Mux, MuxStream
-from .wire.sniff import HTTP1, spoken
+from .wire.sniff import ANY, Beginnings
 
 if TYPE_CHECKING:
     from .httptongues import HttpTongues
@@ -70,17 +70,16 @@ class Tongues:
         self._listing = listing
         self._on_change = on_change
         self._http: HttpTongues | None = None
-        self._table: Final[dict[bytes, Callable[[RawSocket, float], ServedPort]]] = {
-            PREFACE[:6]: self._frames,
-            HTTP2[:16]: lambda transport, due: self._http_tongues().http2(transport),
-            **dict.fromkeys(HTTP1, lambda transport, due: self._http_tongues().http1(transport)),
-        }
+        self._table: Final = Beginnings[Callable[[RawSocket, float], ServedPort]](
+            {PREFACE[:6]: self._frames, HTTP2[:16]: lambda transport, due: self._http_tongues().http2(transport)},
+            {ANY: lambda transport, due: self._http_tongues().http1(transport)},
+        )
 
     async def port_for(self, transport: RawSocket, due: float) -> tuple[ServedPort | None, bytes]:
         """The port for what a connection begins with, and those bytes; none where it says nothing that is spoken here,
         or not before `due`. One that speaks frames has to say its HELLO until then as well."""
         first = await first_bytes(transport, self._table, due=due)
-        make = spoken(self._table, first)
+        make = self._table.spoken(first)
         return (make(transport, due) if make else None), first
 
     def _frames(self, transport: RawSocket, due: float) -> ServedPort:

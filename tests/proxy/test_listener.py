@@ -142,7 +142,8 @@ async def test_a_preface_may_come_byte_by_byte() -> None:
     "garbage",
     [
         b"BREW / HTCPCP/1.0\r\n\r\n",
-        b"PRI * HTTP/3.0\r\n\r\n",
+        b"HELP\r\n",
+        b"\r\n\xff",
         b"\x16\x04\x01\x02\x00\x01",
         b"\x04\x01\x00\x50\x7f\x00\x00\x01\x00",
         b"\xff" * 100_000,
@@ -506,3 +507,15 @@ async def test_what_a_program_takes_of_a_long_write_is_seen_at_its_port(first: b
         with trio.fail_after(10):
             while port.progress() <= before:
                 await stream.receive_some()
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"\r\nGET http://nowhere/", b"\r\n\r\nCONNECT nowhere:80", b"BREW http://nowhere/", b"\r\nBREW http://nowhere/"],
+)
+async def test_a_request_with_any_method_is_answered_and_an_empty_line_before_it_ignored(first: bytes) -> None:
+    # RFC 9110, 9.1, and RFC 9112, 2.2
+    async with door() as opened, await opened.connect() as stream:
+        await stream.send_all(first + b" HTTP/1.1\r\nHost: nowhere\r\n\r\n")
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 404 ")
+        assert opened.listener.refused == 0

@@ -7,9 +7,10 @@ import trio.testing
 
 from sdk.firstbytes import first_bytes
 from sdk.rawsocket import RawSocket
+from sdk.wire.sniff import Beginnings
 from tests.proxy.raw import connected
 
-TABLE = {b"GET ": 1, b"POST ": 2}
+TABLE = Beginnings({b"GET ": 1, b"POST ": 2}, {})
 
 
 async def test_it_reads_until_the_table_decides() -> None:
