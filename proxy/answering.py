@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from sdk.wire import frame
-from sdk.wire.frame import DATA, HEAD, RESET
+from sdk.wire.frame import DATA, HEAD, RESET, Reset
 
 from .tcp import TcpPort
 
@@ -25,7 +25,7 @@ class AnsweringPort(TcpPort, ABC):
     _begun = False
 
     @abstractmethod
-    def refusal(self, status: int, detail: str) -> bytes:
+    def refusal(self, reset: Reset) -> bytes:
         """What the program is told when the service was not reached."""
 
     def send(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -37,7 +37,7 @@ class AnsweringPort(TcpPort, ABC):
         elif not self._begun and kind == RESET:
             reset = frame.parse_reset_untrusted(payload)
             self.refused = reset.detail
-            self.turn_away(self.refusal(reset.status, reset.detail))
+            self.turn_away(self.refusal(reset))
             return
         super().send(kind, flags, stream, payload)
 

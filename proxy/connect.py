@@ -1,7 +1,8 @@
 """HTTP CONNECT on the proxy port: `CONNECT service:port` makes a raw TCP call to that service (RFC 9110, 9.3.6).
 
 So whatever knows how to go through an HTTP proxy reaches a service by its name. The port number means nothing here. An
-error comes as an HTTP answer in plain words, and with its kind in `Proxy-Status` (RFC 9209).
+error comes as an HTTP answer in plain words, with its kind in `Proxy-Status` (RFC 9209) and with `Micro-Fate`: the same
+as for any other request.
 """
 
 import base64
@@ -11,6 +12,8 @@ import h11
 
 from sdk.errors import RemoteProtocolError, Status
 from sdk.head import CallHead, metadata_to_pairs, pack_call_head
+from sdk.port.refusal import refusal, refusal_bytes
+from sdk.wire.frame import Fate, Reset
 
 from .answering import AnsweringPort
 
@@ -20,23 +23,15 @@ METHOD: Final = "CONNECT"
 MAX_REQUEST: Final = 16384
 """Bytes of a request's head."""
 
-_STATUS = {
-    Status.INVALID_ARGUMENT: (400, "Bad Request", "http_request_error"),
-    Status.NOT_FOUND: (404, "Not Found", "destination_not_found"),
-    Status.UNAUTHENTICATED: (407, "Proxy Authentication Required", "http_request_denied"),
-    Status.DEADLINE_EXCEEDED: (504, "Gateway Timeout", "connection_timeout"),
-}
-_OTHERWISE = (503, "Service Unavailable", "destination_unavailable")
-
 
 class ConnectPort(AnsweringPort):
     """A raw TCP port that answers its program in HTTP before the bytes begin."""
 
     established = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
-    def refusal(self, status: int, detail: str) -> bytes:
+    def refusal(self, reset: Reset) -> bytes:
         """An answer in plain words."""
-        return refusal(status, detail)
+        return refusal_bytes(refusal(reset), close=True)
 
 
 class ConnectRequest:
@@ -82,7 +77,7 @@ class ConnectRequest:
         return out
 
     def _refused(self, reason: str) -> RemoteProtocolError:
-        self._out = refusal(Status.INVALID_ARGUMENT, reason)
+        self._out = refusal_bytes(refusal(Reset(Status.INVALID_ARGUMENT, Fate.NOT_REACHED, reason)), close=True)
         return RemoteProtocolError(reason)
 
 
@@ -95,17 +90,3 @@ def token_of(credentials: bytes) -> bytes:
         return base64.b64decode(value, validate=True).partition(b":")[2] if scheme.lower() == b"basic" else b""
     except ValueError:
         return b""
-
-
-def refusal(status: int, detail: str) -> bytes:
-    """The answer to a request that leads nowhere."""
-    number, phrase, kind = _STATUS.get(Status(status), _OTHERWISE)
-    text = f"{detail}\n".encode()
-    quoted = detail.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')
-    challenge = 'Proxy-Authenticate: Basic realm="micro"\r\n' if number == 407 else ""
-    head = (
-        f"HTTP/1.1 {number} {phrase}\r\n{challenge}Proxy-Status: micro; error={kind}; "
-        f'details="{"".join(letter if letter.isprintable() else "?" for letter in quoted)}"\r\n'
-        f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n"
-    )
-    return head.encode() + text

@@ -13,6 +13,7 @@ from typing import Final
 
 from sdk.errors import RemoteProtocolError, Status
 from sdk.head import CallHead, pack_call_head
+from sdk.wire.frame import Reset
 
 from .answering import AnsweringPort
 
@@ -51,9 +52,9 @@ def service_of(name: str, knows: Callable[[str], bool]) -> str:
 class ServerNamePort(AnsweringPort):
     """A raw TCP port that answers its program with a TLS alert when the service cannot be reached."""
 
-    def refusal(self, status: int, detail: str) -> bytes:
+    def refusal(self, reset: Reset) -> bytes:
         """The alert that comes closest."""
-        return pack_alert(_ALERTS.get(Status(status), INTERNAL_ERROR))
+        return pack_alert(_ALERTS.get(Status(reset.status), INTERNAL_ERROR))
 
 
 class ClientHello:

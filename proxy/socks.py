@@ -14,6 +14,7 @@ from typing import Final
 
 from sdk.errors import RemoteProtocolError, Status
 from sdk.head import CallHead, pack_call_head
+from sdk.wire.frame import Reset
 
 from .answering import AnsweringPort
 
@@ -63,9 +64,9 @@ class SocksPort(AnsweringPort):
 
     established = pack_reply(Reply.SUCCEEDED)
 
-    def refusal(self, status: int, detail: str) -> bytes:
+    def refusal(self, reset: Reset) -> bytes:
         """The number that comes closest."""
-        return pack_reply(_REPLIES.get(Status(status), Reply.FAILURE))
+        return pack_reply(_REPLIES.get(Status(reset.status), Reply.FAILURE))
 
 
 class _State(enum.Enum):

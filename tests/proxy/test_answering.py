@@ -3,15 +3,15 @@
 from proxy.answering import AnsweringPort
 from sdk.errors import Status
 from sdk.head import ReplyHead, pack_reply_head
-from sdk.wire.frame import INITIAL_CREDIT, Open
+from sdk.wire.frame import INITIAL_CREDIT, Open, Reset
 from sdk.wire.mux import Mux, MuxStream
 
 
 class Polite(AnsweringPort):
     established = b"welcome "
 
-    def refusal(self, status: int, detail: str) -> bytes:
-        return f"{Status(status).name}: {detail}".encode()
+    def refusal(self, reset: Reset) -> bytes:
+        return f"{Status(reset.status).name}: {reset.detail}".encode()
 
 
 class Silent(Polite):

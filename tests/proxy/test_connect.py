@@ -6,11 +6,11 @@ import trio
 import trio.testing
 
 from proxy import listener as listening
-from proxy.connect import MAX_REQUEST, ConnectPort, ConnectRequest, refusal
+from proxy.connect import MAX_REQUEST, ConnectPort, ConnectRequest
 from sdk.errors import RemoteProtocolError, Status
 from sdk.head import CallHead, ReplyHead, pack_reply_head, parse_call_head_untrusted
 from sdk.rawsocket import RawSocket, open_tcp
-from sdk.wire.frame import INITIAL_CREDIT, Open
+from sdk.wire.frame import INITIAL_CREDIT, Fate, Open, Reset
 from sdk.wire.mux import Mux, MuxStream
 
 from .raw import break_off, echo, is_reset, raw_node, read_to_end
@@ -84,7 +84,7 @@ def test_what_is_no_proper_request_is_refused(request_: bytes, complaint: str) -
     with pytest.raises(RemoteProtocolError, match=complaint):
         request.receive_untrusted(request_)
     status, headers, text = read_answer(request.data_to_send())
-    assert (status, headers[b"connection"]) == (400, b"close")
+    assert (status, headers[b"connection"], headers[b"micro-fate"]) == (400, b"close", b"not-reached")
     assert complaint in text
     assert b"http_request_error" in headers[b"proxy-status"]
     assert request.data_to_send() == b"", "it would be said twice"
@@ -136,8 +136,9 @@ def test_no_credit_is_granted_for_words_of_this_node() -> None:
         (Status.INVALID_ARGUMENT, 400, b"http_request_error"),
         (Status.NOT_FOUND, 404, b"destination_not_found"),
         (Status.UNAVAILABLE, 503, b"destination_unavailable"),
-        (Status.INTERNAL, 503, b"destination_unavailable"),
+        (Status.PERMISSION_DENIED, 403, b"http_request_denied"),
         (Status.DEADLINE_EXCEEDED, 504, b"connection_timeout"),
+        (Status.INTERNAL, 502, b"http_protocol_error"),
     ],
 )
 def test_a_refusal_is_an_http_answer_with_its_reason(status: Status, number: int, kind: bytes) -> None:
@@ -159,7 +160,15 @@ def test_a_reset_after_that_breaks_the_connection() -> None:
 
 
 def test_a_refusal_has_the_length_that_it_says() -> None:
-    assert read_answer(refusal(Status.NOT_FOUND, "ä" * 100))[2] == "ä" * 100 + "\n"
+    made, stream = port()
+    stream.reset(Status.NOT_FOUND, "ä" * 100)
+    assert read_answer(answer_to(made))[2] == "ä" * 100 + "\n"
+
+
+@pytest.mark.parametrize(("fate", "said"), [(Fate.NOT_REACHED, b"not-reached"), (Fate.MAY_HAVE_RUN, b"may-have-run")])
+def test_a_refusal_says_whether_the_call_may_have_run(fate: Fate, said: bytes) -> None:
+    reset = Reset(Status.UNAVAILABLE, fate, "gone")
+    assert read_answer(port()[0].refusal(reset))[1][b"micro-fate"] == said
 
 
 # Connections.
@@ -211,7 +220,7 @@ async def test_a_service_that_nobody_offers_is_not_found() -> None:
         status, headers, text = read_answer(await read_to_end(program))
         assert status == 404
         assert "no service called 'nobody' is known here" in text
-        assert headers[b"connection"] == b"close"
+        assert (headers[b"connection"], headers[b"micro-fate"]) == (b"close", b"not-reached")
 
 
 async def test_a_service_that_does_not_answer_is_unavailable_with_the_reason() -> None:
