@@ -1,4 +1,8 @@
-"""The calls that were opened at a node lately: the last thousand, and a line in the log for those that went wrong."""
+"""The calls that were opened at a node lately: the last thousand, and a line in the log for those that went wrong.
+
+They are shown to every node of the network, and logs go to many hands. So of a call is kept who was called, and nothing
+of its metadata; and of a path not what stands behind its question mark, where programs put tokens, codes and addresses.
+"""
 
 import logging
 from collections import deque
@@ -8,6 +12,7 @@ from typing import Final
 
 from proxy.calls import CallRecord
 from sdk.errors import Status
+from sdk.head import CallHead
 from sdk.wire.frame import ID_SIZE
 
 from .records import Record
@@ -20,6 +25,9 @@ SLOW: Final = 1.0
 
 QUIET: Final = frozenset((Status.OK, Status.CANCELLED, Status.NOT_FOUND, Status.UNIMPLEMENTED))
 """How calls may end that nobody has to be told of: well, or by the caller's own doing …"""
+
+MAX_TEXT: Final = 256
+"""Characters of a name or path that are kept: the callers choose them, and there is room for 64 KiB in a head."""
 
 _CALLERS_OWN: Final = range(400, 500)
 """… likewise in HTTP."""
@@ -39,6 +47,10 @@ class Calls:
 
     def take(self, record: CallRecord) -> None:
         """One call is over."""
+        head = record.head
+        size = len(head.service) + len(head.endpoint) + len(head.protocol)
+        if head.metadata or head.content_type or size > MAX_TEXT or "?" in head.endpoint:
+            record = CallRecord(_who(head), *record[1:])
         self._kept.append(record)
         slow = record.ended - record.opened >= SLOW
         well = record.status in QUIET or record.status in _CALLERS_OWN
@@ -74,6 +86,16 @@ class Calls:
             f"{record['protocol']} {record['service']} {record['endpoint']}: {record['status']} in {record['ms']} ms"
             f"{tries}{way}"
         )
+
+
+def _who(head: CallHead) -> CallHead:
+    """Who was called, without anything that may be secret or long."""
+    path, mark, _ = head.endpoint.partition("?")
+    return CallHead(_short(head.service), _short(path) + ("?…" if mark else ""), _short(head.protocol))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
 
 
 def status_name(status: int) -> str:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from mesh.calls import KEPT, SLOW, Calls, status_name
+from mesh.calls import KEPT, MAX_TEXT, SLOW, Calls, status_name
 from proxy.calls import CallRecord
 from sdk.errors import Status
 from sdk.head import CallHead
@@ -68,6 +68,30 @@ def test_the_log_tells_of_what_went_wrong_or_took_long(
     calls(log_all=True).take(call)
     assert len(caplog.records) == told + 1
     assert "rpc greeter Greeter.Hello: " in caplog.text
+
+
+def test_what_stands_behind_the_question_mark_of_a_path_is_neither_shown_nor_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    kept = calls(log_all=True)
+    asked = CallHead("web", "/reset?token=sesame", "http", 0, "", ("authorization", "Bearer sesame"))
+    kept.take(record()._replace(head=asked))
+    [told] = kept.latest()
+    assert told["endpoint"] == "/reset?…"
+    assert "http web /reset?…: OK" in caplog.text
+    assert "sesame" not in caplog.text
+
+
+def test_of_a_thousand_calls_with_the_longest_heads_a_megabyte_is_kept() -> None:
+    kept = calls()
+    for number in range(KEPT):
+        head = CallHead(f"{number}" * 8000, f"/{number}" * 8000, "http", 0, "", ("cookie", f"{number}" * 8000))
+        kept.take(record()._replace(head=head))
+    told = kept.latest()
+    assert len(told) == KEPT
+    assert all(len(each["service"]) == len(each["endpoint"]) == MAX_TEXT + 1 for each in told)
+    assert len(repr(list(kept._kept))) < 1 << 20
 
 
 def test_a_status_without_a_name_is_its_number() -> None:
