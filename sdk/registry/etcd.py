@@ -8,7 +8,7 @@ and tells the difference.
 import logging
 import math
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
@@ -33,7 +33,7 @@ from .etcdjson import (
 )
 from .records import Change, Key, check_ttl, key_of, merge, parse_record_untrusted, split
 from .url import parse_url
-from .watch import Watch
+from .watch import StreamedWatch, followed
 
 logger = logging.getLogger(__name__)
 
@@ -109,15 +109,9 @@ class EtcdRegistry:
         _, kept = await self._client.everything(PREFIX)
         return merge(self._records(kept).values())
 
-    @asynccontextmanager
-    async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """See `Registry.watch`."""
-        watch = _Watch(self)
-        try:
-            await watch.begin()
-            yield watch
-        finally:
-            await watch.end()
+        return followed(_Watch(self))
 
     async def _register(self, texts: Mapping[str, str], ttl: float) -> None:
         if await self._renew(texts, ttl):
@@ -186,34 +180,21 @@ class EtcdRegistry:
             raise Unavailable(f"the registry {self.address} cannot be used: {error}") from None
 
 
-class _Watch(Watch):
+class _Watch(StreamedWatch[Changes]):
     def __init__(self, registry: EtcdRegistry) -> None:
         super().__init__()
         self._registry = registry
         self._keys: dict[str, Key] = {}
         """What stands under each key of etcd, as the view calls it: a version is in the record only."""
-        self._changes: Changes | None = None
-        self._stack = AsyncExitStack()
-
-    async def _learn(self) -> None:
-        if self._changes is None:
-            await self.begin()
-        else:
-            await self._follow(self._changes)
 
     async def begin(self) -> None:
         """Lists what is there and follows from there on."""
         client = self._registry._client
         revision, kept = await client.everything(PREFIX)
-        self._changes = await self._stack.enter_async_context(client.changes(PREFIX, revision + 1))
+        self._source = await self._stack.enter_async_context(client.changes(PREFIX, revision + 1))
         records = self._registry._records(kept)
         self._keys = {path: key_of(record) for path, record in records.items()}
         self._events += self._view.replace({key_of(record): record for record in records.values()})
-
-    async def end(self) -> None:
-        """Closes the connection that the changes come over."""
-        stack, self._stack, self._changes = self._stack, AsyncExitStack(), None
-        await stack.aclose()
 
     async def _follow(self, changes: Changes) -> None:
         try:

@@ -7,7 +7,7 @@ lists again and tells the difference.
 
 import logging
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Never, Self
 from urllib.parse import parse_qsl, urlsplit
@@ -24,7 +24,7 @@ from .kubeclient import Expired, KubeClient
 from .kubejson import Kind, Slice, Told, parse_path_untrusted, parse_slice_untrusted, parse_told_untrusted
 from .kubeslices import Slices
 from .records import check_ttl, merge, split
-from .watch import Watch
+from .watch import StreamedWatch, followed
 
 logger = logging.getLogger(__name__)
 
@@ -100,15 +100,9 @@ class KubernetesRegistry:
         _, items = await self.client.everything()
         return merge((await self.read_all(items)).records().values())
 
-    @asynccontextmanager
-    async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
+    def watch(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
         """See `Registry.watch`."""
-        watch = _Watch(self)
-        try:
-            await watch.begin()
-            yield watch
-        finally:
-            await watch.end()
+        return followed(_Watch(self))
 
     # For the watches.
 
@@ -157,25 +151,17 @@ class KubernetesRegistry:
         )
 
 
-class _Watch(Watch):
+class _Watch(StreamedWatch[Lines]):
     def __init__(self, registry: KubernetesRegistry) -> None:
         super().__init__()
         self._registry = registry
         self._slices = Slices()
         self._version = ""
         """Empty: to be listed again."""
-        self._lines: Lines | None = None
         self._heard = 0.0
         """When the last line came, or the watch began; on trio's clock."""
         self._fruitless = 0
         """How often in a row it was begun without a line that could be read."""
-        self._stack = AsyncExitStack()
-
-    async def _learn(self) -> None:
-        if self._lines is None:
-            await self.begin()
-        else:
-            await self._follow(self._lines)
 
     async def begin(self) -> None:
         """Lists what is there, unless the version known is still kept, and follows from there on."""
@@ -188,18 +174,13 @@ class _Watch(Watch):
             self._events += self._view.replace(self._slices.records())
             self._version = version
         try:
-            self._lines = await self._stack.enter_async_context(client.changes(self._version))
+            self._source = await self._stack.enter_async_context(client.changes(self._version))
         except Expired:
             self._version = ""
         except Unavailable:  # of a server that was set back to an older state no version known here is to come
             self._version = ""
             raise
         self._heard = trio.current_time()
-
-    async def end(self) -> None:
-        """Closes the connection that the changes come over."""
-        stack, self._stack, self._lines = self._stack, AsyncExitStack(), None
-        await stack.aclose()
 
     async def _follow(self, lines: Lines) -> None:
         told = None

@@ -25,7 +25,7 @@ from sdk.types import Service, service_to_json
 from . import Event
 from .records import check_ttl, merge, split
 from .remote import REGISTRY_PORT, REGISTRY_SERVICE, parse_change_untrusted, parse_records_untrusted, relays
-from .watch import Watch
+from .watch import StreamedWatch, followed
 
 ANSWER_SECONDS = 5.0
 """Until when one address must have answered, or begun a watch."""
@@ -107,11 +107,10 @@ class ServiceRegistry:
             watch = _Watch(self, client)
             self._watches.add(watch)
             try:
-                await watch.begin()
-                yield watch
+                async with followed(watch):
+                    yield watch
             finally:
                 self._watches.remove(watch)
-                await watch.end()
 
     # For the watches.
 
@@ -174,13 +173,11 @@ class ServiceRegistry:
         raise self.unavailable(failures)
 
 
-class _Watch(Watch):
+class _Watch(StreamedWatch[ClientStream]):
     def __init__(self, registry: ServiceRegistry, client: Client) -> None:
         super().__init__()
         self._registry = registry
         self._client = client
-        self._opened = AsyncExitStack()
-        self._stream: ClientStream | None = None
         self._since = 0.0
         self._known = False
         self._waiting = trio.CancelScope()
@@ -188,10 +185,7 @@ class _Watch(Watch):
     async def _learn(self) -> None:
         with trio.CancelScope() as self._waiting:
             self._registry.check_open()
-            if self._stream is None:
-                await self.begin()
-            else:
-                await self._receive(self._stream)
+            await super()._learn()
 
     def wake(self) -> None:
         """The registry is closed: nobody waits any longer."""
@@ -212,11 +206,6 @@ class _Watch(Watch):
             failures[address] = reason
         raise self._registry.unavailable(failures)
 
-    async def end(self) -> None:
-        """Lets go of the call."""
-        opened, self._opened, self._stream = self._opened, AsyncExitStack(), None
-        await opened.aclose()
-
     async def _begin_at(self, address: str) -> None:
         async with AsyncExitStack() as stack:
             call = self._client.stream(REGISTRY_SERVICE, "Registry.Watch", {"relays": relays.get()}, proxy=address)
@@ -229,9 +218,9 @@ class _Watch(Watch):
                 # What is there is told by the watch itself; what went meanwhile can only be found missing.
                 self._events += self._view.keep(there)
             self._known, self._since = True, trio.current_time()
-            self._stream, self._opened = stream, stack.pop_all()
+            self._source, self._stack = stream, stack.pop_all()
 
-    async def _receive(self, stream: ClientStream) -> None:
+    async def _follow(self, stream: ClientStream) -> None:
         try:
             message = await stream.receive()
         except trio.EndOfChannel:
