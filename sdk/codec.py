@@ -1,9 +1,9 @@
 """Values ↔ message bytes, by content type: JSON, msgpack, raw bytes, protobuf, and what a program registers itself.
 
 What comes in is untrusted and plain (dicts, lists, text, numbers); `sdk.schema` makes annotated types of it. What goes
-out may be a dataclass, an enum or a protobuf message at any depth. A protobuf message says nothing about itself, so its
-bytes are passed on as they are to whoever knows its class; the library is imported only where a message has to become
-JSON or msgpack.
+out may be a dataclass, an enum, a date or another value of `sdk.texts`, or a protobuf message at any depth. A protobuf
+message says nothing about itself, so its bytes are passed on as they are to whoever knows its class; the library is
+imported only where a message has to become JSON or msgpack.
 """
 
 import base64
@@ -16,6 +16,7 @@ from typing import Any, Final, Never
 import msgpack
 
 from .errors import RemoteProtocolError
+from .texts import form_of
 
 JSON: Final = "application/json"
 MSGPACK: Final = "application/msgpack"
@@ -121,6 +122,8 @@ def _plain(value: Any) -> Any:
         from google.protobuf import json_format
 
         return json_format.MessageToDict(value, preserving_proto_field_name=True)
+    if (form := form_of(type(value))) is not None:
+        return form.say(value)
     if isinstance(value, int):
         raise TypeError("an integer has more than the 64 bits that are held")  # JSON takes any
     if isinstance(value, Coroutine):
@@ -162,7 +165,22 @@ _pack: Encode = msgpack.Packer(default=_plain, autoreset=True).pack
 
 
 def _encode_json(value: Any) -> bytes:
-    return _json.encode(value).encode()
+    try:
+        return _json.encode(value).encode()
+    except TypeError:  # Python's encoder asks about values that it does not know, and not about keys
+        return _json.encode(_with_plain_keys(value)).encode()
+
+
+def _with_plain_keys(value: Any) -> Any:
+    """The same with UUIDs, dates, enums and the like, where they are keys, in their plain form."""
+    if isinstance(value, dict):
+        return {
+            key if isinstance(key, str | int | float | None) else _plain_json(key): _with_plain_keys(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_with_plain_keys(item) for item in value]
+    return value if isinstance(value, str | int | float | None) else _with_plain_keys(_plain_json(value))
 
 
 def _decode_json(data: bytes) -> Any:

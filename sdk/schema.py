@@ -19,6 +19,7 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .texts import Form, form_of
 from .types import MAX_DEPTH, Value
 
 Convert = Callable[[Any], Any]
@@ -126,7 +127,22 @@ def _class_converter(kind: type) -> Convert:
         return _message_converter(kind)
     if kind in _COLLECTIONS or kind is dict:
         return _generic_converter(kind, (), kind)
+    if (form := form_of(kind)) is not None:
+        return _text_converter(kind, form)
     raise _unsupported(kind)
+
+
+def _text_converter(kind: type, form: Form) -> Convert:
+    def convert(data: Any) -> Any:
+        try:
+            value = form.read(kind, data)
+        except (ValueError, OverflowError, ArithmeticError):
+            raise Mismatch(f"is {data!r:.100}, not {form.what}") from None
+        if value is None:
+            raise Mismatch(f"is {_kind(data)}, not {form.what}")
+        return value
+
+    return convert
 
 
 def _enum_converter(kind: type[enum.Enum]) -> Convert:
@@ -386,7 +402,8 @@ def _kind(data: object) -> str:
 def _unsupported(annotation: Any) -> TypeError:
     return TypeError(
         f"{_name(annotation)} cannot be made from a message: annotate with a dataclass, a protobuf message, an enum, "
-        "or plain types (bool, int, float, str, bytes, list, tuple, set, dict, unions of them)"
+        "plain types (bool, int, float, str, bytes, list, tuple, set, dict, unions of them), or what is said as text "
+        "(datetime, date, time, timedelta, UUID, Decimal, Path)"
     )
 
 
