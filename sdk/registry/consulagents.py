@@ -16,7 +16,7 @@ from sdk.errors import BadRequest, Forbidden, RemoteProtocolError, Unavailable
 
 from .consuljson import parse_index_untrusted
 from .http import PATIENCE, Answer, HttpClient
-from .url import RegistryUrl, tls_context
+from .url import RegistryUrl, certificates_of
 
 WAIT: Final = 15
 """Seconds that a question for changes may stay unanswered; Consul adds up to a sixteenth. An agent that hangs is found
@@ -40,7 +40,7 @@ class ConsulAgents:
         """Takes the token from the URL or MICRO_REGISTRY_TOKEN."""
         self.address = url.shown
         token = url.password or url.user or os.environ.get("MICRO_REGISTRY_TOKEN", "")
-        shown, tls = {"x-consul-token": token} if token else {}, tls_context(url)
+        shown, tls = {"x-consul-token": token} if token else {}, certificates_of(url)
         self._asked = [HttpClient(server, headers=shown, tls=tls, patience=PATIENCE) for server in url.servers]
         patience = WAIT * 17 / 16 + PATIENCE
         self._waiting = [HttpClient(server, headers=shown, tls=tls, patience=patience) for server in url.servers]

@@ -22,7 +22,7 @@ from .etcdjson import (
     watch_request,
 )
 from .http import ADVICE, PATIENCE, HttpClient, Lines
-from .url import RegistryUrl, tls_context
+from .url import RegistryUrl, certificates_of
 
 PAGE: Final = 200
 """Records of one answer: a long list holds up neither the server nor this process's event loop."""
@@ -55,7 +55,7 @@ class EtcdClient:
 
     def __init__(self, url: RegistryUrl) -> None:
         self._url = url
-        self._tls = tls_context(url)
+        self._tls = certificates_of(url)
         self._servers: list[HttpClient] = []
         self._stack = AsyncExitStack()
         self._first = 0

@@ -9,7 +9,7 @@ import json as jsonlib
 import os
 import socket
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, NamedTuple, Self
@@ -99,17 +99,17 @@ class HttpClient:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         server_name: str = "",
         patience: float = PATIENCE,
         longest_answer: int = LONGEST_ANSWER,
     ) -> None:
         """`url` is `http[s]://[user:password@]host[:port][/base]`; user and password are shown by basic authentication.
 
-        `headers` go with every request. `tls` is how an https server is known and what is shown to it, by default the
-        system's authorities and nothing, and `server_name` whom its certificate must name, by default the host of the
-        URL. `patience` is in seconds: for a request with its whole answer, and for an
-        answer line by line until its first line may come. Raises `BadRequest` for a URL that is none.
+        `headers` go with every request. `tls` gives how an https server is known and what is shown to it, asked for
+        each request, by default the system's authorities and nothing, and `server_name` whom its certificate
+        must name, by default the host of the URL. `patience` is in seconds: for a request with its whole answer, and
+        for an answer line by line until its first line may come. Raises `BadRequest` for a URL that is none.
         """
         try:
             parts = urlsplit(url)
@@ -123,7 +123,7 @@ class HttpClient:
         """Where the server is, without user and password."""
         self.patience = patience
         self.longest_answer = longest_answer
-        self._tls = None if parts.scheme == "http" else tls or ssl.create_default_context()
+        self._tls = None if parts.scheme == "http" else tls or _of_the_system()
         self._server_name = server_name or self._host
         self._headers = {
             "host": parts.netloc.rpartition("@")[2],
@@ -289,21 +289,23 @@ class HttpClient:
         if not self._open:
             await trio.lowlevel.checkpoint()
         self.check_open()
+        context = self._tls() if self._tls is not None else None
         while self._idle:
             connection = self._idle.pop()
-            # Between requests a server says nothing but goodbye.
-            if not connection.socket.is_readable():
+            # Between requests a server says nothing but goodbye. One that was shown a certificate which has been
+            # replaced since would refuse what is asked when that one has run out, and keep the connection.
+            if connection.context is context and not connection.socket.is_readable():
                 self._busy.add(connection)
                 return connection
             await trio.aclose_forcefully(connection.stream)
-        connection = await self._connect()
+        connection = await self._connect(context)
         if not self._open:
             await trio.aclose_forcefully(connection.stream)
             raise trio.ClosedResourceError("the HTTP client was closed")
         self._busy.add(connection)
         return connection
 
-    async def _connect(self) -> "_Connection":
+    async def _connect(self, context: ssl.SSLContext | None) -> "_Connection":
         try:
             plain = await trio.open_tcp_stream(self._host, self._port)
         except OSError as error:
@@ -313,8 +315,8 @@ class HttpClient:
         stream: trio.abc.Stream = plain
         try:
             _keep_asking(plain.socket)
-            if self._tls is not None:
-                secure = trio.SSLStream(plain, self._tls, server_hostname=self._server_name, https_compatible=True)
+            if context is not None:
+                secure = trio.SSLStream(plain, context, server_hostname=self._server_name, https_compatible=True)
                 stream = secure
                 await secure.do_handshake()
         except (trio.BrokenResourceError, OSError) as error:
@@ -323,16 +325,22 @@ class HttpClient:
         except BaseException:
             await trio.aclose_forcefully(plain)
             raise
-        return _Connection(stream, plain.socket)
+        return _Connection(stream, plain.socket, context)
 
 
 class _Connection:
-    __slots__ = ("machine", "socket", "stream")
+    __slots__ = ("context", "machine", "socket", "stream")
 
-    def __init__(self, stream: trio.abc.Stream, socket: trio.socket.SocketType) -> None:
+    def __init__(self, stream: trio.abc.Stream, socket: trio.socket.SocketType, context: ssl.SSLContext | None) -> None:
         self.stream = stream
         self.socket = socket
+        self.context = context
         self.machine = h11.Connection(h11.CLIENT)
+
+
+def _of_the_system() -> Callable[[], ssl.SSLContext]:
+    context = ssl.create_default_context()
+    return lambda: context
 
 
 def _basic(user: str, password: str) -> dict[str, str]:

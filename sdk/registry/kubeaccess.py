@@ -6,6 +6,7 @@ Of `kubectl`'s file it knows authorities, certificates, tokens, and programs tha
 import base64
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ import trio
 from sdk.errors import BadRequest, Unavailable
 from sdk.netaddress import join_address
 
+from .certificates import Certificates
 from .kubeconfig import Config, Part, read_config
 from .kubecredential import Credential
 from .kubeexec import CredentialProgram, parse_command, show_certificate
@@ -43,8 +45,8 @@ class Access:
     """Who says so, for a person: a file, or the account of a pod."""
     namespace: str
     """Where whoever asks belongs."""
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
-    """How the server is known and what certificate it is shown; None for a server without TLS."""
+    tls: Callable[[], ssl.SSLContext] | None = field(default=None, repr=False)
+    """Gives how the server is known and what certificate it is shown; None for a server without TLS."""
     server_name: str = ""
     """What its certificate is for, where that is not the host of the URL."""
     token: str = field(default="", repr=False)
@@ -99,13 +101,13 @@ def find_access(kubeconfig: str = "", *, account: Path = ACCOUNT) -> Access:
 
 
 def _of_pod(host: str, account: Path) -> Access:
-    port = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443"))
+    port, authority = int(os.environ.get("KUBERNETES_SERVICE_PORT", "443")), account / "ca.crt"
     try:
         return Access(
             server=f"https://{join_address(host, port)}",
             source="this pod",
             namespace=(account / "namespace").read_text().strip(),
-            tls=ssl.create_default_context(cafile=account / "ca.crt"),
+            tls=Certificates(lambda: ssl.create_default_context(cafile=authority), [authority]),
             token_file=account / "token",
         )
     except OSError as error:
@@ -119,10 +121,13 @@ def _of_config(config: Config) -> Access:
             if part.said.get(name):
                 raise BadRequest(f"{part.path} says {name}: {reason}")
     token, token_file, program = user.said.get("token") or "", user.file("tokenFile"), None
-    tls = _tls(cluster, user) if cluster.said["server"].startswith("https:") else None
+    # What a program makes is put into the one context there is, so that one stays.
+    named = (cluster.file("certificate-authority"), user.file("client-certificate"), user.file("client-key"))
+    files = () if user.said.get("exec") else named
+    tls = Certificates(lambda: _tls(cluster, user), files) if cluster.said["server"].startswith("https:") else None
     if user.said.get("exec") and not token_file and not token:  # which come first for kubectl, too
         command = parse_command(str(user.path), user.path.parent, user.said["exec"], _told(cluster))
-        program = CredentialProgram(command, tls)
+        program = CredentialProgram(command, None if tls is None else tls())
     return Access(
         server=cluster.said["server"],
         source=str(user.path),

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, unquote
 from sdk.errors import BadRequest
 from sdk.netaddress import join_address, split_address
 
+from .certificates import Certificates
+
 _WHERE: Final = "--registry-address (MICRO_REGISTRY_ADDRESS)"
 _FILES: Final = ("ca", "cert", "key")
 
@@ -77,7 +79,7 @@ def parse_url(text: str, *, scheme: str, port: int, options: frozenset[str] = fr
     )
 
 
-def tls_context(url: RegistryUrl) -> ssl.SSLContext | None:
+def certificates_of(url: RegistryUrl) -> Certificates | None:
     """How the servers are known and what they are shown; None without TLS.
 
     `ca` is a file with the authorities that are believed in place of the system's; `cert` and `key` hold what is shown
@@ -88,6 +90,10 @@ def tls_context(url: RegistryUrl) -> ssl.SSLContext | None:
     ca, cert, key = (url.options.get(name) or None for name in _FILES)
     if key and not cert:
         raise BadRequest(f"{_WHERE} names a key and no certificate: give cert=FILE as well")
+    return Certificates(lambda: _context(ca, cert, key), (ca, cert, key))
+
+
+def _context(ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ValueError) as error:

@@ -213,12 +213,12 @@ async def test_a_server_is_known_by_its_authority_and_shown_our_certificate(nurs
     good = ssl.create_default_context()
     ours.configure_trust(good)
     ours.issue_cert("client").configure_cert(good)
-    async with HttpClient(url, tls=good) as http:
+    async with HttpClient(url, tls=lambda: good) as http:
         assert (await http.request("GET", "/")).body == b"ok"
     foreign = ssl.create_default_context()
     others.configure_trust(foreign)
-    for context in (foreign, None):
-        async with HttpClient(url, tls=context) as http:
+    for tls in ((lambda: foreign), None):
+        async with HttpClient(url, tls=tls) as http:
             with pytest.raises(Unavailable, match="certificate is not trusted"):
                 await http.request("GET", "/")
 

@@ -51,6 +51,10 @@ async def test_a_pod_has_its_account_and_a_token_that_is_read_again(
     access = find_access(account=tmp_path)
     assert (access.server, access.namespace) == ("https://[fd00::1]:443", "shop")
     assert access.tls is not None
+    before = access.tls()
+    assert access.tls() is before
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    assert access.tls() is not before
     assert (await access.credential()).headers == {"authorization": "Bearer one"}
     refused = await access.credential()
     assert not await access.renewed(refused)
@@ -116,6 +120,10 @@ async def test_certificates_are_shown_and_checked(tmp_path: Path, inline: bool, 
     access = find_access(str(tmp_path / "config"))
     async with HttpClient(access.server, tls=access.tls, server_name=access.server_name) as http:
         assert (await http.request("GET", "/")).status == 200
+    assert access.tls is not None
+    before = access.tls()
+    (tmp_path / "client-certificate").write_bytes(found["client-certificate"])
+    assert (access.tls() is before) is inline
     nursery.cancel_scope.cancel()
 
 

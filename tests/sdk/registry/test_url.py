@@ -9,7 +9,7 @@ from mesh.config import NodeConfig
 from mesh.standalone import RouterConfig
 from sdk.config import ClientConfig, ServiceConfig
 from sdk.errors import BadRequest
-from sdk.registry.url import parse_url, tls_context
+from sdk.registry.url import certificates_of, parse_url
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_the_servers_are_named_with_their_ports(text: str, hosts: tuple[str, ...
     assert url.hosts == hosts
     assert url.servers == tuple(f"http://{host}" for host in hosts)
     assert url.shown == f"etcd://{','.join(hosts)}"
-    assert tls_context(url) is None
+    assert certificates_of(url) is None
 
 
 def test_who_asks_and_the_options_are_read_and_never_shown() -> None:
@@ -72,7 +72,7 @@ def test_certificates_are_files(tmp_path: Path) -> None:
 
     def made(**options: str) -> object:
         query = "&".join(f"{name}={names.get(value, value)}" for name, value in options.items())
-        return tls_context(parse_url(f"etcds://h?{query}", scheme="etcd", port=1))
+        return certificates_of(parse_url(f"etcds://h?{query}", scheme="etcd", port=1))
 
     assert made() is not None
     assert made(ca="ca", cert="cert", key="key") is not None
