@@ -10,9 +10,10 @@ PEER_PACKAGES := avahi-daemon avahi-utils curl etcd-server iproute2 knot nftable
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+FUZZER := $(VENV)/fuzzer
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-peers simulate lint docs format bench bench-routing bench-tunnel bench-slow-link bench-proxy bench-sdk bench-registry upgrade clean
+.PHONY: help demo test test-peers fuzz simulate lint docs format bench bench-routing bench-tunnel bench-slow-link bench-proxy bench-sdk bench-registry upgrade clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +30,7 @@ test: $(INSTALLED)  ## everything that needs only Python
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # pytest's status 5 means that it found no test, which is what holds until the first peer arrives.
-test-peers: $(INSTALLED)  ## what needs real servers or network namespaces; as root, installs PEER_PACKAGES
+test-peers: $(INSTALLED) $(FUZZER)  ## what needs real servers or network namespaces; as root, installs PEER_PACKAGES
 	@missing=; for package in $(PEER_PACKAGES); do \
 	  dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'install ok installed' || missing="$$missing $$package"; \
 	done; \
@@ -39,6 +40,10 @@ test-peers: $(INSTALLED)  ## what needs real servers or network namespaces; as r
 	fi
 	@$(BIN)/python -m pytest -q -m peers -n $(WORKERS) --dist loadfile; status=$$?; \
 	if [ $$status -eq 5 ]; then echo "No test needs a peer yet: nothing was tested."; else exit $$status; fi
+
+FOR ?= 60
+fuzz: $(FUZZER)  ## FOR=60 seconds each, TARGET=http: everything that reads the network, mutated towards new ways through it
+	@$(BIN)/python -m tests.fuzz --seconds $(FOR) $(TARGET)
 
 SEEDS ?= 1000
 simulate: $(INSTALLED)  ## SEEDS=1000, or SEEDS=200-299: networks in trouble, each the same for the same seed
@@ -82,7 +87,7 @@ upgrade:  ## move constraints.txt to the newest versions of everything
 	@rm -rf $(VENV)
 	@sed '/^[^#]/,$$d' constraints.txt > constraints.new && mv constraints.new constraints.txt
 	@$(MAKE) --no-print-directory $(INSTALLED)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check hatchling
+	@$(BIN)/python -m pip install -q --disable-pip-version-check hatchling -e '.[fuzz]'
 	@$(BIN)/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools >> constraints.txt
 	@touch $(INSTALLED)
 
@@ -107,4 +112,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into $(VENV) ..."
 	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
 	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+$(FUZZER): $(INSTALLED)
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  $(BIN)/python -m pip install -q --disable-pip-version-check -e '.[fuzz]'
 	@touch $@

@@ -115,6 +115,7 @@ from tests.proxy.hello import client_hello, in_records
 from tests.router.network import Key, entry, links_message, node_id, services_message
 from tests.sdk.port.http2 import fuzzed
 from tests.tunnel.bench import KEYS, certificate, handshake
+from tests.wholeports import WHOLE
 from tunnel.handshake import LinkHandshake
 from tunnel.identity import format_id, pack_certificate, parse_certificate_untrusted, parse_id_untrusted
 from tunnel.noise import Cipher
@@ -134,6 +135,8 @@ class Target:
     valid: Sequence[bytes]
     raises: tuple[type[Exception], ...] = (RemoteProtocolError,)
     """What its docstring says it may raise."""
+    samples: int = 3000
+    """How many inputs it is tried with in a test: the same each time in CI, as with hypothesis."""
 
 
 def untrusted() -> Iterator[str]:
@@ -521,8 +524,8 @@ TARGETS: dict[str, Target] = {
 
 TARGETS |= {f"sdk.port.http2.{name}": Target(read, valid) for read, valid, names in fuzzed.TARGETS for name in names}
 
-SAMPLES = 3000
-"""Inputs for each target: the same each time in CI, as with hypothesis."""
+ALL = TARGETS | {name: Target(read, valid, samples=samples) for name, read, valid, samples in WHOLE}
+"""Functions, and whole ports and nodes."""
 
 AWKWARD = (b"\xc1", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xcf" + b"\xff" * 8,
            b"\xd3\x80" + b"\0" * 7, b"\xcb\x7f\xf0" + b"\0" * 6, b"\xa1\xff", b"\xc0", b"\x90", b"\x80", b"\x91" * 600,
@@ -567,24 +570,24 @@ def test_nothing_that_reads_the_network_is_left_out() -> None:
     assert found == set(TARGETS), f"not tried: {found - set(TARGETS)}; gone: {set(TARGETS) - found}"
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ALL)
 def test_valid_input_is_read(name: str) -> None:
-    for data in TARGETS[name].valid:
-        TARGETS[name].read(data)
+    for data in ALL[name].valid:
+        ALL[name].read(data)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ALL)
 def test_rubbish_and_near_misses_raise_nothing_but_what_is_documented(name: str) -> None:
     # Not by hypothesis, which takes 2 ms for each input: these are simple enough to be understood as they are.
-    target, random = TARGETS[name], Random(name if os.environ.get("CI") == "true" else None)
-    for number in range(SAMPLES):
+    target, random = ALL[name], Random(name if os.environ.get("CI") == "true" else None)
+    for number in range(target.samples):
         data = bent(random, target.valid) if number % 3 else random.randbytes(random.randint(0, 300))
         check(target, data)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ALL)
 def test_what_is_known_to_be_awkward_does_so_neither(name: str) -> None:
-    target = TARGETS[name]
+    target = ALL[name]
     for data, sample in itertools.product(AWKWARD, (b"", *target.valid)):
         for at in {0, 1, 2, len(sample) // 2, len(sample)}:
             check(target, sample[:at] + data + sample[at:])
