@@ -40,6 +40,12 @@ MAX_WAITING = 64
 STOPPING = "this end is stopping: another one takes the call"
 """What a program is told that asks too late."""
 
+_OF_A_PAGE = (
+    "this node has no service called {!r}, so that name may be a web page's, which leads here without its visitor "
+    "knowing: call the node by its address or localhost; a front end in between has to say `Via`, or show the node's "
+    "token in `Proxy-Authorization`"
+)
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -265,6 +271,8 @@ class ServingHttp1Port(Http1Port):
         objection = self._objection(asked.token)
         if objection:
             raise Malformed(objection, 407)
+        if asked.site and not self._known(asked.site):
+            raise Malformed(_OF_A_PAGE.format(asked.site), 421)
         if max(len(asked.packed), len(asked.otherwise)) + 16 > MAX_OPEN:
             raise Malformed("the head of the request is too long for a call", 431)
         if self._refusing:

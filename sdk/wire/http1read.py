@@ -25,6 +25,7 @@ from .http1head import (
     response_framing_untrusted,
     response_head_untrusted,
 )
+from .pages import site_of
 
 PROTOCOL: Final = "http"
 """The protocol of such calls."""
@@ -56,6 +57,8 @@ class Asked(NamedTuple):
     """The service that it names, or means."""
     otherwise: bytes
     """Like `packed`, for the service that is meant where there is none of that name; empty where the name counts."""
+    site: str
+    """What `pages.site_of` says of a request that came without TLS and names its service in `Micro-Service`."""
 
 
 class Answered(NamedTuple):
@@ -124,7 +127,8 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
             "the request names no service: give its name in a Micro-Service header, or as the host of the URL", 404
         )
     flags = IDEMPOTENT if head.method in _IDEMPOTENT and not upgrade else 0
-    first = (":method", head.method, ":scheme", forwarded.rpartition("=")[2], ":authority", host or service)
+    scheme = forwarded.rpartition("=")[2]
+    first = (":method", head.method, ":scheme", scheme, ":authority", host or service)
     last = (*pins, "forwarded", forwarded, "via", f"1.{head.minor} {VIA}")
     call = CallHead(service, endpoint, PROTOCOL, flags, content_type, (*first, *metadata, *last), bytes(16))
     return Asked(
@@ -138,6 +142,7 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
         expects=expects,
         upgrade=bool(upgrade),
         token=token.encode("latin-1"),
+        site=site_of(head.fields, host) if named and scheme == "http" else "",
     )
 
 

@@ -519,3 +519,25 @@ async def test_a_request_with_any_method_is_answered_and_an_empty_line_before_it
         await stream.send_all(first + b" HTTP/1.1\r\nHost: nowhere\r\n\r\n")
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 404 ")
         assert opened.listener.refused == 0
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\nAccept-Language: en\r\nMicro-Service: echo", b"421 "),
+        (
+            (
+                b"OPTIONS / HTTP/1.1\r\nHost: localhost:8081\r\nOrigin: http://evil.example\r\n"
+                b"Access-Control-Request-Headers: micro-service"
+            ),
+            b"404 ",
+        ),
+    ],
+    ids=["of its own name", "across origins"],
+)
+async def test_a_web_page_that_somebody_visits_reaches_no_service(request_: bytes, status: bytes) -> None:
+    async with door() as opened, await opened.connect() as stream:
+        await stream.send_all(request_ + b"\r\n\r\n")
+        answer = await stream.receive_some()
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert b"access-control-allow" not in answer.lower()

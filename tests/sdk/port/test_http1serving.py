@@ -37,7 +37,12 @@ class Program:
     """A program's connection, as its bytes and as the calls that they become."""
 
     def __init__(
-        self, *, objection: Callable[[bytes], str] = lambda _: "", refuse: bool = False, limits: Limits = DEFAULT
+        self,
+        *,
+        objection: Callable[[bytes], str] = lambda _: "",
+        refuse: bool = False,
+        limits: Limits = DEFAULT,
+        known: Callable[[str], bool] = bool,
     ) -> None:
         self.calls: list[tuple[CallHead, Open, MuxStream]] = []
         self.dead: list[str] = []
@@ -56,6 +61,7 @@ class Program:
             forwarded=forwarded_by("10.0.0.1"),
             call_ids=b"c" * 8,
             objection=objection,
+            known=known,
             limits=limits,
             pool=self.pool,
         )
@@ -483,6 +489,18 @@ def test_a_program_without_the_right_token_is_not_let_in() -> None:
     assert tokens == [b"Bearer right", b""]
     assert len(program.calls) == 1
     assert program.port.finished_writing
+
+
+def test_a_web_page_whose_name_leads_here_calls_no_service() -> None:
+    page = b"GET / HTTP/1.1\r\nHost: evil.example:8081\r\nMicro-Service: billing\r\nAccept-Language: en\r\n\r\n"
+    program = Program(known=lambda service: service == "shop.example")
+    program.says(page)
+    status, fields, body, _ = answer_of(program.hears())
+    assert (status, fields["micro-fate"], program.calls) == (421, "not-reached", [])
+    assert b"'evil.example'" in body
+    program = Program(known=lambda service: service == "shop.example")
+    program.says(page.replace(b"evil", b"shop"))
+    assert program.calls[0][0].service == "billing"
 
 
 @pytest.mark.parametrize(

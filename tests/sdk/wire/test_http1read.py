@@ -227,3 +227,12 @@ def test_pins_of_the_connection_stand_behind_those_of_the_request_and_make_it_an
         metadata.append(parse_call_head_untrusted(packed + b"i" * 16).metadata)
     first = (":method", "GET", ":scheme", "http", ":authority", "a", "micro-version", "2")
     assert metadata == [(*first, *ADDED), (*first, "micro-version", "1", *ADDED), (*first, "micro-router", "x", *ADDED)]
+
+
+def test_a_request_that_may_be_a_web_pages_is_told_from_others() -> None:
+    page = ("GET / HTTP/1.1", "Host: evil.example:8081", "Accept-Language: en")
+    assert asked(*page, "Micro-Service: billing").site == "evil.example"
+    assert asked("GET http://evil.example/ HTTP/1.1", "Host: a", "Origin: b", "Micro-Service: c").site == "evil.example"
+    assert asked(*page).site == ""  # whom it names it gets
+    head = "\r\n".join((*page, "Micro-Service: billing", "", "")).encode()
+    assert read_request_untrusted(head, b"for=10.0.0.1;proto=https").site == ""  # no certificate of ours is for it
