@@ -38,12 +38,12 @@ async def results(checks: dict[str, Check]) -> dict[str, str]:
 
 
 async def _result(check: Check) -> str:
-    with trio.move_on_after(CHECK_SECONDS):
-        try:
+    try:
+        with trio.move_on_after(CHECK_SECONDS):
             result = check()
             if inspect.isawaitable(result):
                 result = await result
-        except Exception as error:  # a check says what is wrong by raising, whatever it is
-            return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return "it said False" if result is False else OK
+            return "it said False" if result is False else OK
+    except Exception as error:  # a check says what is wrong by raising, whatever it is
+        return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return f"no answer in {CHECK_SECONDS:g} s"

@@ -254,8 +254,19 @@ class Server:
                 self._fail(call, handler, error)
         except Exception as error:
             self._fail(call, handler, error)
+        except BaseException as error:
+            # SystemExit of one call is no reason to end the others. Nor is what tasks of the handler raise on top of
+            # their cancellation: left alone it would outlive the scope that the cancellation ends at.
+            through, own = _parted(error)
+            if through is None:
+                self._fail(call, handler, error)
+            else:
+                if own is not None:
+                    where = f"{self.name} {handler.endpoint.name}"
+                    _log.error("%s raised while it was cancelled", where, exc_info=own)
+                raise through from None
 
-    def _fail(self, call: ServerStream, handler: Handler, error: Exception) -> None:
+    def _fail(self, call: ServerStream, handler: Handler, error: BaseException) -> None:
         handler.stats.errors += 1
         try:
             call.fail(self._unexpected(handler, error))
@@ -276,10 +287,10 @@ class Server:
             handler=handler,
         )
 
-    def _unexpected(self, handler: Handler, error: Exception) -> MicroError:
+    def _unexpected(self, handler: Handler, error: BaseException) -> MicroError:
         """What the caller is told of an error: its own class, or that the handler failed, which then is in the log as
         well."""
-        while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
             error = error.exceptions[0]  # a handler that raised inside its own nursery
         if isinstance(error, MicroError):
             error.id = error.id or self.name
@@ -288,3 +299,11 @@ class Server:
         _log.error("%s raised", where, exc_info=error)
         said = f"{type(error).__name__}: {error}".removesuffix(": ")  # many have no words
         return InternalServerError(f"{where} raised {said}", id=self.name)
+
+
+def _parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of an error ends more than the call that it was raised in, and what is the handler's own."""
+    further = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(further)
+    return (error, None) if isinstance(error, further) else (None, error)

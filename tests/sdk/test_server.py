@@ -149,6 +149,60 @@ async def test_an_error_from_a_nursery_of_the_handler_is_unwrapped() -> None:
             await client.call("greeter", "Greeter.Fail")
 
 
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), BaseExceptionGroup("two", [SystemExit(3), ValueError()]), pytest.fail.Exception("no")],
+    ids=["alone", "in a group", "other"],
+)
+async def test_an_exit_in_a_handler_ends_its_call_and_nothing_else(error: BaseException) -> None:
+    async def leave(request: Any) -> None:
+        raise error
+
+    async with greeting({"A.Leave": leave, "A.Echo": echo}) as client:
+        with pytest.raises(errors.InternalServerError, match=rf"A\.Leave raised {type(error).__name__}"):
+            await client.call("greeter", "A.Leave")
+        assert await client.call("greeter", "A.Echo", 1) == 1
+
+
+async def test_an_interrupt_in_a_handler_ends_the_service() -> None:
+    async def interrupt(request: Any) -> None:
+        async with trio.open_nursery():
+            raise KeyboardInterrupt
+
+    async def call() -> None:
+        async with greeting({"A.Interrupt": interrupt}) as client:
+            with pytest.raises(errors.Unavailable):
+                await client.call("greeter", "A.Interrupt")
+            await trio.sleep_forever()
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await call()
+    assert caught.group_contains(KeyboardInterrupt)
+
+
+async def test_a_task_of_a_handler_that_raises_while_it_is_cancelled_ends_its_call_and_nothing_else(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("no tidy end")
+
+    async def wait(request: Any) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_at_the_end)
+            await trio.sleep_forever()
+
+    async with greeting({"A.Wait": wait, "A.Echo": echo}, default_deadline=0.05) as client:
+        with pytest.raises(errors.Timeout):
+            await client.call("greeter", "A.Wait")
+        with trio.fail_after(10):
+            while not caplog.records:
+                await client.call("greeter", "A.Echo", 1)
+    assert caplog.records[0].getMessage() == "greeter A.Wait raised while it was cancelled"
+
+
 @pytest.mark.parametrize("answer", [object(), {"a": object()}])
 async def test_an_answer_that_cannot_be_encoded_is_an_error_of_the_service(answer: Any) -> None:
     async def fail(request: Any) -> Any:
