@@ -340,8 +340,13 @@ class NativePort:
         """Streams of ours above the last one accepted were not reached; the sink hears it as if each had been reset."""
         self.draining = True
         ours = 1 if self._dialled else 0
+        # Told by how long ago they were opened: the number of a stream that has been open for a week may lie half the
+        # circle behind the last one, from where it would look like one that is still to come.
+        since = (self._next - last) & 0xFFFFFFFF
         missed = [
-            stream for stream in self.streams if stream % 2 == ours and 0 < (stream - last) & 0xFFFFFFFF < 0x80000000
+            stream
+            for stream in self.streams
+            if stream % 2 == ours and (self._next - stream) & 0xFFFFFFFF < since < 0x80000000
         ]
         detail = f"{self.name} is draining and did not take the call"
         payload = frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, detail))

@@ -381,6 +381,7 @@ def test_a_first_goaway_leaves_out_no_stream_whether_old_or_on_its_way(accepted:
     there.go_away()
     [told, _] = frames_of(there.data_to_send(0.0))
     here, sink = dialler()
+    here._next = (accepted + 20002) & 0xFFFFFFFF
     here.streams.update(dict.fromkeys((accepted + offset) & 0xFFFFFFFF for offset in (-20000, -2, 0, 2, 20000)))
     here.receive_data(pack_frame(*told), 0.0)
     assert here.draining
@@ -396,6 +397,7 @@ def test_a_pong_that_says_so_unasked_ends_nothing() -> None:
 
 def test_streams_above_the_last_accepted_one_were_not_reached() -> None:
     port, sink = dialler()
+    port._next = 7
     port.streams.update(dict.fromkeys((1, 3, 5, 2, 4)))
     port.receive_data(pack_frame(frame.GOAWAY, 0, 0, frame.pack_u32(3)), 0.0)
     [(kind, _, stream, payload)] = sink.frames
@@ -406,9 +408,25 @@ def test_streams_above_the_last_accepted_one_were_not_reached() -> None:
 
 def test_above_is_meant_in_serial_numbers_so_that_it_holds_across_a_wrap() -> None:
     port, sink = dialler()
-    port.streams.update(dict.fromkeys((0xFFFFFFFD, 0xFFFFFFFF, 1, 3)))
+    port._next = 0xFFFFFFFD
+    port.streams.update(dict.fromkeys([port.next_stream() for _ in range(4)]))
     port.receive_data(pack_frame(frame.GOAWAY, 0, 0, frame.pack_u32(0xFFFFFFFF)), 0.0)
     assert sorted(stream for _, _, stream, _ in sink.frames) == [1, 3]
+
+
+@pytest.mark.parametrize("said_first", [True, False])
+@pytest.mark.parametrize("opened_since", [0x20000000, 0x40000000, 0x70000000])
+def test_a_stream_that_was_open_while_a_billion_others_came_and_went_is_not_among_them(
+    opened_since: int, said_first: bool
+) -> None:
+    port, sink = dialler()
+    old = port.next_stream()
+    port._next = (old + 2 * opened_since) & 0xFFFFFFFF
+    accepted, crossing = port.next_stream(), port.next_stream()
+    port.streams.update(dict.fromkeys((old, accepted, crossing)))
+    last = accepted + (0x40000000 if said_first else 0)
+    port.receive_data(pack_frame(frame.GOAWAY, 0, 0, frame.pack_u32(last & 0xFFFFFFFF)), 0.0)
+    assert [stream for _, _, stream, _ in sink.frames] == ([] if said_first else [crossing])
 
 
 @pytest.mark.parametrize("dialled", [True, False])
