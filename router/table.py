@@ -84,7 +84,7 @@ class RoutingTable:
         self._choice = Choice(gossip.me)
         self._ways_changed = 0
         self._seen: dict[bytes, Way] = {}
-        self._nodes: tuple[tuple[int, int], dict[str, OriginRoute | None]] = ((-1, -1), {})
+        self._nodes: tuple[tuple[int, int], dict[str, list[bytes] | OriginRoute]] = ((-1, -1), {})
         self._applied = Applied()
         self._waiting: deque[tuple[bytes, Iterator[str]]] = deque()
         self._watches = Watches()
@@ -228,16 +228,13 @@ class RoutingTable:
         """The way to another node, by its id as text or by its name; of several with one name the cheapest."""
         at = (self._gossip.revision, self._ways_changed)
         if self._nodes[0] != at:
-            self._nodes = (at, {})
-        found = self._nodes[1]
-        if node not in found:
-            ways = [
-                origin_route(origin, self._choice.ways[origin], ())
-                for origin, view in self._gossip.origins.items()
-                if origin in self._choice.ways and node in (view.name, self._format_id(origin))
-            ]
-            found[node] = min(ways, key=lambda way: (way.cost, way.origin), default=None)
-        return found[node]
+            self._nodes = (at, self._by_name())
+        found = self._nodes[1].get(node)
+        if isinstance(found, list):
+            ways = self._choice.ways
+            routes = [origin_route(origin, ways[origin], ()) for origin in found]
+            found = self._nodes[1][node] = min(routes, key=lambda way: (way.cost, way.origin))
+        return found
 
     def local_instances(self, service: str) -> tuple[Instance, ...]:
         """The instances of this environment that can be called."""
@@ -379,6 +376,16 @@ class RoutingTable:
         ]
         found.sort(key=lambda route: (route.cost, route.origin))
         return tuple(found)
+
+    def _by_name(self) -> dict[str, list[bytes] | OriginRoute]:
+        """The nodes that there are ways to, by their ids as text and by their names. Callers may ask for any name, so
+        nothing is kept of those that nobody has."""
+        named: dict[str, list[bytes]] = {}
+        for origin, view in self._gossip.origins.items():
+            if origin in self._choice.ways:
+                for name in {self._format_id(origin), view.name}:
+                    named.setdefault(name, []).append(origin)
+        return {**named}
 
     def _all_routes(self, query: Query) -> Iterable[Route]:
         """At least those that are asked for."""

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -219,6 +220,19 @@ def test_of_several_nodes_with_one_name_the_nearest_is_found_as_soon_as_it_is_kn
     assert table.way_to("d") is None, "nobody is called that any more"
     assert table.way_to(d.key.id.hex()) is not None
     assert b.key.id < d.key.id, "or the smaller id would tell as well"
+
+
+def test_names_that_nobody_has_are_not_kept_for_the_next_time_however_many_are_asked_for() -> None:
+    network = Network("ab")
+    network.run(1)
+    table = network["a"].table
+    assert table.way_to("b") is not None
+    for number in range(3):
+        name = f"nobody {number}"
+        before = sys.getrefcount(name)
+        assert table.way_to(name) is None
+        assert sys.getrefcount(name) == before
+    assert table.way_to("b") is table.way_to("b"), "what is found is"
 
 
 def test_policy_says_what_is_told_and_what_can_be_called() -> None:
