@@ -28,9 +28,9 @@ class Only:
             raise not_for_everybody(head)
         return Target(self._port, b"", None)
 
-    def knows(self, service: str) -> bool:
+    def meant_by(self, host: str) -> str:
         """Only itself."""
-        return service == self._service
+        return self._service if host.lower() == self._service else ""
 
     def spoken_by(self, service: str) -> frozenset[str]:
         """There are no instances."""

@@ -13,7 +13,7 @@ import trio
 from sdk.connection import run_connection
 from sdk.head import Metadata
 from sdk.port.http1serving import ServingHttp1Port
-from sdk.port.http2 import Http2ServingPort, first_known
+from sdk.port.http2 import Http2ServingPort, first_meant
 from sdk.port.limits import Limits
 from sdk.port.native import NativePort
 from sdk.splice import splice
@@ -117,12 +117,12 @@ class Callers:
     async def http2(self, visit: Visit, first: bytes) -> None:
         """A program that speaks gRPC, or HTTP/2."""
         host, shown_before = visit.host, visit.token
-        otherwise, known, pins = self._meant(visit)
+        otherwise, meant_by, pins = self._meant(visit)
         port = Http2ServingPort(
             self._switch,
             name=visit.name,
             ids=self._ids,
-            service_of=first_known(known),
+            service_of=first_meant(meant_by),
             objection=lambda shown: self._doorkeeper.objection(host, shown_before or token_of(shown.encode())),
             forwarded=forwarded_by(host, visit.scheme).decode(),
             otherwise=otherwise,
@@ -140,7 +140,7 @@ class Callers:
     async def http1(self, visit: Visit, first: bytes) -> None:
         """A program that speaks HTTP/1.1."""
         host, shown_before = visit.host, visit.token
-        otherwise, known, pins = self._meant(visit)
+        otherwise, meant_by, pins = self._meant(visit)
         port = ServingHttp1Port(
             self._switch,
             name=visit.name,
@@ -149,7 +149,7 @@ class Callers:
             call_ids=secrets.token_bytes(8),
             objection=lambda shown: self._doorkeeper.objection(host, shown_before or token_of(shown)),
             otherwise=otherwise,
-            known=known,
+            meant_by=meant_by,
             limits=self._limits,
             pins=pins,
         )
@@ -176,11 +176,11 @@ class Callers:
         finally:
             del self._ports[port]
 
-    def _meant(self, visit: Visit) -> tuple[str, Callable[[str], bool], Metadata]:
-        """The service that requests mean which name none in so many words, which of those they name otherwise count,
-        and the pins that they have besides."""
+    def _meant(self, visit: Visit) -> tuple[str, Callable[[str], str], Metadata]:
+        """The service that requests mean which name none, which one the name of a host means to them, and the pins that
+        they have besides."""
         if visit.inside is None:
-            return self._otherwise, self._switch.ingress.knows, ()
+            return self._otherwise, self._switch.ingress.meant_by, ()
         return visit.inside.service, _nobody, visit.inside.metadata
 
     def _ids(self) -> bytes:
@@ -188,6 +188,6 @@ class Callers:
         return self._mine + next(self._count).to_bytes(8, "big")
 
 
-def _nobody(_: str) -> bool:
-    """Of the services that a request names by its host none counts, where it was said before which one is meant."""
-    return False
+def _nobody(_: str) -> str:
+    """The host of a request means none, where it was said before which service is meant."""
+    return ""

@@ -36,6 +36,9 @@ class Routes(Protocol):
     def unreachable_origins(self, service: str) -> Sequence[str]:
         """Names of nodes that offer a service but cannot be reached at the moment."""
 
+    def spellings(self, name: str) -> Sequence[str]:
+        """Names of services that have capitals and are this name in lower case."""
+
     def origins_matching(self, service: str, version: str, labels: Labels) -> Sequence[Origin]:
         """Those that offer this version, or any where it is empty, with these labels."""
 
@@ -116,6 +119,16 @@ class Ingress:
         routes = self._routes
         here = service in self.own or (not self._elsewhere and self._egress.knows(service))
         return here or bool(routes.origins_of(service) or routes.unreachable_origins(service))
+
+    def meant_by(self, host: str) -> str:
+        """The service that the name of a host means; empty where there is none. It is the one of that name, else one
+        that differs only in what means nothing in such names: case (RFC 4343), and a dot at the end (RFC 1034, 3.1)."""
+        if self.knows(host):
+            return host
+        lower = host.lower().removesuffix(".")
+        if lower != host and self.knows(lower):
+            return lower
+        return next(filter(self.knows, self._routes.spellings(lower)), "")
 
     def spoken_by(self, service: str) -> frozenset[str]:
         """What the instances of a service speak that can be called from here: none for services of the node itself."""

@@ -56,8 +56,9 @@ class FirstChooser(Protocol):
     def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
         """Likewise for a call that failed: to somebody else, or another way, while there is one."""
 
-    def knows(self, service: str) -> bool:
-        """Whether there is a service of that name, even where it cannot be reached at the moment."""
+    def meant_by(self, host: str) -> str:
+        """The service that the name of a host means, even where it cannot be reached at the moment; empty where there
+        is none."""
 
     def spoken_by(self, service: str) -> Collection[str]:
         """What the instances of a service speak that can be called from here; none where it is not known."""

@@ -240,7 +240,7 @@ class ProxyListener:
         if termination is None and self._raw_back_end:
             await self._pass_through(visit, first)
             return
-        request = ClientHello(self._switch.ingress.knows, termination.is_for if termination else None)
+        request = ClientHello(self._switch.ingress.meant_by, termination.is_for if termination else None)
         asked = await self._read(request, port, visit, first)
         if asked is None:
             return
@@ -278,6 +278,10 @@ class ProxyListener:
             turn_away(port, Status.UNAVAILABLE, "this node is stopping")
         else:
             call = parse_call_head_untrusted(head)
+            meant = self._switch.ingress.meant_by(call.service)
+            if meant and meant != call.service:
+                call = call._replace(service=meant)
+                head = pack_call_head(call)
             if port.established and is_looked_into(self._switch.ingress.spoken_by(call.service)):
                 await self._look_inside(port, replace(visit, inside=call, token=token), head, behind)
                 return

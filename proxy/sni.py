@@ -42,11 +42,10 @@ def pack_alert(number: int) -> bytes:
     return bytes((0x15, 3, 3, 0, 2, 2, number))
 
 
-def service_of(name: str, knows: Callable[[str], bool]) -> str:
-    """The service that a server name means: the one of that name, else the one of its first label, such as `web` for
-    `web.example.com`, where `knows` has it. A name that is neither stays as it is."""
-    label = name.partition(".")[0]
-    return label if label != name and not knows(name) and knows(label) else name
+def service_of(name: str, meant_by: Callable[[str], str]) -> str:
+    """The service that a server name means: the one that `meant_by` has for it, else for its first label, such as `web`
+    for `web.example.com`. A name for which it has neither stays as it is."""
+    return meant_by(name) or meant_by(name.partition(".")[0]) or name
 
 
 class ServerNamePort(AnsweringPort):
@@ -60,11 +59,12 @@ class ServerNamePort(AnsweringPort):
 class ClientHello:
     """Reads the first message of a TLS connection."""
 
-    def __init__(self, knows: Callable[[str], bool], is_own: Callable[[str], bool] | None = None) -> None:
-        """`knows` says whether there is a service of a name, and `is_own` whether a name, or none, means this node."""
+    def __init__(self, meant_by: Callable[[str], str], is_own: Callable[[str], bool] | None = None) -> None:
+        """`meant_by` says which service the name of a host means, or nothing, and `is_own` whether a name, or none,
+        means this node."""
         self.token = b""
         """Nothing: TLS that is passed through has no place for it."""
-        self._knows = knows
+        self._meant_by = meant_by
         self._is_own = is_own
         self._read = bytearray()
         self._records = 0
@@ -94,7 +94,7 @@ class ClientHello:
                 "it begins with TLS and names no server (SNI), so nobody knows which service it wants: connect to the "
                 "service by its name, or without TLS"
             )
-        head = CallHead(service=service_of(name, self._knows), endpoint="", protocol="tcp")
+        head = CallHead(service=service_of(name, self._meant_by), endpoint="", protocol="tcp")
         return pack_call_head(head), bytes(self._read)
 
     def data_to_send(self) -> bytes:

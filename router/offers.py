@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .choice import Way
 from .services import ServiceEntry
+from .spellings import Spellings
 
 Entries = tuple[ServiceEntry, ...]
 
@@ -72,6 +73,8 @@ class Offers:
 
     def __init__(self) -> None:
         self._offers: dict[str, Offer] = {}
+        self.spellings = Spellings()
+        """Their names in whatever case."""
 
     def get(self, service: str) -> Offer | None:
         """One service; None when nobody offers it."""
@@ -84,11 +87,13 @@ class Offers:
             if not entries:
                 return ()
             offer = self._offers[service] = Offer()
+            self.spellings.add(service)
         before = offer.origins.pop(origin, ())
         if entries:
             offer.origins[origin] = entries
         elif not offer.origins:
             del self._offers[service]
+            self.spellings.discard(service)
         offer.changed = now
         offer.found_at = -1
         return before

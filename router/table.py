@@ -27,6 +27,7 @@ from .policy import Policy
 from .route import Query, Route
 from .rows import SAMPLE, Rows, best
 from .services import ServiceEntry, entry_of, is_callable
+from .spellings import Spellings
 from .store import MAX_ORIGINS
 from .watch import Watch, Watches
 
@@ -79,6 +80,7 @@ class RoutingTable:
         self._local: tuple[Service, ...] = ()
         self._local_instances: dict[str, tuple[Instance, ...]] = {}
         self._local_services: dict[str, list[Service]] = {}
+        self._local_spellings = Spellings()
         self._local_changed = 0.0
         self._offers = Offers()
         self._choice = Choice(gossip.me)
@@ -118,6 +120,7 @@ class RoutingTable:
             self._local_services.setdefault(service.name, []).append(service)
             found.setdefault(service.name, []).extend(filter(is_callable, service.instances))
         self._local_instances = {name: tuple(instances) for name, instances in found.items() if instances}
+        self._local_spellings = Spellings(self._local_instances)
         told = (
             entry_of(service)
             for service in self._local
@@ -249,6 +252,10 @@ class RoutingTable:
             if _matches(each.version, each.metadata, version, labels)
             for instance in filter(is_callable, each.instances)
         )
+
+    def spellings(self, name: str) -> list[str]:
+        """Names of services, here and elsewhere, that have capitals and are this name in lower case."""
+        return [*self._local_spellings.of(name), *self._offers.spellings.of(name)]
 
     def unreachable_origins(self, service: str) -> tuple[str, ...]:
         """Names of the nodes that offer this service but are out of reach, or more than three links away."""

@@ -56,7 +56,7 @@ class HttpTongues:
             forwarded=forwarded_by(transport.peer_host),
             call_ids=secrets.token_bytes(8),
             otherwise=self._name,
-            known=_nobody,
+            meant_by=_nobody,
         )
         mux.attach(port)
         return port
@@ -126,5 +126,5 @@ def _eight(number: int) -> bytes:
     return number.to_bytes(8, "big")
 
 
-def _nobody(_: str) -> bool:
-    return False
+def _nobody(_: str) -> str:
+    return ""

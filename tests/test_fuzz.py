@@ -316,7 +316,7 @@ TARGETS: dict[str, Target] = {
         ],
     ),
     "proxy.sni:ClientHello.receive_untrusted": Target(
-        lambda data: ClientHello(lambda name: name == "web").receive_untrusted(data),
+        lambda data: ClientHello(lambda name: name if name == "web" else "").receive_untrusted(data),
         [client_hello("web"), client_hello("web.example.com") + b"behind", in_records(client_hello("db")[5:], 40)],
     ),
     "sdk.codec:decode_untrusted": Target(

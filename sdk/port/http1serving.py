@@ -78,15 +78,16 @@ class ServingHttp1Port(Http1Port):
         call_ids: bytes,
         objection: Callable[[bytes], str] = _nobody_objects,
         otherwise: str = "",
-        known: Callable[[str], bool] = bool,
+        meant_by: Callable[[str], str] = str,
         limits: Limits = DEFAULT,
         pins: Metadata = (),
         pool: CreditPool = PROCESS,
     ) -> None:
         """`forwarded` is what `sdk.wire.http1fields.forwarded_by` says of the program; `call_ids` are eight bytes that
         the ids of its calls begin with, and of no other connection's; `objection` says why a request that shows this
-        token is not let in, or nothing. `otherwise` is the service that requests mean which name none in
-        `Micro-Service`, nor one by their host that is `known`. `pins` is metadata that every call has besides."""
+        token is not let in, or nothing. `meant_by` says which service the name of a host means, or nothing, and
+        `otherwise` is the one that requests mean which name none in `Micro-Service`, nor by their host. `pins` is
+        metadata that every call has besides."""
         super().__init__(sink, name=name, clock=clock, limits=limits, pool=pool)
         self._look_at = self.now
         self._begun = self.now
@@ -98,8 +99,8 @@ class ServingHttp1Port(Http1Port):
         self._forwarded = forwarded
         self._call_ids = call_ids
         self._objection = objection
-        self._otherwise = otherwise.encode()
-        self._known = known
+        self._otherwise = otherwise
+        self._meant_by = meant_by
         self._pins = pins
         self._asked: Asked
         """The request that is being answered, or was last."""
@@ -267,13 +268,14 @@ class ServingHttp1Port(Http1Port):
         size = head_size_untrusted(buffer) if buffer else 0
         if not size:
             return False
-        asked = read_request_untrusted(buffer[:size], self._forwarded, self._otherwise, self._pins)
+        asked = read_request_untrusted(buffer[:size], self._forwarded, self._otherwise.encode(), self._pins)
         objection = self._objection(asked.token)
         if objection:
             raise Malformed(objection, 407)
-        if asked.site and not self._known(asked.site):
+        if asked.site and not self._meant_by(asked.site):
             raise Malformed(_OF_A_PAGE.format(asked.site), 421)
-        if max(len(asked.packed), len(asked.otherwise)) + 16 > MAX_OPEN:
+        packed = self._packed(asked)
+        if len(packed) + 16 > MAX_OPEN:
             raise Malformed("the head of the request is too long for a call", 431)
         if self._refusing:
             stopping = Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, STOPPING)
@@ -286,17 +288,23 @@ class ServingHttp1Port(Http1Port):
         self._taken = max(len(body), asked.framing)
         if self._taken > self._max_body:
             raise self._too_long()
-        self._open(asked, body, self._trailers() if ended else b"", ended=ended)
+        self._open(asked, packed, body, self._trailers() if ended else b"", ended=ended)
         return True
 
-    def _open(self, asked: Asked, body: bytes, trailers: bytes, *, ended: bool) -> None:
+    def _packed(self, asked: Asked) -> bytes:
+        """The head of the call, but for its id."""
+        if not asked.hosted:
+            return asked.packed
+        meant = self._meant_by(asked.service) or self._otherwise or asked.service
+        return asked.packed if meant == asked.service else asked.to(meant)
+
+    def _open(self, asked: Asked, packed: bytes, body: bytes, trailers: bytes, *, ended: bool) -> None:
         stream = self._stream + 1
         self._new_call(stream)
         self._asked, self._answer = asked, _Answer.AWAITED
         self._keep = asked.keep and not self._draining
         self._reading = Reading.NEXT if ended else Reading.BODY
         final = ended and not trailers and not asked.upgrade
-        packed = asked.otherwise if asked.otherwise and not self._known(asked.service) else asked.packed
         head = b"%b%b%b" % (packed, self._call_ids, stream.to_bytes(8, "big"))
         room = MAX_OPEN - len(head)
         rest = body[room:]

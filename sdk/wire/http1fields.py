@@ -43,7 +43,7 @@ def service_of_host(authority: str) -> str:
     if authority.startswith("["):
         return ""
     name = authority.partition(":")[0]
-    if name == "localhost" or (name[-1:].isdigit() and _is_address(name)):
+    if name.lower() == "localhost" or (name[-1:].isdigit() and _is_address(name)):
         return ""
     return name
 

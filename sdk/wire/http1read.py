@@ -10,6 +10,8 @@ Programs send the same few heads again and again, so what was read is remembered
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+import msgpack
+
 from sdk.head import IDEMPOTENT, CallHead, Metadata, ReplyHead, pack_call_head, pack_reply_head
 
 from .http1fields import HOP_BY_HOP, VIA, connection_options, remember, service_of_host
@@ -55,10 +57,14 @@ class Asked(NamedTuple):
     """What it showed in `Proxy-Authorization`."""
     service: str
     """The service that it names, or means."""
-    otherwise: bytes
-    """Like `packed`, for the service that is meant where there is none of that name; empty where the name counts."""
+    hosted: bool
+    """Whether that is the name of a host."""
     site: str
     """What `pages.site_of` says of a request that came without TLS and names its service in `Micro-Service`."""
+
+    def to(self, service: str) -> bytes:
+        """Like `packed`, for another service."""
+        return b"%b%b%b" % (self.packed[:1], _pack(service), self.packed[1 + len(_pack(self.service)) :])
 
 
 class Answered(NamedTuple):
@@ -73,14 +79,16 @@ class Answered(NamedTuple):
     """Whether another request may follow on the connection."""
 
 
+_pack = msgpack.Packer(autoreset=True).pack
+
 _asked: dict[bytes, Asked] = {}
 _answered: dict[bytes, Answered] = {}
 
 
 def read_request_untrusted(head: bytes, forwarded: bytes, otherwise: bytes = b"", pins: Metadata = ()) -> Asked:
     """Reads a request's head, empty line included. `forwarded` is what `Forwarded` says of its sender, and comes from
-    `forwarded_by`. `otherwise` is the name of the service that is meant where none is named, or one by its host only
-    that there is not. `pins` is metadata that the call has besides, behind that of the request. Raises `Malformed`."""
+    `forwarded_by`. `otherwise` is the name of the service that is meant where none is named. `pins` is metadata that
+    the call has besides, behind that of the request. Raises `Malformed`."""
     key = b"%b\n%b\n%b" % (forwarded, otherwise, head) if otherwise else forwarded + head
     if pins:
         key = b"%b\n%b" % (repr(pins).encode(), key)
@@ -121,7 +129,8 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
             continue
         if name != "host" and name not in HOP_BY_HOP and name not in options:
             metadata += (name, value)
-    service = named or service_of_host(host) or otherwise
+    hosted = "" if named else service_of_host(host)
+    service = named or hosted or otherwise
     if not service:
         raise Malformed(
             "the request names no service: give its name in a Micro-Service header, or as the host of the URL", 404
@@ -134,7 +143,7 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
     return Asked(
         packed=pack_call_head(call)[:-16],
         service=service,
-        otherwise=pack_call_head(call._replace(service=otherwise))[:-16] if otherwise and not named else b"",
+        hosted=bool(hosted),
         framing=framing,
         method=head.method,
         minor=head.minor,

@@ -13,8 +13,8 @@ def test_the_one_service_answers_everybody() -> None:
     head = CallHead("books", "Books.Read")
     for target in (ONLY.choose(head, 0.0), ONLY.again(head, 0.0, ()), ONLY.extend(head, 3, 0.0)):
         assert (target.port, target.path, target.load) == (PORT, b"", None)
-    assert ONLY.knows("books")
-    assert not ONLY.knows("greeter")
+    assert ONLY.meant_by("books") == ONLY.meant_by("Books") == "books"
+    assert ONLY.meant_by("greeter") == ""
     assert ONLY.spoken_by("books") == frozenset()
     ONLY.failed_edge(b"edge", 0.0)
 

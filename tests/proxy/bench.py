@@ -89,8 +89,8 @@ class FakeChooser:
             raise NotFound("nobody else")
         return self.others.pop(0)
 
-    def knows(self, service: str) -> bool:
-        return True
+    def meant_by(self, host: str) -> str:
+        return host
 
     def spoken_by(self, service: str) -> frozenset[str]:
         return frozenset()

@@ -139,6 +139,9 @@ class StaticRoutes:
     def unreachable_origins(self, service: str) -> tuple[str, ...]:
         return self.unreachable.get(service, ())
 
+    def spellings(self, name: str) -> list[str]:
+        return sorted(known for known in {*self.origins, *self.instances, *self.unreachable} if known.lower() == name)
+
     def way_to(self, node: str) -> FarOrigin | None:
         return self.ways.get(node)
 

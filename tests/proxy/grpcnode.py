@@ -31,8 +31,8 @@ class OneInstance:
     def again(self, head: CallHead, now: float, failed: Failed, trusted: bool = False) -> Target:
         raise Unavailable("there is nobody else")
 
-    def knows(self, service: str) -> bool:
-        return True
+    def meant_by(self, host: str) -> str:
+        return host
 
     def spoken_by(self, service: str) -> frozenset[str]:
         return frozenset()

@@ -291,3 +291,12 @@ async def test_a_request_that_cannot_be_read_is_told_so(
         assert complaint in text
         assert node.proxy.refused == 1
     assert complaint in caplog.text
+
+
+async def test_a_service_is_reached_by_its_name_in_whatever_case() -> None:
+    async with raw_node(echo) as node:
+        program, answer = await connect(node.proxy_address, REQUEST.replace(b"db:5432", b"DB:5432"))
+        async with program:
+            assert answer == ESTABLISHED
+            await program.send_all(b"hello")
+            assert await program.receive_some() == b"hello"

@@ -647,6 +647,34 @@ def test_a_service_is_known_wherever_it_is(node: Node) -> None:
     assert known == ["own", "here", "far", "cut off"]
 
 
+@pytest.mark.parametrize(
+    ("known", "meant"),
+    [
+        (("Web", "web", "WEB"), "Web"),
+        (("web", "WEB"), "web"),
+        (("WEB", "wEB"), "WEB"),
+        (("wEB",), "wEB"),
+        (("webs",), ""),
+    ],
+)
+def test_a_host_means_the_service_of_its_name_else_one_in_another_case(
+    node: Node, known: tuple[str, ...], meant: str
+) -> None:
+    for number, name in enumerate(known):
+        if number % 2:
+            node.routes.instances[name] = local(protocol="http")
+        else:
+            node.routes.origins[name] = (far_origin(B),)
+    assert node.ingress.meant_by("Web") == meant
+
+
+def test_a_dot_at_the_end_of_a_host_means_nothing(node: Node) -> None:
+    node.routes.instances["Web"] = local(protocol="http")
+    assert node.ingress.meant_by("web.") == "Web"
+    node.routes.instances["web."] = local(protocol="http")
+    assert node.ingress.meant_by("web.") == "web."
+
+
 def test_through_a_tunnel_what_is_here_is_not_known() -> None:
     node = node_a(elsewhere=True)
     node.routes.instances["here"] = local(native="1")

@@ -21,8 +21,8 @@ from .raw import RawNode, raw_node, read_to_end
 from .test_socks import curl
 
 
-def among(*names: str) -> Callable[[str], bool]:
-    return set(names).__contains__
+def among(*names: str) -> Callable[[str], str]:
+    return lambda host: host if host in names else ""
 
 
 def with_extensions(*extensions: tuple[int, bytes]) -> bytes:

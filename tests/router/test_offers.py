@@ -22,6 +22,16 @@ def test_a_service_is_kept_with_all_who_offer_it_and_goes_with_the_last() -> Non
     assert offers.get("x") is None
 
 
+def test_names_are_found_in_whatever_case_while_somebody_offers_them() -> None:
+    offers = Offers()
+    offers.put("Web", b"a", X1, 1.0)
+    offers.put("Web", b"b", X1, 1.0)
+    offers.put("Web", b"a", (), 2.0)
+    assert offers.spellings.of("web") == ["Web"]
+    offers.put("Web", b"b", (), 3.0)
+    assert offers.spellings.of("web") == []
+
+
 def test_what_is_not_there_cannot_go() -> None:
     offers = Offers()
     assert offers.put("x", b"a", (), 1.0) == ()

@@ -61,6 +61,17 @@ def test_instances_of_a_version_and_with_labels_are_found_among_those_of_this_en
     assert table.local_matching("x", "", ()) == ()
 
 
+def test_names_with_capitals_are_found_here_and_elsewhere_by_what_they_are_in_lower_case() -> None:
+    network = Network("ab")
+    table = network["a"].table
+    table.set_local([service("Web", instance("one")), service("web", instance("two"))], 0.0)
+    network.offer("b", "wEB")
+    network.run(1)
+    assert table.spellings("web") == ["Web", "wEB"]
+    table.set_local([], 1.0)
+    assert table.spellings("web") == ["wEB"]
+
+
 def test_what_is_set_replaces_what_was_set() -> None:
     table = Network("ab")["a"].table
     table.set_local([service("x", instance("one"))], 0.0)

@@ -16,7 +16,7 @@ there is no buffer in this direction, and in the other one no more waits than th
 """
 
 from .calling import Http2CallingPort
-from .requests import first_known
+from .requests import first_meant
 from .serving import Http2ServingPort
 
-__all__ = ["Http2CallingPort", "Http2ServingPort", "first_known"]
+__all__ = ["Http2CallingPort", "Http2ServingPort", "first_meant"]

@@ -55,6 +55,8 @@ class Request(NamedTuple):
 
     names: tuple[str, ...]
     """Services that it may mean, the likeliest last; none where it names none."""
+    hosted: bool
+    """Whether the first of them is the name of a host."""
     rest: bytes
     """Its packed `CallHead`, from behind the service up to the call id."""
     ms: int
@@ -85,11 +87,17 @@ def is_grpc(content_type: str) -> bool:
     return content_type.startswith(GRPC) and content_type[len(GRPC) :][:1] in ("", "+", ";")
 
 
-def first_known(known: Callable[[str], bool]) -> Callable[[tuple[str, ...]], str]:
-    """Which of the services that a request may mean it does: the first that is known, else the likeliest."""
+def first_meant(meant_by: Callable[[str], str]) -> Callable[[Request], str]:
+    """Which of the services that a request may mean it does: the one that its host means by `meant_by`, else the first
+    of the others that is one, else the likeliest."""
 
-    def service_of(names: tuple[str, ...]) -> str:
-        return next(filter(known, names), names[-1])
+    def service_of(request: Request) -> str:
+        names = request.names
+        if request.hosted:
+            if meant := meant_by(names[0]):
+                return meant
+            names = names[1:] or names
+        return names[-1] if len(names) == 1 else next((name for name in names if meant_by(name) == name), names[-1])
 
     return service_of
 
@@ -117,15 +125,16 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
             metadata += ("cookie", "; ".join(cookies))
         metadata += pins
         metadata += ("forwarded", forwarded, "via", VIA) if forwarded else ("via", VIA)
+    host = ""
     if "micro-service" in first:
         names: tuple[str, ...] = (first["micro-service"],)
     else:
-        names = _named(authority, path if grpc else "")
-        if otherwise:
-            names += (otherwise,)
+        host = _host(authority)
+        names = tuple(filter(None, (host, _first_segment(path) if grpc else "", otherwise)))
     parts = (path, protocol, flags, content_type, metadata)
     return Request(
         names=names,
+        hosted=bool(host),
         rest=b"".join((*map(_pack, parts), _ID_FOLLOWS)),
         ms=ms,
         grpc=grpc,
@@ -136,17 +145,17 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
     )
 
 
-def _named(authority: str, path: str) -> tuple[str, ...]:
-    """Services named by the authority, where that is no address, and by the path of a gRPC call."""
-    host = authority.rpartition("@")[2]
-    names = []
-    if host and _ADDRESS(host.partition(":")[0]) is None and host.partition(":")[0] != "localhost":
-        names.append(host.partition(":")[0])
+def _host(authority: str) -> str:
+    """The host of an authority, where it can be the name of a service: addresses, and this host itself, are none."""
+    host = authority.rpartition("@")[2].partition(":")[0]
+    return "" if _ADDRESS(host) is not None or host.lower() == "localhost" else host
+
+
+def _first_segment(path: str) -> str:
+    """The service that the path of a gRPC call names."""
     segment = path[1:].partition("/")[0]
-    if segment:
-        package = segment.rpartition(".")[0]
-        names.append(package or segment.lower())
-    return tuple(names)
+    package = segment.rpartition(".")[0]
+    return package or segment.lower()
 
 
 def write_request_untrusted(packed: bytes, authority: str) -> tuple[Headers, bool]:

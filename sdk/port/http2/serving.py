@@ -55,8 +55,8 @@ _BARE: Final = ((":status", "200"), (":status", "200", "content-type", GRPC))
 _NO_STATUS: Final = ("grpc-status", str(int(Status.UNKNOWN)), "grpc-message", "the answer ended without a status")
 
 
-def _likeliest(names: tuple[str, ...]) -> str:
-    return names[-1]
+def _likeliest(request: Request) -> str:
+    return request.names[-1]
 
 
 class Http2ServingPort(Connection):
@@ -68,7 +68,7 @@ class Http2ServingPort(Connection):
         *,
         name: str,
         ids: Callable[[], bytes],
-        service_of: Callable[[tuple[str, ...]], str] = _likeliest,
+        service_of: Callable[[Request], str] = _likeliest,
         objection: Callable[[str], str] | None = None,
         forwarded: str = "",
         otherwise: str = "",
@@ -77,8 +77,8 @@ class Http2ServingPort(Connection):
         max_streams: int = MAX_STREAMS,
         pool: CreditPool = PROCESS,
     ) -> None:
-        """`ids` gives each call the 16 bytes that no other call has. `service_of` says which of the services that a
-        request may mean it does, the likeliest of them being the last. `objection` is asked, where it is given, what
+        """`ids` gives each call the 16 bytes that no other call has. `service_of` says which service a request means
+        that does not say it in so many words. `objection` is asked, where it is given, what
         there is to say against a request that shows these credentials (`Proxy-Authorization`, or nothing).
         `forwarded` is what `Forwarded` says of the program. `otherwise` is the service that all requests may mean but
         those that name one in `micro-service`, and the likeliest. `pins` is metadata that every call has besides."""
@@ -288,7 +288,8 @@ class Http2ServingPort(Connection):
         if not names:
             self._turn_down(stream, exchange, end, Status.NOT_FOUND, NAMELESS)
             return
-        opened = request.opened(names[0] if len(names) == 1 else self._service_of(names))
+        certain = len(names) == 1 and not request.hosted
+        opened = request.opened(names[0] if certain else self._service_of(request))
         if not opened:
             detail = f"the request's head does not fit into the {frame.MAX_OPEN} bytes that a call's may have"
             self._turn_down(stream, exchange, end, Status.RESOURCE_EXHAUSTED, detail, 431)

@@ -40,9 +40,10 @@ class Program:
         self,
         *,
         objection: Callable[[bytes], str] = lambda _: "",
+        meant_by: Callable[[str], str] = str,
+        otherwise: str = "",
         refuse: bool = False,
         limits: Limits = DEFAULT,
-        known: Callable[[str], bool] = bool,
     ) -> None:
         self.calls: list[tuple[CallHead, Open, MuxStream]] = []
         self.dead: list[str] = []
@@ -61,7 +62,8 @@ class Program:
             forwarded=forwarded_by("10.0.0.1"),
             call_ids=b"c" * 8,
             objection=objection,
-            known=known,
+            meant_by=meant_by,
+            otherwise=otherwise,
             limits=limits,
             pool=self.pool,
         )
@@ -121,6 +123,24 @@ def answer_of(data: bytes, method: str = "GET", version: str = "1.1") -> tuple[i
 
 
 # Requests.
+
+
+@pytest.mark.parametrize(
+    ("host", "service"),
+    [(b"GREETER:80", "greeter"), (b"greeter", "greeter"), (b"nobody", "back end"), (b"127.0.0.1", "back end")],
+)
+def test_the_host_means_a_service_or_else_the_one_behind_the_port(host: bytes, service: str) -> None:
+    program = Program(
+        meant_by=lambda host: "greeter" if host.lower() == "greeter" else "",
+        otherwise="back end",
+    )
+    program.says(GET.replace(b"greeter", host))
+    program.says(GET.replace(b"greeter", b"nobody\r\nMicro-Service: GREETER"))
+    assert program.calls[0][0].service == service
+    program.stream.send_head(reply())
+    program.stream.end()
+    program.hears()
+    assert program.calls[1][0].service == "GREETER", "Micro-Service is taken at its word"
 
 
 def test_a_request_without_a_body_is_one_frame_and_so_is_its_answer() -> None:
@@ -493,12 +513,12 @@ def test_a_program_without_the_right_token_is_not_let_in() -> None:
 
 def test_a_web_page_whose_name_leads_here_calls_no_service() -> None:
     page = b"GET / HTTP/1.1\r\nHost: evil.example:8081\r\nMicro-Service: billing\r\nAccept-Language: en\r\n\r\n"
-    program = Program(known=lambda service: service == "shop.example")
+    program = Program(meant_by=lambda host: host if host == "shop.example" else "")
     program.says(page)
     status, fields, body, _ = answer_of(program.hears())
     assert (status, fields["micro-fate"], program.calls) == (421, "not-reached", [])
     assert b"'evil.example'" in body
-    program = Program(known=lambda service: service == "shop.example")
+    program = Program(meant_by=lambda host: host if host == "shop.example" else "")
     program.says(page.replace(b"evil", b"shop"))
     assert program.calls[0][0].service == "billing"
 

@@ -207,16 +207,23 @@ def test_an_answer_that_agrees_to_an_upgrade_says_to_what() -> None:
 
 
 def test_a_request_may_mean_the_service_behind_a_port_unless_it_names_another_in_so_many_words() -> None:
-    def service_and_otherwise(host: bytes, named: bytes = b"") -> tuple[str, str]:
-        asked = read_request_untrusted(b"GET / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (host, named), FORWARDED, b"hello")
-        head = asked.otherwise and parse_call_head_untrusted(asked.otherwise + bytes(16))
-        return asked.service, head.service if head else ""
+    def service_and_hosted(host: bytes, named: bytes = b"") -> tuple[str, bool]:
+        head = b"GET / HTTP/1.1\r\nHost: %b\r\n%b\r\n" % (host, named)
+        asked = read_request_untrusted(head, FORWARDED, b"hello")
+        return asked.service, asked.hosted
 
-    assert service_and_otherwise(b"localhost") == ("hello", "hello")
-    assert service_and_otherwise(b"shop:8081") == ("shop", "hello")
-    assert service_and_otherwise(b"localhost", b"Micro-Service: shop\r\n") == ("shop", "")
+    assert service_and_hosted(b"LocalHost") == ("hello", False)
+    assert service_and_hosted(b"shop:8081") == ("shop", True)
+    assert service_and_hosted(b"shop", b"Micro-Service: other\r\n") == ("other", False)
     with pytest.raises(Malformed, match="names no service"):
         read_request_untrusted(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", FORWARDED)
+
+
+@pytest.mark.parametrize("service", ["", "x", "Shop", "s" * 40, "s" * 300, "ü"])
+def test_a_request_goes_to_another_service_as_it_is(service: str) -> None:
+    asked = read_request_untrusted(b"GET /a?b HTTP/1.1\r\nHost: shop\r\nX: y\r\n\r\n", FORWARDED)
+    call = parse_call_head_untrusted(asked.packed + bytes(16))
+    assert parse_call_head_untrusted(asked.to(service) + bytes(16)) == call._replace(service=service)
 
 
 def test_pins_of_the_connection_stand_behind_those_of_the_request_and_make_it_another_call() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from sdk.errors import RemoteProtocolError
 from sdk.head import CallHead, pack_call_head, parse_call_head_untrusted
-from sdk.port.http2.requests import first_known, is_grpc, read_request_untrusted, write_request_untrusted
+from sdk.port.http2.requests import first_meant, is_grpc, read_request_untrusted, write_request_untrusted
 from sdk.wire import frame
 from sdk.wire.hpack import Headers
 
@@ -38,10 +38,30 @@ def test_without_an_authority_the_host_counts_rfc9113_8_3_1() -> None:
     assert read_request_untrusted(headers).names == ("greeter",)
 
 
-def test_the_first_service_that_is_known_is_meant_else_the_likeliest() -> None:
-    assert first_known({"greeter", "node"}.__contains__)(("node", "greeter")) == "node"
-    assert first_known({"greeter"}.__contains__)(("node", "greeter")) == "greeter"
-    assert first_known(set[str]().__contains__)(("node", "greeter")) == "greeter"
+@pytest.mark.parametrize(
+    ("known", "meant"),
+    [
+        (("greeter", "node"), "node"),
+        (("greeter",), "greeter"),
+        (("Node", "greeter"), "Node"),
+        (("Greeter",), "back end"),
+        ((), "back end"),
+    ],
+)
+def test_the_service_that_the_host_means_is_meant_or_the_first_that_is_known_else_the_likeliest(
+    known: tuple[str, ...], meant: str
+) -> None:
+    def meant_by(host: str) -> str:
+        return next((name for name in known if name.lower() == host), "")
+
+    request = read_request_untrusted(asked("node", "/greeter.Greeter/Hello"), otherwise="back end")
+    assert first_meant(meant_by)(request) == meant
+
+
+def test_a_host_that_means_no_service_is_the_one_that_is_missing() -> None:
+    request = read_request_untrusted(asked("Node", "/", method="GET"))
+    assert first_meant(lambda host: "")(request) == "Node"
+    assert first_meant(str.lower)(request) == "node"
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_who_waits_for_100_continue_hears_it() -> None:
 
 
 def test_which_service_is_meant_may_be_asked_of_the_node() -> None:
-    talk = program(service_of="+".join)
+    talk = program(service_of=lambda request: "+".join(request.names))
     request(talk)
     request(talk, (*GRPC_REQUEST, "micro-service", "other"))
     assert [opened(payload)[0].service for *_, payload in talk.notes.take()] == ["node+greeter", "other"]
