@@ -33,7 +33,7 @@ from router.table import NODE_SERVICES, RoutingTable
 from sdk.errors import BadRequest, Conflict
 from sdk.port import Port, Sink
 from sdk.port.inner import inner_pair
-from sdk.rawsocket import bound_address, listen_tcp
+from sdk.rawsocket import bound_address
 from sdk.registry import Registry, open_registry
 from sdk.registry.remote import REGISTRY_SERVICE
 from sdk.server import Server
@@ -65,6 +65,7 @@ from .resolver.choice import Kind
 from .resolver.lookup import Lookup, LookupState
 from .router_service import ROUTER_SERVICE, RouterService
 from .seeds import Seeds
+from .serving import LOOK, answer_inside, bind, idle
 from .steps import Steps
 from .tokens import to_bytes
 from .watching import Watching
@@ -74,9 +75,6 @@ GOODBYE = 0.4
 
 KNOWN = 1.0
 """Seconds for neighbours and programs to know that this node is going."""
-
-LOOK = 0.02
-"""Seconds between looks at the open calls while the node drains."""
 
 _log = logging.getLogger(__name__)
 
@@ -189,9 +187,9 @@ class Node:
             warn_of_default(config.tokens, config.command)
         async with AsyncExitStack() as stack:
             registry = await stack.enter_async_context(self._registry)
-            listeners = await self._listen(stack, config.proxy_address, config.flag_of_proxy)
+            listeners = await bind(stack, config.proxy_address, config.flag_of_proxy)
             mapped = [
-                (forward, await self._listen(stack, forward.address, flag))
+                (forward, await bind(stack, forward.address, flag))
                 for flag, forwards in ((LISTEN, config.listens), (FORWARD, self._point_to_point.forwards))
                 for forward in forwards
             ]
@@ -217,15 +215,6 @@ class Node:
         """Reads its files again, once the node has started; see `Reload`."""
         return await self._reload()
 
-    async def _listen(self, stack: AsyncExitStack, address: str, flag: str) -> list[trio.SocketListener]:
-        try:
-            listeners = await listen_tcp(address)
-        except (BadRequest, Conflict) as error:
-            raise type(error)(f"{flag}: {error.detail}") from None
-        for listener in listeners:
-            stack.push_async_callback(listener.aclose)
-        return listeners
-
     async def drain(self) -> None:
         """Takes no new calls of programs, offers nothing any more, sees to it that calls of others go by other nodes,
         and returns when the open calls are done.
@@ -245,12 +234,12 @@ class Node:
             watching.end()
         await self._heard()
         self._listener.refuse()
-        await self._idle()
+        await idle(self._switch)
         # Now hardly anybody sends anything more; what crosses this word is still taken.
         for link in self._links():
             link.port.go_away()
         await self._heard()
-        await self._idle()
+        await idle(self._switch)
         await self._listener.leave()
 
     async def _heard(self) -> None:
@@ -259,12 +248,8 @@ class Node:
             async with trio.open_nursery() as nursery:
                 for link in self._links():
                     nursery.start_soon(_answered, link)
-            while not self._listener.heard:  # noqa: ASYNC110 - as in `_idle`
+            while not self._listener.heard:  # noqa: ASYNC110 - as in `idle`
                 await trio.sleep(LOOK)
-
-    async def _idle(self) -> None:
-        while self._switch.statistics()["open"]:  # noqa: ASYNC110 - an event would cost every call something
-            await trio.sleep(LOOK)
 
     async def _start(self, registry: Registry, nursery: trio.Nursery, listeners: list[trio.SocketListener]) -> Ready:
         """Starts every part, from the links to the record by which others find them."""
@@ -364,11 +349,11 @@ class Node:
         nursery: trio.Nursery,
     ) -> None:
         """Puts the services that the node itself answers where calls find them."""
-        own[NODE_SERVICE] = own[self._config.service] = self._inside(admin.server, nursery)
+        own[NODE_SERVICE] = own[self._config.service] = answer_inside(admin.server, self._switch, nursery)
         routes = RouterService(table, network=self._config.network, router=self.id, writable=False)
-        own[ROUTER_SERVICE] = self._inside(routes.server, nursery)
+        own[ROUTER_SERVICE] = answer_inside(routes.server, self._switch, nursery)
         records = RegistryService(registry)
-        own[REGISTRY_SERVICE] = self._inside(records.server, nursery)
+        own[REGISTRY_SERVICE] = answer_inside(records.server, self._switch, nursery)
         self._watching = (admin.watching, routes.watching, records)
 
     def _traffic(self) -> dict[str, object]:
@@ -457,13 +442,6 @@ class Node:
         )
         egress.guarded.update((REGISTRY_SERVICE, endpoint) for endpoint in WRITES)
         return own
-
-    def _inside(self, server: Server, nursery: trio.Nursery) -> Port:
-        """Attaches a service of the node itself to the switch."""
-        mux = Mux(on_open=lambda stream, opened: server.accept(stream, opened, nursery))
-        near, far = inner_pair(self._switch, mux, name=server.name, clock=trio.current_time)
-        mux.attach(far)
-        return near
 
     def _record(self, server: Server, link: str, proxy: tuple[str, ...]) -> Service:
         """What the node registers: where programs of this environment reach it, and where other nodes do."""

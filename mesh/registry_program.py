@@ -3,25 +3,23 @@
 import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import trio
 
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
-from sdk.errors import BadRequest, Conflict, MicroError
-from sdk.port.inner import inner_pair
-from sdk.rawsocket import bound_address, listen_tcp
+from sdk.errors import BadRequest, MicroError
+from sdk.rawsocket import bound_address
 from sdk.registry import open_registry
 from sdk.registry.remote import REGISTRY_SERVICE
 from sdk.timers import Timers
-from sdk.wire.mux import Mux
 from tunnel.identity import ID_SIZE
 
 from .addresses import check_address
 from .only import Only
 from .registry_service import WRITES, RegistryService, Shelf
+from .serving import answer_inside, bind, idle
 from .tokens import to_bytes
 
 ADDRESS: Final = "--address (MICRO_SERVER_ADDRESS)"
@@ -34,9 +32,6 @@ MAX_INSTANCES: Final = 100_000
 
 MAX_BYTES: Final = 256 * 1024 * 1024
 """Bytes of records, as JSON, that are taken."""
-
-LOOK: Final = 0.02
-"""Seconds between looks at the open calls while it drains."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +80,16 @@ class RegistryProgram:
                 store = await stack.enter_async_context(self._store)
             except MicroError as error:  # the store is a registry, and names the flag of one
                 raise type(error)(error.detail.replace(REGISTRY_ADDRESS, STORE_ADDRESS)) from None
-            try:
-                listeners = await listen_tcp(self._config.address)
-            except (BadRequest, Conflict) as error:
-                raise type(error)(f"{ADDRESS}: {error.detail}") from None
-            for listener in listeners:
-                stack.push_async_callback(listener.aclose)
+            listeners = await bind(stack, self._config.address, ADDRESS)
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(self._timers.run)
             nursery.start_soon(self._shelf.follow, store)
-            server = self._service.server
-            mux = Mux(on_open=lambda stream, opened: server.accept(stream, opened, nursery))
-            near, far = inner_pair(self._switch, mux, name=server.name, clock=trio.current_time)
-            mux.attach(far)
+            answering = answer_inside(self._service.server, self._switch, nursery)
             self._switch.ingress = self._switch.egress = Only(
-                REGISTRY_SERVICE, near, writes=WRITES, what="this is a registry, which calls nobody"
+                REGISTRY_SERVICE, answering, writes=WRITES, what="this is a registry, which calls nobody"
             )
             self._timers.watch(self._switch)
-            nursery.start_soon(partial(self._listener.serve, listeners))
+            nursery.start_soon(self._listener.serve, listeners)
             task_status.started(tuple(map(bound_address, listeners)))
             await trio.sleep_forever()
 
@@ -111,5 +98,4 @@ class RegistryProgram:
         self._listener.go_away()
         self._service.end()
         self._listener.refuse()
-        while self._switch.statistics()["open"]:  # noqa: ASYNC110 - an event would cost every call something
-            await trio.sleep(LOOK)
+        await idle(self._switch)

@@ -8,8 +8,8 @@ import secrets
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from random import Random
+from typing import Final
 
 import trio
 
@@ -18,12 +18,10 @@ from proxy.switch import Switch
 from router.gossip import Gossip
 from router.table import RoutingTable
 from sdk.errors import BadRequest
-from sdk.port.inner import inner_pair
-from sdk.rawsocket import bound_address, listen_tcp
+from sdk.rawsocket import bound_address
 from sdk.registry import Registry, open_registry
 from sdk.timers import Timers
 from sdk.types import Instance, Service
-from sdk.wire.mux import Mux
 from tunnel.identity import NodeKey, format_id, node_id, verify
 from tunnel.transport.tls import Tls
 
@@ -33,8 +31,12 @@ from .local import LocalServices
 from .only import Only
 from .presence import Presence
 from .router_service import ROUTER_SERVICE, WRITES, RouterService
+from .serving import answer_inside, bind, idle
 from .steps import Steps
 from .tokens import to_bytes
+from .watching import Watching
+
+ADDRESS: Final = "--address (MICRO_ROUTER_ADDRESS)"
 
 GOODBYE = 0.4
 """Seconds for taking the record out of the registry."""
@@ -45,7 +47,7 @@ class RouterConfig:
     """What the router is told before it starts. Raises `BadRequest` naming flag and variable of what cannot be used."""
 
     address: str = ":8084"
-    """Where programs reach it: `host:port`. Only loopback and private peers are let in."""
+    """Where programs reach it: `host:port`."""
     proxy_tokens: tuple[str, ...] = field(default=(), repr=False)
     """What programs of other hosts show, any of these; with none, private peers need not and others are not let in."""
     network: str = "go.micro"
@@ -56,7 +58,7 @@ class RouterConfig:
     """Where that registry is; empty for its default."""
 
     def __post_init__(self) -> None:
-        check_address(self.address, "--address (MICRO_ROUTER_ADDRESS)", bind=True)
+        check_address(self.address, ADDRESS, bind=True)
         if not 0 < len(self.network) <= MAX_NAME or not self.network.isprintable():
             raise BadRequest(f"--network (MICRO_NETWORK) is empty, longer than {MAX_NAME} characters or not printable")
 
@@ -83,15 +85,14 @@ class Router:
         self._switch = Switch(me=self._key.id, name=ROUTER_SERVICE)
         self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
         self._presence: Presence | None = None
+        self._watching: Watching | None = None
 
     async def run(self, *, task_status: trio.TaskStatus[RouterReady] = trio.TASK_STATUS_IGNORED) -> None:
         """Runs until cancelled. Raises `Conflict` when the port is taken, `Unavailable` when the registry cannot be
         opened."""
         async with AsyncExitStack() as stack:
             registry = await stack.enter_async_context(self._registry)
-            listeners = await listen_tcp(self._config.address)
-            for listener in listeners:
-                stack.push_async_callback(listener.aclose)
+            listeners = await bind(stack, self._config.address, ADDRESS)
             nursery = await stack.enter_async_context(trio.open_nursery())
             nursery.start_soon(self._timers.run)
             ready = await self._start(registry, nursery, listeners)
@@ -100,11 +101,20 @@ class Router:
                 await trio.sleep_forever()
             finally:
                 with trio.move_on_after(GOODBYE, shield=True):
-                    await self.drain()
+                    await self._withdraw()
 
     async def drain(self) -> None:
-        """Takes the record out of the registry and tells callers to open nothing new. Watches go on."""
+        """Takes the record out of the registry, sends callers elsewhere, ends the watches, and returns when what is
+        asked is answered."""
+        await self._withdraw()
         self._listener.go_away()
+        if self._watching is not None:
+            self._watching.end()
+        self._listener.refuse()
+        await idle(self._switch)
+
+    async def _withdraw(self) -> None:
+        """Takes the record out of the registry, once."""
         if self._presence is not None:
             presence, self._presence = self._presence, None
             await presence.withdraw()
@@ -117,12 +127,12 @@ class Router:
         steps = Steps(table)
         nursery.start_soon(steps.run)
         service = RouterService(table, network=self._config.network, router=id, writable=True, changed=steps.poke)
-        server = service.server
-        mux = Mux(on_open=lambda stream, opened: server.accept(stream, opened, nursery))
-        near, far = inner_pair(self._switch, mux, name=server.name, clock=trio.current_time)
-        mux.attach(far)
+        self._watching = service.watching
         self._switch.ingress = self._switch.egress = Only(
-            ROUTER_SERVICE, near, writes=WRITES, what="this is the routing table, which calls nobody"
+            ROUTER_SERVICE,
+            answer_inside(service.server, self._switch, nursery),
+            writes=WRITES,
+            what="this is the routing table, which calls nobody",
         )
         self._timers.watch(self._switch)
 
@@ -132,12 +142,12 @@ class Router:
         tls = Tls()
         local = LocalServices(registry, random=Random(), changed=changed, tls=lambda: tls)
         nursery.start_soon(local.run)
-        nursery.start_soon(partial(self._listener.serve, listeners))
+        nursery.start_soon(self._listener.serve, listeners)
         bound = tuple(map(bound_address, listeners))
         instance = Instance(
             id=f"{ROUTER_SERVICE}-{id}", address=local_address(bound), metadata={"protocol": "grpc", "native": "1"}
         )
-        record = Service(name=ROUTER_SERVICE, endpoints=server.endpoints, instances=(instance,))
+        record = Service(name=ROUTER_SERVICE, endpoints=service.server.endpoints, instances=(instance,))
         self._presence = Presence(registry, record, failed=local.doubt)
         await nursery.start(self._presence.run)
         return RouterReady(id=id, address=bound)

@@ -7,7 +7,7 @@ from trio.testing import MockClock
 from mesh.standalone import Router, RouterConfig, RouterReady
 from sdk import Client
 from sdk.config import ClientConfig
-from sdk.errors import BadRequest, Forbidden, NotFound
+from sdk.errors import BadRequest, Conflict, Forbidden, NotFound
 from sdk.registry.memory import MemoryRegistry
 from tests.mesh.network import greeter, until, world
 
@@ -23,6 +23,29 @@ from tests.mesh.network import greeter, until, world
 def test_a_setting_that_cannot_be_used_is_named(values: dict[str, Any], says: str) -> None:
     with pytest.raises(BadRequest, match=says):
         RouterConfig(**values)
+
+
+async def test_a_port_that_is_taken_is_named(nursery: trio.Nursery) -> None:
+    first = Router(RouterConfig(address="127.0.0.1:0"), registry=MemoryRegistry("taken"))
+    ready: RouterReady = await nursery.start(first.run)
+    with pytest.raises(Conflict, match=r"--address \(MICRO_ROUTER_ADDRESS\)"):
+        await Router(RouterConfig(address=ready.address[0]), registry=MemoryRegistry("taken")).run()
+
+
+async def test_draining_takes_it_out_of_the_registry_and_ends_the_watches(nursery: trio.Nursery) -> None:
+    router = Router(RouterConfig(address="127.0.0.1:0"), registry=MemoryRegistry("drained"))
+    ready: RouterReady = await nursery.start(router.run)
+    async with (
+        MemoryRegistry("drained") as registry,
+        Client(proxy=ready.address[0]) as client,
+        client.stream("go.micro.router", "Router.Watch", {}) as stream,
+    ):
+        assert (await stream.receive())["route"]["service"] == "go.micro.router"
+        assert await registry.get("go.micro.router")
+        with trio.fail_after(20):
+            await router.drain()
+            assert [event["route"]["service"] async for event in stream] in ([], ["go.micro.router"])  # that it goes
+        assert not await registry.get("go.micro.router")
 
 
 async def test_it_follows_the_registry_is_found_there_and_calls_nobody(fast_clock: MockClock) -> None:
