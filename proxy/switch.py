@@ -266,20 +266,13 @@ class Switch:
         except RemoteProtocolError:
             raise
         except MicroError as error:
-            other = None
-            if target is not None and isinstance(error, Unavailable):
-                kept = Kept(payload)
-                self._custody.refused(kept, target, port.now)
-                if not target.path or not port.peer:
-                    other = self._custody.another(kept, port, port.now)
-                else:
-                    error = NoEdge(error.detail, self._me + target.port.peer)
-            if other is None:
-                self._refuse(port, stream, error)
+            try:
+                kept, (target, number, sent) = self._elsewhere(port, payload, target, error)
+            except MicroError as last:
+                self._refuse(port, stream, last)
                 if call is not None and self.on_call is not None and port not in self.patient:
-                    self.on_call(CallRecord(call, b"", 0, error.grpc, port.now, port.now))
+                    self.on_call(CallRecord(call, b"", 0, last.grpc, port.now, port.now))
                 return
-            target, number, sent = other
         far, path, load, _ = target
         self.calls += 1
         there = Leg(far, number, True)
@@ -307,6 +300,22 @@ class Switch:
         far.streams[number] = here
         self._callers[port] = None
         far.send(OPEN, flags, number, frame.reroute_open(sent, hops - 1 if path else hops, path, ms, path_end))
+
+    def _elsewhere(
+        self, port: Port, payload: bytes, target: Target | None, error: MicroError
+    ) -> tuple[Kept, tuple[Target, int, bytes]]:
+        """Where a new call goes that its target takes none of now, and what is kept of it, as `Custody.another` says;
+        raises what its caller is to hear where there is nobody else."""
+        if target is None or not isinstance(error, Unavailable):
+            raise error
+        kept = Kept(payload)
+        self._custody.refused(kept, target, port.now)
+        if target.path and port.peer:
+            raise NoEdge(error.detail, self._me + target.port.peer)
+        other = self._custody.another(kept, port, port.now)
+        if other is None:
+            raise error
+        return kept, other
 
     def _next_hop(self, port: Port, hops: int, path: bytes, head: bytes) -> Target:
         """Follows the path the first node wrote, strictly: no node but that one chooses."""
