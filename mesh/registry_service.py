@@ -20,6 +20,7 @@ from sdk.server import Server
 from sdk.types import Service, parse_service, service_to_json
 
 from .offer import parse_ttl
+from .records import Record
 from .watching import Reply
 
 WRITES: Final = frozenset(("Registry.Register", "Registry.Deregister"))
@@ -30,8 +31,6 @@ MAX_WATCHERS: Final = 1000
 
 AGAIN: Final = 1.0
 """Seconds before a store that failed is followed again."""
-
-Record = dict[str, Any]
 
 
 class Shelf:

@@ -15,15 +15,13 @@ from router.table import RoutingTable
 from sdk.errors import BadRequest, NotFound
 from sdk.server import Server
 
-from .records import query_of, route_record
+from .records import Record, query_of, route_record
 from .watching import Reply, Watching
 
 ROUTER_SERVICE: Final = "go.micro.router"
 
 WRITES: Final = frozenset(("Table.Create", "Table.Update", "Table.Delete"))
 """Endpoints that change the table."""
-
-Record = dict[str, Any]
 
 
 class RouterService:

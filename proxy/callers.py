@@ -129,11 +129,7 @@ class Callers:
             limits=self._limits,
             pins=pins,
         )
-        port.progress = lambda: visit.socket.pieces
-        if self._refusing:
-            port.refuse()
-        elif self._draining:
-            port.go_away()
+        self._receive(port, visit)
         with self._there(port):
             await run_connection(port, visit.transport, timers=self._timers, first=first)
 
@@ -153,11 +149,7 @@ class Callers:
             limits=self._limits,
             pins=pins,
         )
-        port.progress = lambda: visit.socket.pieces
-        if self._refusing:
-            port.refuse()
-        elif self._draining:
-            port.go_away()
+        self._receive(port, visit)
         self._timers.watch(port)
         self._requests[port] = None
         try:
@@ -166,6 +158,14 @@ class Callers:
         finally:
             del self._requests[port]
             self._timers.unwatch(port)
+
+    def _receive(self, port: Http2ServingPort | ServingHttp1Port, visit: Visit) -> None:
+        """Tells a new port of HTTP what moves its connection, and to take nothing where the node stops."""
+        port.progress = lambda: visit.socket.pieces
+        if self._refusing:
+            port.refuse()
+        elif self._draining:
+            port.go_away()
 
     @contextmanager
     def _there(self, port: _Port) -> Iterator[None]:

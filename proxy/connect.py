@@ -16,6 +16,7 @@ from sdk.port.refusal import refusal, refusal_bytes
 from sdk.wire.frame import Fate, Reset
 
 from .answering import AnsweringPort
+from .speaks import RAW
 
 METHOD: Final = "CONNECT"
 """The method of such a request."""
@@ -67,7 +68,7 @@ class ConnectRequest:
             for name, value in event.headers
             if name.startswith(b"micro-") and name != b"micro-service"
         )
-        head = CallHead(service=service, endpoint="", protocol="tcp", metadata=pins)
+        head = CallHead(service=service, endpoint="", protocol=RAW, metadata=pins)
         return pack_call_head(head), self._http.trailing_data[0]
 
     def data_to_send(self) -> bytes:

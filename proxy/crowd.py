@@ -10,7 +10,6 @@ MOST = 4096
 MOST_OF_ONE = 1024
 """Connections of one address. Programs of this host all have the same one, and are not counted apart."""
 
-
 OF_THIS_HOST = 256
 """Connections of these that only programs of this host may have: a few others together could else keep them out."""
 

@@ -70,7 +70,6 @@ class Egress:
         self._flag_of_max_calls = flag_of_max_calls
         self._name = name
         self._instances = instances
-        self._dialer = dialer
         self._balancer = balancer
         self._groups: dict[str, Groups[Instance, Callee]] = {}
         self._connect: dict[Way, Callable[[str], Port]] = {

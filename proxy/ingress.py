@@ -69,8 +69,7 @@ class Ingress:
         gateway of its own. `network` is the name of its network.
 
         With `elsewhere`, calls go to other nodes only, as through a tunnel. `pin` is the only node that calls go to,
-        by id or name, unless they name another one themselves. `own` is where services of this
-        node itself are put."""
+        by id or name, unless they name another one themselves. `own` is where services of this node itself are put."""
         self.own = {} if own is None else own
         """Services that this node itself answers, such as `go.micro.network`."""
         self._name = name

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import trio
 
 from sdk.errors import Status
-from sdk.head import CallHead, Metadata, pack_call_head
+from sdk.head import CallHead, pack_call_head
 from sdk.netaddress import is_private
 from sdk.rawsocket import RawSocket, take_over
 from sdk.splice import splice
 
 from .crowd import Crowd
+from .speaks import RAW
 from .switch import Switch
 from .tcp import TcpPort
 
@@ -36,13 +37,13 @@ _log = logging.getLogger(__name__)
 class MappedPort:
     """Serves the connections to one local port."""
 
-    def __init__(self, switch: Switch, service: str, metadata: Metadata = ()) -> None:
-        """`service` is who is called, `metadata` goes with each call."""
+    def __init__(self, switch: Switch, service: str) -> None:
+        """`service` is who is called."""
         self.refused = 0
         """Connections that were closed without a call."""
         self._switch = switch
         self._service = service
-        self._head = pack_call_head(CallHead(service=service, endpoint="", protocol="tcp", metadata=metadata))
+        self._head = pack_call_head(CallHead(service=service, endpoint="", protocol=RAW))
         self._crowd = Crowd()
         self._draining = False
         self._said = ""

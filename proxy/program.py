@@ -107,13 +107,13 @@ class ProgramPort(NativePort):
         self.send(DEREGISTER, 0, 0, pack_refused(refused))
 
     def go_away(self) -> None:
-        """Likewise for what the program opens; a service that is attached goes on to be called."""
+        """Tells the program to open nothing new here. A service that is attached goes on to be called."""
         told = self.draining
         super().go_away()
         self.draining = told
 
     def refuse(self) -> None:
-        """Likewise."""
+        """Refuses what it opens from now on, likewise."""
         told = self.draining
         super().refuse()
         self.draining = told

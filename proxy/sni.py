@@ -16,6 +16,7 @@ from sdk.head import CallHead, pack_call_head
 from sdk.wire.frame import Reset
 
 from .answering import AnsweringPort
+from .speaks import RAW
 
 HANDSHAKE: Final = b"\x16\x03"
 """What such a connection begins with: a record of a handshake, of any version since SSL 3."""
@@ -94,7 +95,7 @@ class ClientHello:
                 "it begins with TLS and names no server (SNI), so nobody knows which service it wants: connect to the "
                 "service by its name, or without TLS"
             )
-        head = CallHead(service=service_of(name, self._meant_by), endpoint="", protocol="tcp")
+        head = CallHead(service=service_of(name, self._meant_by), endpoint="", protocol=RAW)
         return pack_call_head(head), bytes(self._read)
 
     def data_to_send(self) -> bytes:

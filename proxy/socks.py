@@ -17,6 +17,7 @@ from sdk.head import CallHead, pack_call_head
 from sdk.wire.frame import Reset
 
 from .answering import AnsweringPort
+from .speaks import RAW
 
 VERSION: Final = b"\x05"
 """What such a connection begins with."""
@@ -162,7 +163,7 @@ class SocksRequest:
             service = ""
         if not service:
             raise self._refused(Reply.FAILURE, "the name it asks for in SOCKS5 is none")
-        return pack_call_head(CallHead(service=service, endpoint="", protocol="tcp")), buffer[end + 2 :]
+        return pack_call_head(CallHead(service=service, endpoint="", protocol=RAW)), buffer[end + 2 :]
 
     def _check_version(self, version: int) -> None:
         if self._buffer and self._buffer[0] != version:

@@ -9,14 +9,11 @@ from sdk.types import Instance
 RAW: Final = "tcp"
 """The protocol of calls whose bytes nobody looks into."""
 
-
 PROTOCOLS: Final = frozenset({"rpc", "grpc", "http", RAW})
 """Those that calls may have."""
 
-
 RPC: Final = ("rpc", "grpc")
 """Those that gRPC carries."""
-
 
 _OF_CALLS: Final = frozenset({"grpc", "http"})
 

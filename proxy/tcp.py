@@ -43,7 +43,7 @@ class TcpPort:
         self.delay_ms = 0
         self.trusted = False
         self.may_send = INITIAL_CREDIT
-        """Bytes that may be read from the connection now."""
+        """Bytes from the connection that the far end has credit for."""
         self.reset: Reset | None = None
         """Why the connection has to be broken off, if it has."""
         self.wake: Wake = _nobody

@@ -58,11 +58,13 @@ class Outcome(NamedTuple):
     """How one try ended: at once, or after the link it brought."""
 
     error: str
+    """Why there is no link, or none any more."""
     peer: NodeId | None = None
     """Who was found at the address, if that was proven."""
     lasted: float = 0.0
     """Seconds the link was up."""
     itself: bool = False
+    """It was this node itself that was found."""
 
 
 class Seed:

@@ -24,7 +24,6 @@ NodeId = bytes
 
 ID_SIZE: Final = 16
 KEY_SIZE: Final = 32
-SIGNATURE_SIZE: Final = 64
 
 DEFAULT_TOKEN: Final = "go.micro.tunnel"  # noqa: S105 - everybody knows it: nodes that use it admit private peers only
 """The token of a network whose owner set none, as in micro v2."""

@@ -20,7 +20,7 @@ class Link:
         self.address = address
         """The address dialled, or where the peer came from."""
         self.transport = transport
-        """`tcp`, `ws` or `mem`."""
+        """What bytes come by, as `Connected.kind` says it."""
         self.port = port
         """What the switch sends frames through."""
         self.up_since = up_since

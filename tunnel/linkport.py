@@ -1,8 +1,7 @@
 """The port of a link: a native port inside a cipher.
 
-Frames that wait go out as records of up to 64 KiB, each after its length; what comes in is
-opened and handed to the native port inside. It also watches the peer: any record is a sign of life, a PING asks for
-one, silence ends the link.
+Frames that wait go out as records of up to 64 KiB, each after its length; what comes in is opened and handed to the
+native port inside. It also watches the peer: any record is a sign of life, a PING asks for one, silence ends the link.
 
 The file is longer than others: what is sealed, what waits and what is heard of the peer decide together what goes out.
 """

@@ -158,7 +158,6 @@ class HttpClient:
         *,
         query: Mapping[str, str] | None = None,
         json: object = None,
-        body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Sends a request and returns its answer, whatever its status.
@@ -167,7 +166,7 @@ class HttpClient:
         `Unavailable` when no whole answer comes in time.
         """
         with trio.move_on_after(self.patience) as scope:
-            async with self._ask(method, path, query, json, body, headers) as (connection, status, found):
+            async with self._ask(method, path, query, json, headers) as (connection, status, found):
                 pieces, size = [], 0
                 while (piece := await self._next_piece(connection)) is not None:
                     size += len(piece)
@@ -186,11 +185,10 @@ class HttpClient:
         *,
         query: Mapping[str, str] | None = None,
         json: object = None,
-        body: bytes = b"",
         headers: Mapping[str, str] | None = None,
     ) -> AsyncIterator[Lines]:
         """Like `request`, for an answer without an end: waits for its head only and gives the lines of its body."""
-        asked = self._ask(method, path, query, json, body, headers)
+        asked = self._ask(method, path, query, json, headers)
         with trio.move_on_after(self.patience) as scope:
             connection, status, found = await asked.__aenter__()
         if scope.cancelled_caught:
@@ -222,9 +220,9 @@ class HttpClient:
         path: str,
         query: Mapping[str, str] | None,
         json: object,
-        body: bytes,
         headers: Mapping[str, str] | None,
     ) -> AsyncIterator[tuple["_Connection", int, Mapping[str, str]]]:
+        body = b""
         own = {**self._headers, **{name.lower(): value for name, value in (headers or {}).items()}}
         if json is not None:
             body = jsonlib.dumps(json, separators=(",", ":")).encode()
