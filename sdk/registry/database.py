@@ -12,10 +12,11 @@ boot, therefore what has a time to live does not outlive the boot it was written
 import json
 import logging
 import math
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,13 +95,22 @@ class Database:
         self._watch.close()
         self._work.close()
 
+    def leave(self) -> None:
+        """Closes a file that is not in place any more. One that was emptied is removed first: others who have it open
+        see that too, and SQLite would fold what is left of its log into it."""
+        with suppress(OSError):
+            if self._is_this(found := self.path.stat()) and not found.st_size:
+                self.path.unlink()
+        self.close()
+
     def in_place(self) -> bool:
-        """Whether the path still leads to this file: people, and cleaners of /tmp, remove files that are in use."""
+        """Whether the path still leads to this file, and anything is in it: people, and cleaners of /tmp, remove files
+        that are in use, or cut them to nothing."""
         try:
             found = self.path.stat()
         except OSError:
             return False
-        return (found.st_dev, found.st_ino) == self._inode
+        return self._is_this(found) and found.st_size > 0
 
     def beat(self) -> int:
         """A number that differs whenever anything was written; the only thing here fit for the event loop (7 µs)."""
@@ -162,6 +172,9 @@ class Database:
         with self._told(), self._transaction("IMMEDIATE"):
             self._sweep()
             return self._next_expiry()
+
+    def _is_this(self, found: os.stat_result) -> bool:
+        return (found.st_dev, found.st_ino) == self._inode
 
     def _check_or_make(self) -> None:
         if self._is_ours():
@@ -293,6 +306,11 @@ def _explain(error: sqlite3.Error, path: Path) -> MicroError | Busy:
         return BadRequest(
             f"{path} is damaged or no registry ({error}): name another file with --registry-address "
             "(MICRO_REGISTRY_ADDRESS), or remove this one if it is a registry's: services come back by themselves"
+        )
+    if code == sqlite3.SQLITE_FULL:
+        return Unavailable(
+            f"the registry {path} cannot be written ({error}): make room on the disk that it is on, or name another "
+            "place with --registry-address (MICRO_REGISTRY_ADDRESS)"
         )
     return Unavailable(
         f"the registry {path} cannot be used ({error}): make its directory writable for this user, "

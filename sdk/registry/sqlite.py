@@ -126,7 +126,7 @@ class SqliteRegistry:
             if not self._open:
                 raise trio.ClosedResourceError("the registry is not open: use it inside `async with`")
             if self._database is not None and not self._database.in_place():
-                self._database.close()
+                self._database.leave()
                 self._database = None
             if self._database is None:
                 self._database = await trio.to_thread.run_sync(self._connect, limiter=self._limiter)

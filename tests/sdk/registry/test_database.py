@@ -289,6 +289,16 @@ def test_an_empty_file_becomes_a_registry(opened: Callable[[], Database], path: 
     assert ids(opened()) == []
 
 
+def test_a_full_disk_is_called_so_and_is_no_matter_of_permissions(opened: Callable[[], Database]) -> None:
+    database = opened()
+    database.put(split(a("1")), 30)
+    [(pages,)] = database._work.execute("PRAGMA page_count")
+    database._work.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(Unavailable, match=r"disk is full\): make room .*--registry-address"):
+        database.put(split(a(*map(str, range(1000)), name="other")), 30)
+    assert ids(database) == ["1"]
+
+
 def test_a_directory_is_not_a_file(path: Path) -> None:
     path.mkdir()
     with pytest.raises(Unavailable, match=str(path)):

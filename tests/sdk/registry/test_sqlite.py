@@ -239,14 +239,15 @@ async def test_a_lock_that_lasts_while_records_run_out_is_told_to_watchers(
         assert await next_of(events) == (Action.DELETE, "1")
 
 
-async def test_a_removed_file_is_made_anew_and_watchers_follow(path: Path) -> None:
+@pytest.mark.parametrize("emptied", [False, True], ids=["removed", "emptied"])
+async def test_a_removed_file_is_made_anew_and_watchers_follow(path: Path, emptied: bool) -> None:
     async with SqliteRegistry(str(path)) as ours, SqliteRegistry(str(path)) as theirs, theirs.watch() as events:
         await ours.register(a("1"))
         await ours.register(a("2"))
         assert await next_of(events) == (Action.CREATE, "1")
         assert await next_of(events) == (Action.CREATE, "2")
-        for file in path.parent.glob("registry.db*"):
-            file.unlink()
+        for file in [path] if emptied else path.parent.glob("registry.db*"):
+            os.truncate(file, 0) if emptied else file.unlink()
         await ours.register(a("2"))  # as it does to renew
         with pytest.raises(Unavailable, match=r"registry\.db was removed"):
             await next_of(events)
