@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, Self
 
 import trio
 
-from sdk.errors import RemoteProtocolError, Unavailable
+from sdk.errors import BadRequest, Forbidden, RemoteProtocolError, Unavailable
 from sdk.types import Service
 
 from . import Event
@@ -121,9 +121,14 @@ class EtcdRegistry:
         if not math.isinf(ttl):
             answer = await self._client.ask("/v3/lease/grant", {"TTL": str(math.ceil(ttl))})
             lease = self._number(answer.get("ID"))
-        for part in parts(texts):
-            revision = self._revision(await self._client.ask("/v3/kv/txn", put_request(part, lease)))
-            self._held.update({path: _Held(lease, ttl, text, revision) for path, text in part.items()})
+        try:
+            for part in parts(texts):
+                revision = self._revision(await self._client.ask("/v3/kv/txn", put_request(part, lease)))
+                self._held.update({path: _Held(lease, ttl, text, revision) for path, text in part.items()})
+        except (BadRequest, Forbidden):
+            # Whoever may not write tries again all the same, with a new lease each time.
+            await self._revoke([_Held(lease, ttl, "", 0)])
+            raise
         await self._revoke(before)
 
     async def _renew(self, texts: Mapping[str, str], ttl: float) -> bool:

@@ -201,6 +201,11 @@ def _error(server: HttpClient, path: str, code: int, text: str) -> Exception:
         return _TokenRefused(f"the registry at {server.url} refuses {path}: {text}")
     if code == _OUT_OF_RANGE and "compacted" in text:
         return Compacted(text)
+    if "space exceeded" in text:  # alarm NOSPACE: leases that stand are kept alive and nothing is written
+        return server.unavailable(
+            f"{text}, so nothing new is registered until its operator compacts and defragments it and disarms the "
+            "alarm (etcdctl compact, defrag, alarm disarm), or gives it more with --quota-backend-bytes"
+        )
     if code in _FOR_NOW and "larger than max" not in text:
         return server.unavailable(text)
     if code == _DENIED:

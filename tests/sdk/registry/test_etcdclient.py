@@ -1,7 +1,9 @@
 """How etcd's servers are asked: users, TLS, several servers, lost connections. The servers are real ones."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import HTTPError
 
 import pytest
 import trio
@@ -9,7 +11,7 @@ import trustme
 
 from sdk.errors import Forbidden, Unauthorized, Unavailable
 from sdk.registry import open_registry
-from tests.sdk.registry.etcdserver import EtcdServer
+from tests.sdk.registry.etcdserver import EtcdServer, b64
 from tests.sdk.registry.test_registry import a, next_of
 
 pytestmark = pytest.mark.peers
@@ -40,6 +42,35 @@ async def test_a_user_is_known_by_the_password_and_no_secret_is_told(own_etcd: E
             assert ("needs a role" in str(caught.value)) is (kind is Forbidden)
             assert "guess" not in str(caught.value)
             assert "pass:" not in str(caught.value)
+
+
+async def test_who_may_read_and_not_write_is_told_so_and_leaves_no_leases(own_etcd: EtcdServer) -> None:
+    with_users(own_etcd)
+    place = f"127.0.0.1:{own_etcd.port}"
+    async with open_registry(f"etcd://root:pass%3Aword@{place}") as root:
+        client = root._client  # type: ignore[attr-defined]
+        reads = {"permType": "READ", "key": b64("/micro/registry/"), "range_end": b64("/micro/registry0")}
+        await client.ask("/v3/auth/role/grant", {"name": "guest", "perm": reads})
+        async with open_registry(f"etcd://guest:pass%3Aword@{place}") as registry:
+            assert await registry.list() == ()
+            with pytest.raises(Forbidden, match="and writes it to register"):
+                await registry.register(a("1"), ttl=60)
+        assert "leases" not in await client.ask("/v3/lease/leases", {})
+
+
+async def test_a_full_etcd_says_what_frees_it_and_keeps_what_stands(
+    require: Callable[[str], str], tmp_path: Path
+) -> None:
+    with EtcdServer(require("etcd"), tmp_path, "--quota-backend-bytes=100000") as etcd:
+        async with open_registry("etcd", f"127.0.0.1:{etcd.port}") as registry:
+            await registry.register(a("1"), ttl=60)
+            with suppress(HTTPError):
+                while True:
+                    etcd.put("/other", b"x" * 50_000)
+            await registry.register(a("1"), ttl=60)
+            with pytest.raises(Unavailable, match=r"database space exceeded, .*etcdctl compact, defrag, alarm disarm"):
+                await registry.register(a("2"), ttl=60)
+            assert await registry.list() == (a("1"),)
 
 
 async def test_a_token_that_has_run_out_is_asked_for_again(own_etcd: EtcdServer) -> None:
