@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterable
 from typing import Final
 
+from sdk.advertise import own_host
 from sdk.errors import BadRequest
 from sdk.netaddress import is_private, join_address, split_address
 
@@ -54,18 +55,7 @@ def told_addresses(bound: Iterable[str]) -> tuple[str, ...]:
 
 def outward_hosts() -> tuple[str, str]:
     """The IPv4 and IPv6 addresses this machine goes out by; loopback where it does not. Nothing is sent to find out."""
-    # RFC 5737 and RFC 3849 set these apart for documentation: nobody is there, but a route is.
-    return _outward(socket.AF_INET, "192.0.2.1", "127.0.0.1"), _outward(socket.AF_INET6, "2001:db8::1", "::1")
-
-
-def _outward(family: socket.AddressFamily, somewhere: str, otherwise: str) -> str:
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((somewhere, 9))
-            host: str = probe.getsockname()[0]
-    except OSError:
-        return otherwise
-    return host
+    return own_host([socket.AF_INET]), own_host([socket.AF_INET6])
 
 
 def _with_host(address: str, v4: str, v6: str) -> str:

@@ -16,11 +16,12 @@ from proxy.speaks import speaks_known
 from router.candidates import Candidate, Standing
 from router.gossip import Gossip
 from router.linkstate import distances
-from router.route import MAX_HOPS, Query
+from router.route import Query
 from router.table import NODE_SERVICES, GraphNode, RoutingTable
 from sdk.errors import BadRequest, NotFound
 from sdk.selector import Load
 from sdk.server import Server
+from sdk.wire.frame import MAX_HOPS
 from tunnel.admission import Refusal
 from tunnel.dialling import SeedState
 from tunnel.identity import NodeId, format_id, parse_id_untrusted

@@ -14,7 +14,7 @@ from sdk.rawsocket import bound_address
 from sdk.registry import open_registry
 from sdk.registry.remote import REGISTRY_SERVICE
 from sdk.timers import Timers
-from tunnel.identity import ID_SIZE
+from sdk.wire.frame import ID_SIZE
 
 from .addresses import check_address
 from .only import Only

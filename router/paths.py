@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import networkx as nx
 
+from sdk.wire.frame import MAX_HOPS
+
 from .linkstate import Edges
-from .route import MAX_HOPS
 
 
 class Path(NamedTuple):

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from sdk.errors import BadRequest
+from sdk.wire.frame import MAX_HOPS
 
 from .linkstate import MAX_COST
 from .policy import Strategy
 
-MAX_HOPS: Final = 3
-"""Most links between a call's first node and the service. Topology goes further, routes do not."""
 MAX_METRIC: Final = MAX_HOPS * MAX_COST
 """Highest metric of a route."""
 

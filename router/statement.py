@@ -8,8 +8,6 @@ import enum
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-ID_SIZE: Final = 16
-"""Bytes of a node id."""
 PUBLIC_SIZE: Final = 32
 """Bytes of a public key (Ed25519)."""
 MARK_SIZE: Final = 8

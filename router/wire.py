@@ -21,11 +21,12 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from sdk.errors import RemoteProtocolError
+from sdk.wire.frame import ID_SIZE
 
 from .linkstate import MAX_COST, MAX_RADIUS, LinkState, LinkTerms
 from .servicemap import Point
 from .services import MAX_INSTANCES, MAX_LABELS, MAX_PROTOCOLS, ServiceEntry, ServiceRoot, is_tellable
-from .statement import ID_SIZE, MARK_SIZE, PUBLIC_SIZE, Kind, Signed, Version
+from .statement import MARK_SIZE, PUBLIC_SIZE, Kind, Signed, Version
 
 MAX_MESSAGE: Final = 256 << 10
 """Longest message, in bytes. Own messages are shorter (see neighbour.py) but for the longest single entries."""

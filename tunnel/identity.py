@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from sdk.errors import BadRequest, RemoteProtocolError
+from sdk.wire.frame import ID_SIZE
 
 NodeId = bytes
 """The first 16 bytes of SHA-256 of a node's public key."""
 
-ID_SIZE: Final = 16
 KEY_SIZE: Final = 32
 
 DEFAULT_TOKEN: Final = "go.micro.tunnel"  # noqa: S105 - everybody knows it: nodes that use it admit private peers only

@@ -42,11 +42,6 @@ class Link:
         return self.certificate.epoch
 
     @property
-    def public(self) -> bytes:
-        """The peer's Ed25519 public key."""
-        return self.certificate.public
-
-    @property
     def addresses(self) -> tuple[str, ...]:
         """Where others may dial the peer."""
         return self.certificate.addresses

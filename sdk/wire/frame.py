@@ -64,7 +64,7 @@ VERSION: Final = 1
 NO_DEADLINE: Final = 0xFFFFFFFF
 """`ms left` of a call that may take for ever."""
 MAX_HOPS: Final = 3
-"""Links a call may pass."""
+"""Most links between a call's first node and the service. Topology goes further, calls and routes do not."""
 ID_SIZE: Final = 16
 """Bytes of a node id."""
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from sdk.connection import Transport
 from sdk.errors import RemoteProtocolError, Unavailable
-from sdk.rawsocket import RawSocket, open_tcp
+from sdk.rawsocket import RawSocket
 from tunnel.handshake import PREFACE
 from tunnel.meter import Segments
 
@@ -19,11 +19,6 @@ _UPGRADE: Final = b"GET "
 _AGAIN, _SENT = 100, 156
 _INFO_SIZE = 160
 _unpack_u32 = struct.Struct("=I").unpack_from
-
-
-async def dial(address: str) -> RawSocket:
-    """Connects to `host:port`; raises `Unavailable` naming the reason."""
-    return await open_tcp(address)
 
 
 def segments(connection: RawSocket) -> Segments | None:

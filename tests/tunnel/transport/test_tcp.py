@@ -4,25 +4,10 @@ import pytest
 import trio
 
 from sdk.errors import RemoteProtocolError, Unavailable
-from sdk.rawsocket import bound_address, listen_tcp, take_over
+from sdk.rawsocket import bound_address, listen_tcp, open_tcp, take_over
 from tunnel.handshake import PREFACE
 from tunnel.transport import tcp
 from tunnel.transport.memory import memory_pair
-
-
-async def test_it_connects() -> None:
-    [listener] = await listen_tcp("127.0.0.1:0")
-    async with listener, await tcp.dial(bound_address(listener)) as here, take_over(await listener.accept()) as there:
-        await here.send_all(b"hello")
-        assert await there.receive_some() == b"hello"
-
-
-async def test_nobody_there_is_said_with_the_address() -> None:
-    [listener] = await listen_tcp("127.0.0.1:0")
-    address = bound_address(listener)
-    await listener.aclose()
-    with pytest.raises(Unavailable, match=f"cannot connect to {address}: .*connection refused"):
-        await tcp.dial(address)
 
 
 @pytest.mark.parametrize("said", [PREFACE, PREFACE + b"more", b"\x16\x03\x01", b"GET ", b"GET / HTTP/1.1"])
@@ -63,7 +48,7 @@ async def test_one_that_leaves_early_is_one_too(said: bytes, found: str) -> None
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
 async def test_linux_tells_how_many_segments_were_sent() -> None:
     [listener] = await listen_tcp("127.0.0.1:0")
-    async with listener, await tcp.dial(bound_address(listener)) as here, take_over(await listener.accept()) as there:
+    async with listener, await open_tcp(bound_address(listener)) as here, take_over(await listener.accept()) as there:
         assert tcp.segments(here) == (0, 0)
         for _ in range(5):
             await here.send_all(b"hello")
@@ -77,7 +62,7 @@ async def test_linux_tells_how_many_segments_were_sent() -> None:
 
 async def test_where_the_system_tells_less_nothing_is_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
     [listener] = await listen_tcp("127.0.0.1:0")
-    async with listener, await tcp.dial(bound_address(listener)) as here:
+    async with listener, await open_tcp(bound_address(listener)) as here:
         monkeypatch.setattr(type(here), "option", lambda *_: bytes(104))
         assert tcp.segments(here) is None
         monkeypatch.setattr("sys.platform", "another")

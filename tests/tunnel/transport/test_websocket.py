@@ -8,7 +8,7 @@ import trio
 import trio_websocket
 
 from sdk.errors import RemoteProtocolError, Unavailable
-from sdk.rawsocket import bound_address, listen_tcp, take_over
+from sdk.rawsocket import bound_address, listen_tcp, open_tcp, take_over
 from tunnel.transport import tcp, websocket
 from tunnel.transport.websocket import WebSocketTransport
 from tunnel.transport.wsframes import MAX_MESSAGE
@@ -33,7 +33,7 @@ async def pair() -> AsyncIterator[tuple[WebSocketTransport, WebSocketTransport]]
     async with accepting() as (address, listener), trio.open_nursery() as nursery:
 
         async def dial() -> None:
-            ends["dialler"] = await websocket.dial(f"ws://{address}/", await tcp.dial(address))
+            ends["dialler"] = await websocket.dial(f"ws://{address}/", await open_tcp(address))
 
         async with trio.open_nursery() as opening:
             opening.start_soon(dial)
@@ -95,7 +95,7 @@ async def test_a_connection_that_breaks_is_no_end() -> None:
 async def test_closing_takes_no_longer_than_half_a_second_when_the_peer_is_deaf() -> None:
     async with accepting() as (address, listener), trio.open_nursery() as nursery:
         nursery.start_soon(deaf_server, listener)
-        dialler = await websocket.dial(f"ws://{address}/", await tcp.dial(address))
+        dialler = await websocket.dial(f"ws://{address}/", await open_tcp(address))
         began = trio.current_time()
         with trio.fail_after(30):
             await dialler.aclose()
@@ -161,13 +161,13 @@ async def test_a_server_that_does_not_upgrade_is_told_by_what_it_said(answer: by
     async with accepting() as (address, listener), trio.open_nursery() as nursery:
         nursery.start_soon(serve)
         with trio.fail_after(30), pytest.raises(Unavailable, match=found):
-            await websocket.dial(f"ws://{address}/path", await tcp.dial(address))
+            await websocket.dial(f"ws://{address}/path", await open_tcp(address))
         nursery.cancel_scope.cancel()
 
 
 async def test_an_upgrade_that_never_comes_leaves_with_the_callers_deadline() -> None:
     async with accepting() as (address, listener), trio.open_nursery() as nursery:
-        async with await tcp.dial(address) as socket:
+        async with await open_tcp(address) as socket:
             await socket.send_all(b"GET / HTTP/1.1\r\n")
             with trio.move_on_after(0.05) as scope:
                 await accept(listener, nursery)
