@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 import trio
 
+from .arguments import FUNCTIONS, check, kind_of
 from .callees import Callees
 from .codec import MSGPACK, content_type_of, encode
 from .config import ClientConfig
@@ -60,8 +61,14 @@ class Client:
         are not told otherwise, and take precedence over `config`.
 
         Raises `BadRequest` for a variable or an address that makes no sense, `TypeError` for an option that does not
-        exist.
+        exist, and for an argument of another type than is asked for.
         """
+        if config is not None and not isinstance(config, ClientConfig):
+            raise TypeError(
+                f"Client: config is a ClientConfig, not {kind_of(config)}: whom to call is said by name, "
+                'Client(address="host:port"), Client(proxy="host:port") for a node, or Client(registry=...)'
+            )
+        check("Client", _WANTED, {"wrappers": wrappers})
         self._config = config or ClientConfig.from_environment(os.environ)
         self._random = Random()
         self._callees = Callees(self._config, check_open(registry), self._random)
@@ -292,7 +299,11 @@ class Client:
         if (context := around.get()) is not None and context.sent:
             metadata = merged(merged(metadata, context.sent), way.own)
         key = (service, endpoint, flags, content_type, metadata)
-        head = self._heads.get(key)
+        try:
+            head = self._heads.get(key)
+        except TypeError:  # a list or a dict is no key
+            check_names(service, endpoint)
+            raise
         if head is None:
             check_names(service, endpoint)
             if len(self._heads) >= MOST_HEADS:
@@ -307,6 +318,11 @@ class Client:
         except KeyError:
             convert = self._converters[reply_type] = converter(reply_type)
             return convert
+        except TypeError:  # it is no key, as `Annotated[int, []]` is none
+            return converter(reply_type)
+
+
+_WANTED = {"wrappers": FUNCTIONS}
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

@@ -15,6 +15,7 @@ from typing import Any, Final, Never
 
 import msgpack
 
+from .arguments import FUNCTION, check, text
 from .errors import RemoteProtocolError
 from .texts import form_of
 
@@ -48,8 +49,10 @@ def register(content_type: str, encode: Encode, decode_untrusted: Decode) -> Non
         await client.call("greeter", "Greeter.Hello", request, content_type="application/cbor")
 
     What `encode` raises reaches the caller as `TypeError`, what `decode_untrusted` raises is an error of whoever sent
-    the message. Raises `ValueError` for what is no content type, and for one that is spoken already.
+    the message. Raises `ValueError` for what is no content type, and for one that is spoken already; `TypeError` for
+    what is no text, or no function.
     """
+    check("register", _WANTED, {"content_type": content_type, "encode": encode, "decode_untrusted": decode_untrusted})
     kind, slash, subtype = content_type.partition("/")
     synonym = f"application/grpc+{subtype}"
     if not slash or set(content_type) & _NOT_IN_NAMES or content_type != content_type.lower() or not (kind and subtype):
@@ -89,6 +92,8 @@ def decode_untrusted(content_type: str, data: bytes) -> Any:
     except Exception as error:
         raise RemoteProtocolError(f"a message is not {_named(content_type)}: {type(error).__name__} {error}") from None
 
+
+_WANTED: Final = {"content_type": text("application/cbor"), "encode": FUNCTION, "decode_untrusted": FUNCTION}
 
 _NOT_IN_NAMES: Final = frozenset(" ;,\t\r\n")
 

@@ -5,10 +5,12 @@ than who wrote it.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Self
 
+from .arguments import COUNT, SECONDS, check, text
 from .errors import BadRequest
 from .netaddress import split_address, split_host
 
@@ -71,6 +73,9 @@ class ClientConfig:
     retries: int = 1
     """How often a unary call is tried again, where that is safe and no node does it; go-micro's default."""
 
+    def __post_init__(self) -> None:
+        check("ClientConfig", _CLIENT, {name: getattr(self, name) for name in _CLIENT})
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Reads the variables; raises `BadRequest` naming the one that makes no sense."""
@@ -121,11 +126,25 @@ class ServiceConfig:
         for setting in SERVICE_SETTINGS:
             if setting.field in ("attach", "advertise"):
                 setting.parsed(getattr(self, setting.field))
-        if self.register_ttl <= self.register_interval:
+        if not 0 < self.register_interval < math.inf:
+            raise BadRequest(
+                f"--register-interval (MICRO_REGISTER_INTERVAL) is {self.register_interval:g} s: it must be above zero"
+            )
+        if not self.register_ttl > self.register_interval:
             raise BadRequest(
                 f"--register-ttl (MICRO_REGISTER_TTL) is {self.register_ttl:g} s: it must be more than "
                 f"--register-interval (MICRO_REGISTER_INTERVAL), {self.register_interval:g} s"
             )
+
+
+_CLIENT = {
+    "proxy": text("localhost:8081"),
+    "registry": text("etcd"),
+    "registry_address": text("10.0.0.5:2379"),
+    "proxy_token": text("what `openssl rand -hex 32` says"),
+    "request_timeout": SECONDS,
+    "retries": COUNT,
+}
 
 
 class Setting(NamedTuple):

@@ -89,7 +89,10 @@ def check_names(service: object, endpoint: object) -> None:
     connection, with the calls of others on it."""
     for what, name in (("service", service), ("endpoint", endpoint)):
         if not isinstance(name, str):
-            raise TypeError(f"the {what} of a call is text, not {type(name).__name__}: {name!r}")
+            raise TypeError(
+                f"the {what} of a call is text, not {type(name).__name__}: a call names service, endpoint and "
+                "request, such as call('greeter', 'Greeter.Hello', {'name': 'John'})"
+            )
 
 
 def pack_call_head(head: CallHead) -> bytes:

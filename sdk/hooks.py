@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from .arguments import kind_of
+
 Hook = Callable[[], Awaitable[object] | object]
 """An async or a plain function without arguments."""
 
@@ -35,6 +37,13 @@ class Hooks:
         """Run while the service is still registered and answers."""
         self.after_stop: list[Hook] = []
         """Run when the last call has been answered."""
+
+    def add(self, kind: str, hook: Hook) -> None:
+        """Adds one to a kind, such as `before_start`. Raises `TypeError` for what is no function."""
+        if not callable(hook):
+            raise TypeError(f"{kind}: a hook is a function without arguments, not {kind_of(hook)}")
+        hooks: list[Hook] = getattr(self, kind)
+        hooks.append(hook)
 
     @asynccontextmanager
     async def around_life(self) -> AsyncIterator[None]:

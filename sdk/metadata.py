@@ -116,6 +116,8 @@ def merged(base: Metadata, over: Metadata) -> Metadata:
 
 def pairs_of(metadata: Mapping[str, str]) -> Metadata:
     """The metadata as a call carries it. Raises `TypeError` for what is no text: the other end could not read it."""
+    if not isinstance(metadata, Mapping):
+        raise TypeError(f'metadata is text by names, such as {{"x-team": "blue"}}, not {type(metadata).__name__}')
     for name, value in metadata.items():
         said: tuple[object, ...] = (name, value)
         if not all(isinstance(text, str) for text in said):

@@ -15,7 +15,7 @@ def methods_of(handler: object) -> dict[str, Function]:
     that begin with an underscore or are not async do not. Raises `TypeError` where that leaves none, or where two
     methods have one endpoint.
     """
-    instance = handler() if isinstance(handler, type) else handler
+    instance = _made(handler) if isinstance(handler, type) else handler
     kind = type(instance)
     functions: dict[str, Function] = {}
     for name in dir(kind):
@@ -28,6 +28,20 @@ def methods_of(handler: object) -> dict[str, Function]:
     if not functions:
         raise TypeError(f"{kind.__name__} has no public `async def` method that could answer calls")
     return functions
+
+
+def _made(kind: type) -> object:
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"{kind.__name__} cannot be made without arguments ({error}): hand in an instance, "
+            f"`service.handle({kind.__name__}(...))`"
+        ) from None
+    except ValueError:  # some that are written in C have no signature
+        pass
+    made: object = kind()
+    return made
 
 
 def _answers(member: Any) -> bool:

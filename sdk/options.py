@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypedDict
 
+from .arguments import COUNT, FLAG, FUNCTION, TEXTS, Wanted, check, optional, text
 from .directory import Filter, Targets
 from .errors import BadRequest
 from .head import Metadata
@@ -15,31 +16,49 @@ GRPC = "grpc://"
 
 
 class Options(TypedDict, total=False):
-    """Keywords of `Client`, `Client.call` and `Client.stream`; those of a call take precedence over the client's."""
+    """Keywords of `Client`, `Client.call` and `Client.stream`; those of a call take precedence over the client's, and
+    None over what the client was told."""
 
     metadata: Mapping[str, str] | None
     """What goes along, in addition to what the client and `sdk.metadata` send; names in any case."""
-    content_type: str
+    content_type: str | None
     """How the request is encoded, and the answer; without it by the type of the request."""
     idempotent: bool
     """Whether the call may run more than once: then it is also tried again where it may have run. Unary calls."""
     retries: int
     """How often a unary call that goes straight to instances is tried again; through a node, the node does that."""
-    address: str
+    address: str | None
     """`host:port` to call: no node is asked, nothing is looked up. Several, with commas between, are equals. A server
     that is no service of this SDK is called in gRPC: `grpc://host:port`."""
     proxy: str | None
     """The node to call through, see `ClientConfig.proxy`; None or "" to call instances directly."""
-    version: str
+    version: str | None
     """Only instances of this version."""
-    labels: Mapping[str, str]
+    labels: Mapping[str, str] | None
     """Only instances of services whose metadata has these; names in any case."""
     must_offer: bool
     """Only instances whose record lists the endpoint, as while a new version rolls out. A node does not look at it."""
     strategy: Strategy
     """Which of the instances, or nodes, takes the call; see `sdk.strategy`."""
-    key: str
+    key: str | None
     """Calls of one key go to one instance, or node, as long as it is there; `strategy` has no say then."""
+
+
+_ANYTHING = Wanted("", lambda value: True)
+
+_WANTED: dict[str, Wanted] = {
+    "metadata": _ANYTHING,  # `pairs_of` looks at each
+    "content_type": optional(text("application/json")),
+    "idempotent": FLAG,
+    "retries": COUNT,
+    "address": optional(text("10.0.0.5:8080")),
+    "proxy": optional(text("localhost:8081")),
+    "version": optional(text("1.2")),
+    "labels": optional(TEXTS),
+    "must_offer": FLAG,
+    "strategy": FUNCTION._replace(words="a function, such as sdk.strategy.round_robin"),
+    "key": optional(text("user-17")),
+}
 
 
 class Way(NamedTuple):
@@ -75,18 +94,15 @@ class Way(NamedTuple):
 def way_of(defaults: Options, options: Options, fixed: Callable[[str], Targets]) -> Way:
     """What the options of a client and a call come to; `fixed` gives the targets at some addresses.
 
-    Raises `TypeError` for an option that does not exist, or is of the wrong type where that would be noticed late or by
-    the other end; `BadRequest` for an address that is none.
+    The options of a call are looked at, and those of the client where there are no others. Raises `TypeError` for one
+    that does not exist, or is of the wrong type; `BadRequest` for an address that is none.
     """
-    if unknown := options.keys() - Options.__annotations__.keys():
-        hint = "use `with trio.fail_after(seconds):`, or see" if "timeout" in unknown else "see"
-        raise TypeError(f"there is no option {', '.join(sorted(unknown))}: {hint} sdk.options.Options")
+    _check(options or defaults)
     said: Options = {**defaults, **options}
-    version, labels = said.get("version", ""), said.get("labels") or {}
-    strategy, key = said.get("strategy", balanced), said.get("key", "")
-    _check_types(strategy, {"version": version, "key": key, **labels} if version or key or labels else {})
+    version, labels = said.get("version") or "", said.get("labels") or {}
+    strategy, key = said.get("strategy", balanced), said.get("key") or ""
     node = said.get("proxy") or ""
-    address = options.get("address") or ("" if "proxy" in options else defaults.get("address", ""))
+    address = options.get("address") or ("" if "proxy" in options else defaults.get("address") or "")
     if not address and GRPC in node:
         raise BadRequest(f"proxy (MICRO_PROXY) is {node!r}: a node is named as host:port, without {GRPC}")
     targets = fixed(address) if address else fixed(node) if is_addresses(node) else None
@@ -109,16 +125,17 @@ def way_of(defaults: Options, options: Options, fixed: Callable[[str], Targets])
         key=key,
         retries=said.get("retries", 1),
         idempotent=said.get("idempotent", False),
-        content_type=said.get("content_type", ""),
+        content_type=said.get("content_type") or "",
     )
 
 
-def _check_types(strategy: object, texts: Mapping[str, object]) -> None:
-    if not callable(strategy):
-        raise TypeError(f"strategy is a function, such as sdk.strategy.round_robin, not {strategy!r}")
-    for name, text in texts.items():
-        if not isinstance(text, str):
-            raise TypeError(f"{name} is text, not {type(text).__name__}: {text!r}")
+def _check(options: Options) -> None:
+    if unknown := options.keys() - _WANTED.keys():
+        hint = "; the request is one value, such as {'name': 'John'}"
+        if "timeout" in unknown:
+            hint = "; a deadline is a scope around the call, `with trio.fail_after(seconds):`"
+        raise TypeError(f"there is no option {', '.join(sorted(unknown))}: see sdk.options.Options{hint}")
+    check("options", _WANTED, options)
 
 
 def is_addresses(text: str) -> bool:

@@ -60,7 +60,7 @@ def converter(annotation: Any) -> Convert | None:
         return None
     if annotation is None or annotation is type(None):
         return _none
-    if annotation in _SCALARS:
+    if isinstance(annotation, type) and annotation in _SCALARS:
         return _SCALARS[annotation]
     if isinstance(annotation, typing.NewType):
         return converter(annotation.__supertype__)

@@ -22,6 +22,7 @@ import trio
 
 from . import types
 from .advertise import advertised
+from .arguments import FUNCTION, FUNCTIONS, SECONDS, TEXTS, check, kind_of, optional, text
 from .client import Client
 from .config import ServiceConfig
 from .debug import Debug
@@ -77,7 +78,12 @@ class Service:
         wrappers: Sequence[HandlerWrapper] = (),
     ) -> None:
         """`registry` is one that is open already; `wrappers` are put around each handler, the first outermost (see
-        `sdk.wrapping`); all else is told in `ServiceConfig`, and the environment overrides it."""
+        `sdk.wrapping`); all else is told in `ServiceConfig`, and the environment overrides it.
+
+        Raises `TypeError` for an argument of another type than is asked for.
+        """
+        said = {name: value for name, value in locals().items() if name in _WANTED}
+        check("Service", _WANTED, said)
         self._config = ServiceConfig(
             name=name,
             version=version,
@@ -122,9 +128,11 @@ class Service:
         `service.handle(Greeter(database))`.
 
         Raises `TypeError` for a function that is no handler, or an annotation that no message can become; `ValueError`
-        for an endpoint that has a handler.
+        for an endpoint that has a handler, or no name.
         """
         if isinstance(endpoint, str):
+            if not endpoint:
+                raise ValueError("an endpoint has a name, such as Greeter.Hello")
 
             def decorate(function: F) -> F:
                 self._server.add(endpoint, function)
@@ -133,6 +141,9 @@ class Service:
             return decorate
         if callable(endpoint) and not isinstance(endpoint, type) and inspect.isroutine(endpoint):
             raise TypeError(f'which endpoint does {endpoint.__name__} answer? Write @service.handle("Handler.Method")')
+        if endpoint is None or isinstance(endpoint, int | float | bytes | list | tuple | dict):
+            given = kind_of(endpoint)
+            raise TypeError(f'handle: endpoint is its name, such as "Greeter.Hello", or a class, not {given}')
         for name, method in methods_of(endpoint).items():
             self._server.add(name, method)
         return endpoint
@@ -145,6 +156,7 @@ class Service:
             raise TypeError('which check is it? Write @service.check("database")')
 
         def decorate(function: C) -> C:
+            check("check", _HOOK, {"function": function})
             self._debug.checks[name] = function
             return function
 
@@ -152,31 +164,35 @@ class Service:
 
     def offer(self, handler: Handler) -> None:
         """Offers an endpoint whose handler is made already, as `sdk.grpc.mount` does. Raises `ValueError` where the
-        endpoint has one."""
+        endpoint has one, `TypeError` for a function, which `handle` takes."""
+        if not isinstance(handler, Handler):
+            raise TypeError(
+                f'offer: handler is one that is made already, not {kind_of(handler)}: use @service.handle("A.B")'
+            )
         self._server.offer(handler)
 
     def before_start(self, hook: K) -> K:
         """Decorates a function without arguments, async or plain, that runs before the service listens. What it raises
         is raised by `serve`, and nothing is started."""
-        self._hooks.before_start.append(hook)
+        self._hooks.add("before_start", hook)
         return hook
 
     def after_start(self, hook: K) -> K:
         """Likewise, when the service is registered and answers, before it is reported ready. What it raises ends the
         service."""
-        self._hooks.after_start.append(hook)
+        self._hooks.add("after_start", hook)
         return hook
 
     def before_stop(self, hook: K) -> K:
         """Likewise, when the service is to stop, while it is still registered and answers. What it raises is logged,
         and all hooks of a kind have 5 s; so it is with `after_stop`."""
-        self._hooks.before_stop.append(hook)
+        self._hooks.add("before_stop", hook)
         return hook
 
     def after_stop(self, hook: K) -> K:
         """Likewise, when the last call has been answered, or cut short; also where the service was cancelled, or failed
         after `before_start`."""
-        self._hooks.after_stop.append(hook)
+        self._hooks.add("after_stop", hook)
         return hook
 
     def wrap(self, wrapper: HandlerWrapper) -> HandlerWrapper:
@@ -282,6 +298,7 @@ class Service:
 
     def stop(self, seconds: float = DRAIN_SECONDS) -> None:
         """Ends `serve`: deregisters, takes no new calls, and gives those that are open that many seconds."""
+        check("stop", {"seconds": SECONDS}, {"seconds": seconds})
         self._grace = seconds
         self._until_stop.cancel()
 
@@ -305,6 +322,21 @@ class Service:
             endpoints=self._server.endpoints,
             instances=(instance,),
         )
+
+
+_WANTED = {
+    "name": text("greeter"),
+    "version": text("1.2"),
+    "metadata": optional(TEXTS),
+    "address": text("127.0.0.1:8080"),
+    "advertise": text("10.0.0.5:8080"),
+    "register_ttl": SECONDS,
+    "register_interval": SECONDS,
+    "attach": text("node:8081"),
+    "wrappers": FUNCTIONS,
+}
+
+_HOOK = {"function": FUNCTION}
 
 
 def _bound(listeners: list[trio.SocketListener]) -> str:

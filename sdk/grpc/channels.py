@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from sdk.arguments import check, text
 from sdk.config import ClientConfig
 from sdk.errors import BadRequest, Unavailable
 from sdk.netaddress import join_address, split_address
@@ -17,6 +18,8 @@ from sdk.options import is_addresses, split_addresses
 from .naming import Naming, aio_interceptors
 
 Options = Sequence[tuple[str, Any]]
+
+_WANTED = {"service": text("greeter"), "proxy": text("localhost:8081")}
 
 
 def insecure_channel(service: str, *, proxy: str = "", options: Options = ()) -> grpc.Channel:
@@ -29,6 +32,7 @@ def insecure_channel(service: str, *, proxy: str = "", options: Options = ()) ->
 
     Raises `BadRequest` for no node, or one named as in a registry; `Unavailable` for a host that cannot be found.
     """
+    check("insecure_channel", _WANTED, {"service": service, "proxy": proxy})
     config = ClientConfig.from_environment(os.environ)
     channel = grpc.insecure_channel(*_target_and_options(proxy or config.proxy, options))
     return grpc.intercept_channel(channel, Naming(_fields(service, config)))
@@ -36,6 +40,7 @@ def insecure_channel(service: str, *, proxy: str = "", options: Options = ()) ->
 
 def aio_channel(service: str, *, proxy: str = "", options: Options = ()) -> grpc.aio.Channel:
     """Likewise a `grpc.aio.Channel`, for programs on asyncio."""
+    check("aio_channel", _WANTED, {"service": service, "proxy": proxy})
     config = ClientConfig.from_environment(os.environ)
     target, all_options = _target_and_options(proxy or config.proxy, options)
     return grpc.aio.insecure_channel(target, all_options, interceptors=aio_interceptors(_fields(service, config)))

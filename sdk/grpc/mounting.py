@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import grpc
 import trio
 
+from sdk.arguments import COUNT, Wanted, check
 from sdk.handler import Handler
 from sdk.head import endpoint_of
 from sdk.schema import Convert, Mismatch, converter, schema_of
@@ -37,9 +38,18 @@ def mount(
     To wrappers of the service all of them are streams: when `proceed` returns, the answer has been sent.
 
     Raises `ValueError` for an endpoint that has a handler, and `TypeError` for handlers that do not say which methods
-    they answer.
+    they answer, and for arguments in another order.
     """
+    said = {"service": service, "add_to_server": add_to_server, "threads": threads}
+    check("mount", _WANTED, said)
     add_to_server(servicer, _Mount(service, trio.CapacityLimiter(threads)))
+
+
+_WANTED = {
+    "service": Wanted("a sdk.Service", lambda value: isinstance(value, Service)),
+    "add_to_server": Wanted("the generated add_..._to_server", callable),
+    "threads": COUNT,
+}
 
 
 class _Mount:

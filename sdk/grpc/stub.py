@@ -18,6 +18,7 @@ from typing import Any
 
 import trio
 
+from sdk.arguments import Wanted, check, text
 from sdk.client import Client
 from sdk.codec import PROTOBUF
 from sdk.errors import RemoteProtocolError
@@ -31,11 +32,15 @@ Deserialize = Callable[[bytes], Any] | None
 Fields = Iterable[tuple[str, Value]] | None
 
 
+_WANTED = {"client": Wanted("a sdk.Client", lambda value: isinstance(value, Client)), "service": text("greeter")}
+
+
 class Channel:
     """What generated stubs take for a `grpc.Channel`. It holds nothing open: the client does."""
 
     def __init__(self, client: Client, service: str) -> None:
         """`service` is the one that is called, whatever its methods' package is called."""
+        check("Channel", _WANTED, {"client": client, "service": service})
         self._client = client
         self._service = service
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from sdk.arguments import check, kind_of, text
 from sdk.errors import BadRequest
 from sdk.types import Service
 
@@ -89,11 +90,17 @@ class Registry(Protocol):
 
 
 def check_open(registry: Registry | None) -> Registry | None:
-    """The same; raises `TypeError` for the name of one, which is what people try who have not read on."""
+    """The same; raises `TypeError` for the name of one, which is what people try who have not read on, and for what is
+    none."""
     if isinstance(registry, str):
         raise TypeError(
             f"registry={registry!r}: a registry that is open is wanted, as `async with "
             f"sdk.registry.open_registry({registry!r}) as registry` gives; or say MICRO_REGISTRY={registry}"
+        )
+    if registry is not None and (isinstance(registry, type) or not hasattr(registry, "watch")):
+        raise TypeError(
+            "registry is one that is open, as `async with sdk.registry.open_registry() as registry` gives, "
+            f"not {kind_of(registry)}"
         )
     return registry
 
@@ -117,8 +124,9 @@ def open_registry(name: str = "", address: str = "") -> Registry:
     commas between, or left out for the system's. It is read only.
 
     A URL, such as `sqlite:///path`, may stand for both, as either of the two. Raises `BadRequest` for a name that is
-    none of these, and for a URL of another registry than the one named.
+    none of these, and for a URL of another registry than the one named; `TypeError` for what is no text.
     """
+    check("open_registry", _WANTED, {"name": name, "address": address})
     # Imported on use: a program pays for the back end it has, and sqlite3 costs as much as the rest of the package.
     if "://" in name:
         if address:
@@ -196,6 +204,8 @@ def _check_group(name: str, address: str) -> None:
             "address of a server, say of which registry it is with --registry (MICRO_REGISTRY)"
         )
 
+
+_WANTED = {"name": text("etcd"), "address": text("10.0.0.5:2379")}
 
 _SCHEMES = {
     "etcd": ("etcd", "etcds", "http", "https"),

@@ -7,6 +7,7 @@ import re
 from hmac import compare_digest
 from typing import Any
 
+from sdk.arguments import kind_of
 from sdk.errors import Unauthorized
 from sdk.wrapping import CallWrapper, HandlerWrapper, IncomingCall, OutgoingCall, Proceed
 
@@ -44,6 +45,8 @@ def checking_token(token: str, *others: str) -> HandlerWrapper:
 
 
 def _checked(token: str) -> str:
+    if not isinstance(token, str):
+        raise TypeError(f"token is text, not {kind_of(token)}")
     if not _TOKEN.fullmatch(token):
         raise ValueError("a token is letters, digits and -._~+/ (RFC 6750), and not empty; this one is something else")
     return token

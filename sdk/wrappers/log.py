@@ -5,10 +5,16 @@ from typing import Any
 
 import trio
 
+from sdk.arguments import Wanted, check
 from sdk.errors import MicroError
 from sdk.wrapping import AnyWrapper, C, IncomingCall, Proceed
 
 _log = logging.getLogger(__name__)
+
+LOGGER = Wanted(
+    "a logger, such as logging.getLogger(__name__)",
+    lambda value: isinstance(value, logging.Logger | logging.LoggerAdapter),
+)
 
 
 def logged(logger: logging.Logger = _log, level: int = logging.INFO) -> AnyWrapper:
@@ -17,6 +23,7 @@ def logged(logger: logging.Logger = _log, level: int = logging.INFO) -> AnyWrapp
     Requests, answers and metadata are not in it: they may be secret. Nor is the text of an exception that is no error
     of a call; the text of one that is, is what the caller is told anyway.
     """
+    check("logged", {"logger": LOGGER}, {"logger": logger})
 
     async def wrapper(call: C, proceed: Proceed[C], /) -> Any:
         began, ended = trio.current_time(), "was cancelled"

@@ -9,8 +9,11 @@ from typing import Any
 
 import trio
 
+from sdk.arguments import COUNT, SECONDS, check
 from sdk.errors import TooManyRequests
 from sdk.wrapping import AnyWrapper, C, Proceed
+
+_RATE = SECONDS._replace(words="calls a second as a number, such as 100.0")
 
 
 class TokenBucket:
@@ -41,8 +44,9 @@ def limiting(rate: float, *, burst: int = 1) -> AnyWrapper:
     """Lets `rate` calls a second pass, and up to `burst` at once after a pause; all others end with `TooManyRequests`.
 
     All calls that go through this wrapper share one bucket; calls of a client that are refused here have not left it.
-    Raises `ValueError` for numbers that make no sense.
+    Raises `ValueError` for numbers that make no sense, `TypeError` for what is none.
     """
+    check("limiting", {"rate": _RATE, "burst": COUNT}, {"rate": rate, "burst": burst})
     bucket = TokenBucket(rate, burst)
 
     async def wrapper(call: C, proceed: Proceed[C], /) -> Any:

@@ -4,8 +4,11 @@ import logging
 import secrets
 from typing import Any
 
+from sdk.arguments import check
 from sdk.errors import InternalServerError, MicroError
 from sdk.wrapping import HandlerWrapper, IncomingCall, Proceed
+
+from .log import LOGGER
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +20,7 @@ def recovering(logger: logging.Logger = _log) -> HandlerWrapper:
     Without it the caller is told the class and the text of the exception, which helps among friends. Errors of calls,
     such as `NotFound`, are meant for the caller and pass, also out of the handler's own nursery.
     """
+    check("recovering", {"logger": LOGGER}, {"logger": logger})
 
     async def wrapper(call: IncomingCall, proceed: Proceed[IncomingCall]) -> Any:
         try:

@@ -12,8 +12,11 @@ from typing import Any
 
 import trio
 
+from sdk.arguments import COUNT, SECONDS, check
 from sdk.errors import MicroError, TooManyRequests, Unavailable
 from sdk.wrapping import CallWrapper, OutgoingCall, Proceed
+
+_WANTED = {"times": COUNT, "first": SECONDS, "longest": SECONDS}
 
 
 def retrying(times: int = 3, *, first: float = 0.05, longest: float = 2.0) -> CallWrapper:
@@ -23,6 +26,7 @@ def retrying(times: int = 3, *, first: float = 0.05, longest: float = 2.0) -> Ca
     too many. A caller whose deadline comes before the pause is over gets the error at once. The default deadline of
     unary calls begins anew with each try. Of a stream it is the opening that is tried again.
     """
+    check("retrying", _WANTED, {"times": times, "first": first, "longest": longest})
     random = Random()
 
     async def wrapper(call: OutgoingCall, proceed: Proceed[OutgoingCall]) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import trio
 
+from sdk.arguments import FUNCTION, check
 from sdk.wrapping import AnyCall, AnyWrapper, C, Proceed
 
 Observe = Callable[[AnyCall, float, BaseException | None], object]
@@ -17,6 +18,8 @@ def timed(observe: Observe) -> AnyWrapper:
     It runs between the call and its answer, so it must be quick. Of a stream of the client it is the opening that is
     timed.
     """
+
+    check("timed", {"observe": FUNCTION}, {"observe": observe})
 
     async def wrapper(call: C, proceed: Proceed[C], /) -> Any:
         began = trio.current_time()

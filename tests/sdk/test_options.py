@@ -86,12 +86,15 @@ def test_metadata_that_is_no_text_is_refused_before_it_is_sent() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"version": 2}, "version is text, not int: 2"),
-        ({"version": 2, "proxy": "127.0.0.1:1"}, "version is text, not int: 2"),
-        ({"labels": {"zone": 7}}, "zone is text, not int: 7"),
-        ({"key": 17}, "key is text, not int: 17"),
-        ({"strategy": "random"}, "strategy is a function, such as sdk.strategy.round_robin, not 'random'"),
-        ({"timeout": 3}, "there is no option timeout: use `with trio.fail_after"),
+        ({"version": 2}, 'version is text, such as "1.2", or None, not int'),
+        ({"version": 2, "proxy": "127.0.0.1:1"}, 'version is text, such as "1.2", or None, not int'),
+        ({"labels": {"zone": 7}}, 'labels is text by names, such as {"team": "blue"}, or None, not int at \'zone\''),
+        ({"key": 17}, 'key is text, such as "user-17", or None, not int'),
+        ({"strategy": "random"}, "strategy is a function, such as sdk.strategy.round_robin, not str"),
+        (
+            {"timeout": 3},
+            "there is no option timeout: see sdk.options.Options; a deadline is a scope around the call",
+        ),
     ],
 )
 def test_what_is_of_the_wrong_type_is_refused_before_it_is_sent(options: dict[str, Any], says: str) -> None:
