@@ -32,6 +32,8 @@ from .consuljson import (
     the_one,
 )
 from .consulwatch import ConsulWatch
+from .held import Held
+from .once import Once
 from .records import check_ttl, key_of, merge, split
 from .url import parse_url
 
@@ -66,8 +68,8 @@ class ConsulRegistry:
         self._agents = ConsulAgents(parse_url(address, scheme="consul", port=PORT))
         self.address = self._agents.address
         self._changing = trio.Lock()
-        self._held: dict[str, dict[str, Any]] = {}
-        self._skipped: set[str] = set()
+        self._held = Held[dict[str, Any]]()
+        self._skipped = Once()
         self._seen: set[str] = set()
         self._partial = False
 
@@ -98,8 +100,8 @@ class ConsulRegistry:
                     # Without this the check of a time to live that is given up would stay and fail.
                     again = {"replace-existing-checks": "true"}
                     await self._agents.tell("PUT", "/v1/agent/service/register", again, told)
-                    self._held[id] = told
                     changed.append(piece)
+                self._held.keep(id, told, seconds)
         await self._until_told(changed, there=True)
 
     async def deregister(self, service: Service) -> None:
@@ -113,7 +115,7 @@ class ConsulRegistry:
                 if there is not None and there[0] == shown_name(piece.name):
                     await self._agents.tell("PUT", f"/v1/agent/service/deregister/{id}", fine=(404,))
                     changed.append(piece)
-                self._held.pop(id, None)
+                self._held.pop(id)
         await self._until_told(changed, there=False)
 
     async def get(self, name: str) -> tuple[Service, ...]:
@@ -183,6 +185,8 @@ class ConsulRegistry:
                 )
             # What was seen once is gone, or hidden since: only its own answer tells.
             names |= self._seen
+        else:
+            self._seen &= names
         found: list[Entry] = []
 
         async def find(name: str) -> None:
@@ -211,8 +215,7 @@ class ConsulRegistry:
             entry = parse_instance_untrusted(data)
         except RemoteProtocolError as error:
             told = f"{shown}: {error}"
-            if told not in self._skipped:
-                self._skipped.add(told)
+            if self._skipped.first(told):
                 logger.warning("Registry %s: a record of the service %r is skipped: %s", self.address, shown, error)
             return None
         return entry if shown_name(entry.record.name) == shown else None

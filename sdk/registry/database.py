@@ -23,6 +23,7 @@ from typing import NamedTuple
 from sdk.errors import BadRequest, MicroError, RemoteProtocolError, Unavailable
 from sdk.types import Service, service_to_json
 
+from .once import Once
 from .records import LOG_LENGTH, Change, Key, key_of, parse_record_untrusted
 
 logger = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Database:
         """Opens the file, makes it where it is missing, and forgets what an earlier boot left behind."""
         self.path = path
         self._clock = clock
-        self._skipped: set[Key] = set()
+        self._skipped = Once()
         with self._told(), ExitStack() as undo:
             self._work = undo.enter_context(closing(_connect(path)))
             # A connection of its own, because `data_version` tells of the changes of others only.
@@ -259,8 +260,7 @@ class Database:
             if len(piece.instances) != 1 or key_of(piece) != key:
                 raise RemoteProtocolError("it is the record of something else")
         except RemoteProtocolError as error:
-            if key not in self._skipped:
-                self._skipped.add(key)
+            if self._skipped.first(key):
                 logger.warning("Registry %s: the record of %r is skipped: %s", self.path, key, error)
             return None
         return piece

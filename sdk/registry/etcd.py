@@ -31,6 +31,8 @@ from .etcdjson import (
     service_prefix,
     text_of,
 )
+from .held import Held
+from .once import Once
 from .records import Change, Key, check_ttl, key_of, merge, parse_record_untrusted, split
 from .url import parse_url
 from .watch import StreamedWatch, followed
@@ -71,8 +73,8 @@ class EtcdRegistry:
         self.address = url.shown
         self._client = EtcdClient(url)
         self._changing = trio.Lock()
-        self._held: dict[str, _Held] = {}
-        self._skipped: set[str] = set()
+        self._held = Held[_Held]()
+        self._skipped = Once()
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -97,7 +99,7 @@ class EtcdRegistry:
         async with self._changing:
             for request in delete_requests(paths):
                 await self._client.ask("/v3/kv/txn", request)
-            await self._revoke([self._held.pop(path) for path in paths if path in self._held])
+            await self._revoke([held for path in paths if (held := self._held.pop(path)) is not None])
 
     async def get(self, name: str) -> tuple[Service, ...]:
         """See `Registry.get`."""
@@ -116,7 +118,7 @@ class EtcdRegistry:
     async def _register(self, texts: Mapping[str, str], ttl: float) -> None:
         if await self._renew(texts, ttl):
             return
-        before = [self._held[path] for path in texts if path in self._held]
+        before = [held for path in texts if (held := self._held.get(path)) is not None]
         lease = 0
         if not math.isinf(ttl):
             answer = await self._client.ask("/v3/lease/grant", {"TTL": str(math.ceil(ttl))})
@@ -124,7 +126,8 @@ class EtcdRegistry:
         try:
             for part in parts(texts):
                 revision = self._revision(await self._client.ask("/v3/kv/txn", put_request(part, lease)))
-                self._held.update({path: _Held(lease, ttl, text, revision) for path, text in part.items()})
+                for path, text in part.items():
+                    self._held.keep(path, _Held(lease, ttl, text, revision), ttl)
         except (BadRequest, Forbidden):
             # Whoever may not write tries again all the same, with a new lease each time.
             await self._revoke([_Held(lease, ttl, "", 0)])
@@ -133,7 +136,7 @@ class EtcdRegistry:
 
     async def _renew(self, texts: Mapping[str, str], ttl: float) -> bool:
         """Whether all of this stands as we wrote it, on one lease that lives on."""
-        held = {path: self._held[path] for path in texts if path in self._held}
+        held = {path: one for path in texts if (one := self._held.get(path)) is not None}
         if len(held) < len(texts) or any((one.ttl, one.text) != (ttl, texts[path]) for path, one in held.items()):
             return False
         leases = {one.lease for one in held.values()}
@@ -144,6 +147,8 @@ class EtcdRegistry:
         for request in compare_requests({path: one.revision for path, one in held.items()}):
             if (await self._client.ask("/v3/kv/txn", request)).get("succeeded") is not True:
                 return False
+        for path, one in held.items():
+            self._held.keep(path, one, ttl)
         return True
 
     async def _revoke(self, left: Iterable[_Held]) -> None:
@@ -167,11 +172,10 @@ class EtcdRegistry:
             if path_of(key_of(record)) != kept.path:
                 raise RemoteProtocolError("it is the record of something else")
         except RemoteProtocolError as error:
-            if kept.path not in self._skipped:
-                self._skipped.add(kept.path)
+            if self._skipped.first(kept.path):
                 logger.warning("Registry %s: the record %r is skipped: %s", self.address, kept.path, error)
             return None
-        self._skipped.discard(kept.path)
+        self._skipped.over(kept.path)
         return record
 
     def _revision(self, answer: Mapping[str, object]) -> int:

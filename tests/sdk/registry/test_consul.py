@@ -247,6 +247,19 @@ async def test_a_token_that_loses_its_rights_withdraws_nothing(consul: ConsulSer
             await registry.list()
 
 
+async def test_what_ended_in_full_view_and_comes_back_hidden_is_no_loss_of_rights(consul: ConsulServer) -> None:
+    consul.token = "some"
+    async with opened(consul, "some") as registry:
+        await registry.register(a("1"))
+        await registry.register(a("2", name="job-1"))
+        assert len(await registry.list()) == 2
+        await registry.deregister(a("2", name="job-1"))
+        assert await registry.list() == (a("1"),)
+        consul.hidden = {"job-1"}
+        await registry.register(a("2", name="job-1"))
+        assert await registry.list() == (a("1"),)
+
+
 async def test_an_instance_that_moved_to_another_agent_is_there_once(consul: ConsulServer) -> None:
     def at_both(asked: Asked) -> Said | None:
         if not asked.path.startswith("/v1/health/service/"):
