@@ -46,7 +46,7 @@ class KubeClient:
         self._path = f"/apis/discovery.k8s.io/v1{within}/endpointslices"
         self._query = {"labelSelector": ",".join(filter(None, (SERVICE_NAME, selector)))}
         self._http = HttpClient(access.server, tls=access.tls, server_name=access.server_name, patience=PATIENCE)
-        self._certificate = ""
+        self._shown = Credential()
 
     async def __aenter__(self) -> Self:
         await self._http.__aenter__()
@@ -97,6 +97,11 @@ class KubeClient:
                     yield lines
                     return
 
+    async def check_answers(self) -> None:
+        """Raises `Unavailable` where the server does not answer. What it answers to everybody is asked, with what was
+        shown last, and any status is an answer: what else is wrong the watch itself finds out."""
+        await self._http.request("GET", "/version", headers=self._shown.headers)
+
     async def _pages(self) -> tuple[str, list[object]]:
         page = await self._page({"limit": str(PAGE)})
         slices = page.slices
@@ -124,8 +129,8 @@ class KubeClient:
     async def _credential(self) -> Credential:
         """What is shown from now on, on connections that know of no other certificate."""
         shown = await self._access.credential()
-        if shown.certificate != self._certificate:
-            self._certificate = shown.certificate
+        before, self._shown = self._shown, shown
+        if shown.certificate != before.certificate:
             await self._http.close_idle()
         return shown
 

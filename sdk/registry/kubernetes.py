@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import trio
 
-from sdk.errors import BadRequest, Forbidden, RemoteProtocolError, Unavailable
+from sdk.errors import BadRequest, Forbidden, MicroError, RemoteProtocolError, Unavailable
 from sdk.types import Service
 
 from . import Event
@@ -28,9 +28,12 @@ from .watch import StreamedWatch, followed
 
 logger = logging.getLogger(__name__)
 
+QUIET: Final = 25.0
+"""Seconds without a line after which a watch asks whether the server answers at all. client-go asks after 30, by a ping
+of HTTP/2, and waits 15 for the answer."""
 SILENCE: Final = 90.0
-"""Seconds without a line after which a watch is begun anew, where a server that hangs is found out: one that does not
-sends a bookmark every minute, and where it sends none nothing is lost."""
+"""Seconds without a line after which a watch is begun anew though the server answers: what is between may have
+forgotten it. A server sends a bookmark every minute, and where it sends none nothing is lost."""
 PAUSES: Final = (0.0, 0.0, 0.1, 0.5, 1.0)
 """Seconds before a watch is begun again, by how often in a row it ended without a line that could be read."""
 
@@ -160,6 +163,8 @@ class _Watch(StreamedWatch[Lines]):
         """Empty: to be listed again."""
         self._heard = 0.0
         """When the last line came, or the watch began; on trio's clock."""
+        self._answered = 0.0
+        """When the server last said that it is there."""
         self._fruitless = 0
         """How often in a row it was begun without a line that could be read."""
 
@@ -184,19 +189,33 @@ class _Watch(StreamedWatch[Lines]):
 
     async def _follow(self, lines: Lines) -> None:
         told = None
+        # Counted from what was heard, however often a wait is cancelled: who looks for a moment at a time notices.
+        quiet, silent = max(self._heard, self._answered) + QUIET, self._heard + SILENCE
         try:
-            # Counted from what was heard, however often a wait is cancelled: who looks for a moment at a time notices.
-            with trio.move_on_at(self._heard + SILENCE):
+            with trio.move_on_at(min(quiet, silent)):
                 told = parse_told_untrusted(await anext(lines))
         except StopAsyncIteration:  # after its time
             pass
         except (Unavailable, RemoteProtocolError):  # to begin again says whether the server is there
             self._version = ""
+        else:
+            if told is None and quiet < silent:
+                await self._ask()
+                return
         if told is None:
             await self.end()
             return
         self._heard, self._fruitless = trio.current_time(), 0
         await self._take(told)
+
+    async def _ask(self) -> None:
+        """A server that was stopped, or has become a bridge to nowhere, keeps connections and says nothing."""
+        try:
+            await self._registry.client.check_answers()
+        except MicroError:
+            await self.end()
+            raise
+        self._answered = trio.current_time()
 
     async def _take(self, told: Told) -> None:
         self._version = told.version

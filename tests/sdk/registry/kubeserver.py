@@ -133,6 +133,8 @@ class KubeServer(ThreadServer):
             self.changed.wait_for(lambda: not (self.hanging and self.running))
         if asked.headers.get("authorization") != f"Bearer {self.token}":
             return Said(401, {"code": 401})
+        if asked.path == "/version":
+            return Said(200, {})
         place, _, name = asked.path.partition("/endpointslices/")
         if name or asked.method != "GET":
             return self._write(asked, name)

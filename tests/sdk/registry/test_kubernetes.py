@@ -263,6 +263,26 @@ async def test_a_watch_in_which_nothing_is_heard_is_begun_again_where_it_was(
         assert len([asked for asked in kube.asked if "watch" not in asked.query]) == 1
 
 
+async def test_a_server_that_hangs_is_found_out_by_asking_and_followed_on_where_it_was(
+    kube: KubeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sdk.registry.kubernetes.QUIET", 0.05)
+    registry = KubernetesRegistry(f"kubernetes://?kubeconfig={tmp_path / 'config'}")
+    async with registry, registry.watch() as events:
+        with trio.move_on_after(0.5):  # long enough for several questions, which are answered
+            await anext(events)
+        kube.hang()
+        registry.client._http.patience = 0.2
+        with trio.fail_after(10), pytest.raises(Unavailable, match="no answer to GET /version within"):
+            await anext(events)
+        kube.resume()
+        kube.put(slice_of("s1", "1"))
+        registry.client._http.patience = 5.0
+        assert await next_of(events) == ("create", "1", "80")
+        assert kube.watches == 2
+        assert len([asked for asked in kube.asked if "watch" not in asked.query and asked.path != "/version"]) == 1
+
+
 async def test_a_server_that_was_set_back_to_an_older_state_is_listed_again(
     kube: KubeServer, registry: Registry
 ) -> None:
