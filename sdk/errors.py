@@ -169,7 +169,6 @@ _BY_STATUS: dict[int, type[MicroError]] = {
     )
 }
 
-
 _BY_CODE: dict[int, type[MicroError]] = {
     **{kind.code: kind for kind in _BY_STATUS.values() if kind is not Unimplemented},
     501: Unimplemented,

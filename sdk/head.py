@@ -78,10 +78,12 @@ def endpoint_of(path: str) -> str:
 
 
 def path_of(service: str, endpoint: str) -> str:
-    """The path of a gRPC request for an endpoint of a service: `/greeter.Greeter/Hello`, as protoc and go-micro do it.
-    An endpoint that is a path stays as it is."""
+    """The path of a gRPC request for an endpoint of a service: `/greeter.Greeter/Hello`, as protoc and go-micro do it,
+    and `/greeter/Hello` where the endpoint has no handler. An endpoint that is a path stays as it is."""
+    if endpoint.startswith("/"):
+        return endpoint
     handler, _, method = endpoint.rpartition(".")
-    return endpoint if endpoint.startswith("/") else f"/{service}.{handler}/{method}"
+    return f"/{service}.{handler}/{method}" if handler else f"/{service}/{method}"
 
 
 def check_names(service: object, endpoint: object) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from http import HTTPStatus
 
+from .codec import JSON
 from .errors import MicroError, Status, error_from_status
 from .head import (
     CallHead,
@@ -33,7 +34,6 @@ MAX_ENTITY = 4 << 20
 MAX_HELD = 64 << 20
 """Bytes of bodies, of all calls together, that may wait here to be whole."""
 
-JSON = "application/json"
 GRPC_JSON = "application/grpc+json"
 
 _ANSWERS = frozenset((JSON, GRPC_JSON, "application/grpc"))

@@ -16,14 +16,13 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from .errors import BadRequest, Conflict, Unavailable
-from .netaddress import split_address
+from .netaddress import join_address, split_address
 
 READ_SIZE = 65536
 """Bytes read at a time. From 128 KiB on, glibc maps and unmaps the buffer for every read, at six times the cost."""
 
 BACKLOG = 512
 """Connections that may wait to be accepted."""
-
 
 SHALLOW = 65536
 """Bytes that may lie in a socket unsent. What lies there can be overtaken by nothing: a deep buffer would hold up small
@@ -73,7 +72,7 @@ class RawSocket(trio.abc.HalfCloseableStream):
             self.peer_host, port = sock.getpeername()[:2]
         except OSError:  # it left between accept and here; the first read will say so
             return
-        self.peer = f"[{self.peer_host}]:{port}" if ":" in self.peer_host else f"{self.peer_host}:{port}"
+        self.peer = join_address(self.peer_host, port)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """What has arrived, at most 64 KiB; `b""` at the end. Raises `trio.BrokenResourceError` when the connection
@@ -277,12 +276,9 @@ async def listen_tcp(address: str) -> list[trio.SocketListener]:
         raise BadRequest(f"cannot listen on {address}: that is no name of a host") from None
 
 
-def bound_address(listener: trio.SocketListener, *, host: str = "") -> str:
-    """The `host:port` a listener is bound to; `host` replaces an unspecified one (`0.0.0.0`, `::`)."""
-    bound, port = listener.socket.getsockname()[:2]
-    if host and bound in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not bound to
-        bound = host
-    return f"[{bound}]:{port}" if ":" in bound else f"{bound}:{port}"
+def bound_address(listener: trio.SocketListener) -> str:
+    """The `host:port` a listener is bound to."""
+    return join_address(*listener.socket.getsockname()[:2])
 
 
 async def _listen(host: str | None, port: int) -> list[trio.SocketListener]:

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
+from sdk.codec import JSON
 from sdk.errors import MicroError
 
 from .options import Command, Json, Pair, output
@@ -13,8 +14,6 @@ from .run import Failure, run
 from .target import ask_option, client
 
 T = TypeVar("T")
-
-JSON = "application/json"
 
 metadata_option = click.option(
     "--metadata", metavar="KEY=VALUE", type=Pair(), multiple=True, envvar="MICRO_METADATA", show_envvar=True,

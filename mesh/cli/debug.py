@@ -12,11 +12,12 @@ import click
 import trio
 
 from sdk import Client
+from sdk.codec import JSON
 from sdk.errors import MicroError
 from sdk.types import Instance
 
 from . import render
-from .call import JSON, metadata_option
+from .call import metadata_option
 from .options import Command, output
 from .run import Failure, run
 from .target import ask_option, client, node_to_ask, registry

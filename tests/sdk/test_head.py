@@ -210,5 +210,6 @@ def test_a_path_of_grpc_names_an_endpoint(path: str, endpoint: str) -> None:
 
 def test_an_endpoint_has_a_path_in_grpc() -> None:
     assert path_of("greeter", "Greeter.Hello") == "/greeter.Greeter/Hello"
+    assert path_of("greeter", "Hello") == "/greeter/Hello"
     assert path_of("greeter", "/any.Thing/Goes") == "/any.Thing/Goes"
     assert endpoint_of(path_of("greeter", "Greeter.Hello")) == "Greeter.Hello"

@@ -284,7 +284,6 @@ async def test_every_interface_is_listened_on_where_no_host_is_named_and_all_at_
     listeners = await listen_tcp(":0")
     async with trio.open_nursery() as nursery:
         assert len({listener.socket.getsockname()[1] for listener in listeners}) == 1
-        assert bound_address(listeners[0], host="10.1.2.3").startswith("10.1.2.3:")
         assert bound_address(listeners[0]).startswith(("0.0.0.0:", "[::]:"))
         for listener in listeners:
             nursery.start_soon(listener.aclose)

@@ -80,7 +80,6 @@ class Http2CallingPort(Connection):
         name: str,
         authority: str,
         limits: Limits = DEFAULT,
-        max_streams: int = MAX_STREAMS,
         pool: CreditPool = PROCESS,
     ) -> None:
         """`authority` is what calls give as such where they bring none of their own: the address that is dialled."""
@@ -92,7 +91,6 @@ class Http2CallingPort(Connection):
         super().__init__(sink, name=name, pool=pool, settings=settings, limits=limits, serving=False)
         self._out.insert(0, PREFACE)
         self._authority = authority
-        self._limit = max_streams
         self._next = 1
         self._unsent: set[int] = set()
         self._holding: dict[int, Exchange] = {}  # answers that are held back until the end of the read
@@ -104,7 +102,7 @@ class Http2CallingPort(Connection):
     @property
     def full(self) -> bool:
         """Whether it takes no more calls just now, or never again: another connection would."""
-        limit = min(self._limit, self._max_streams)
+        limit = min(MAX_STREAMS, self._max_streams)
         return self.dead or self.draining or len(self._exchanges) >= limit or self._next > MAX_STREAM
 
     # What the switch calls.

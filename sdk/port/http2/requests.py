@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgpack
 
 from sdk.errors import RemoteProtocolError
-from sdk.head import IDEMPOTENT, CallHead, Metadata, parse_call_head_untrusted
+from sdk.head import IDEMPOTENT, CallHead, Metadata, parse_call_head_untrusted, path_of
 from sdk.wire.frame import MAX_HOPS, MAX_OPEN, NO_DEADLINE, pack_open
 from sdk.wire.hpack import Headers
 
@@ -185,9 +185,7 @@ def _write_grpc_untrusted(head: CallHead, authority: str) -> Headers:
     path, content_type = head.endpoint, head.content_type
     if head.protocol == "rpc":
         content_type = content_type if is_grpc(content_type) else _CONTENT_TYPES.get(content_type, GRPC)
-        if not path.startswith("/"):
-            handler, _, name = path.rpartition(".")
-            path = f"/{head.service}.{handler}/{name}" if handler else f"/{head.service}/{name}"
+        path = path_of(head.service, path)
     if _PATH(path) is None:
         raise RemoteProtocolError(f"{path[:100]!r} cannot be the path of a call")
     leading = (":method", "POST", ":scheme", "http", ":path", path, ":authority", authority)
