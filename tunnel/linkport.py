@@ -91,6 +91,9 @@ class LinkStatistics:
 class LinkPort(NativePort):
     """A native port whose bytes are Noise records, and which knows whether its peer lives."""
 
+    most_unearned = 64 << 20
+    """Much more than of one program: many are behind a link, and none is to break off the streams of others."""
+
     def __init__(
         self,
         sink: Sink,
@@ -183,6 +186,11 @@ class LinkPort(NativePort):
     def loss(self) -> float:
         """Share of what was sent lately that had to be sent again, from 0 to 1; 0 where the system does not tell."""
         return self._loss.share
+
+    @property
+    def handed(self) -> int:
+        """See `NativePort`."""
+        return self.bytes_out
 
     def statistics(self) -> LinkStatistics:
         """Counts since the link came up."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from sdk.errors import RemoteProtocolError, Status, Unavailable
 from sdk.wire import frame
-from sdk.wire.frame import END, HEADER, MAX_PAYLOAD, OPEN, Fate, Hello, Reset
+from sdk.wire.frame import CREDIT, END, HEADER, MAX_CREDIT, MAX_PAYLOAD, OPEN, Fate, Hello, Reset
 
 from . import Sink, Wake
 
@@ -26,6 +26,14 @@ HTTP/2 draw the same line, after CVE-2019-9512)."""
 MAX_BACKLOG = 16 << 20
 """Bytes that may wait for a peer to read them before streams it opens are refused: without it, one that opens calls and
 never reads an answer would fill the memory. 16 MiB are the first credit of 256 answers."""
+
+MAX_GROWTH = 4
+"""How many times what it was given a peer may have granted credit for. Who reads three eighths of a window grants
+those, and as much again as the window had (`sdk.wire.credit`): eleven thirds."""
+
+MAX_UNREAD = 1 << 30
+"""Bytes that may be granted at once by a peer which begins to read: the first credit of 10,000 streams and a pool are
+700 MiB. What it read long ago earns it no more."""
 
 LAST_CALL = b"lastcall"
 """What the PING behind a GOAWAY says."""
@@ -45,6 +53,9 @@ def _nobody(*_: object) -> None:
 
 class NativePort:
     """Frames ↔ bytes on one connection. Implements `Port` and the machine's verbs."""
+
+    most_unearned = 1 << 20
+    """Bytes of credit that the peer may grant beyond what it can have read."""
 
     def __init__(
         self,
@@ -89,6 +100,8 @@ class NativePort:
         self._accepted = 0
         self._unsent: set[int] = set()
         self._answers = 0
+        self._handed = 0
+        self._granted = 0
         self._last_call = False
         self._preface_size = len(frame.PREFACE) if preface else 0
         hello = frame.pack_hello(Hello(frame.VERSION, role, max_streams, token))
@@ -206,7 +219,10 @@ class NativePort:
             payload = buffer[start + 10 : stop]
             start = stop
             if stream in streams:
-                if kind == OPEN:
+                if kind == CREDIT:
+                    if not self._earned(stream, payload):
+                        continue
+                elif kind == OPEN:
                     raise RemoteProtocolError(f"{self.name} opened stream {stream}, which is alive")
                 on_frame(self, kind, flags, stream, payload)
             elif kind == OPEN:
@@ -225,6 +241,7 @@ class NativePort:
             greeting, self._greeting = self._greeting, b""
             return greeting
         out, self._out = self._out, []
+        self._handed += self.queued
         self.queued = 0
         if self._unsent:
             self._unsent = set()
@@ -245,7 +262,33 @@ class NativePort:
             self._out, self._buffer, self.queued = [], b"", 0
             self.sink.on_dead(self, reason)
 
+    @property
+    def handed(self) -> int:
+        """Bytes that the driver was given to write."""
+        return self._handed
+
     # Inside.
+
+    def _earned(self, stream: int, payload: bytes) -> bool:
+        """Counts credit; whether the peer can have read what it grants credit for.
+
+        Where it cannot, the stream is broken off at both sides. Credit of 8 MiB a stream may well be granted, but only
+        in steps by who reads: a peer that grants and does not read would have all of its streams' answers wait here.
+        """
+        granted = frame.parse_u32_untrusted(payload)
+        earned = MAX_GROWTH * self.handed + self.most_unearned
+        total = max(self._granted, earned - MAX_UNREAD) + granted
+        if total <= earned:
+            self._granted = total
+            return True
+        if granted > MAX_CREDIT:
+            return True  # on no stream so much may be granted, as whoever takes the frame knows
+        detail = f"{self.name} granted credit for {granted} bytes before it can have read what was sent to it"
+        reset = frame.pack_reset(Reset(Status.RESOURCE_EXHAUSTED, Fate.MAY_HAVE_RUN, detail))
+        self.sink.on_frame(self, frame.RESET, 0, stream, reset)
+        self._count_answer()
+        self.send(frame.RESET, 0, stream, reset)
+        return False
 
     def _begin(self, buffer: bytes) -> int:
         """Takes the preface and the HELLO, which come first; returns where the frames after them begin, or 0 when they

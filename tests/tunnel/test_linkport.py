@@ -487,3 +487,14 @@ def test_within_a_stream_nothing_overtakes_and_nothing_is_lost(
     for stream, expected in sent.items():
         assert b"".join(payload for _, _, at, payload in b.recorder.frames if at == stream) == expected
     assert a.port.queued == 0
+
+
+def test_a_peer_may_grant_more_than_a_program_before_it_reads_and_not_without_end() -> None:
+    a, b = pair()
+    meet(a, b)
+    open_calls(a, b, 20)
+    for stream in range(1, 41, 2):
+        a.port.send(frame.CREDIT, 0, stream, frame.pack_u32(frame.MAX_CREDIT - frame.INITIAL_CREDIT))
+    carry(a, b)
+    kinds = [kind for kind, *_ in b.recorder.frames if kind in (frame.CREDIT, frame.RESET)]
+    assert kinds == [frame.CREDIT] * 8 + [frame.RESET] * 12

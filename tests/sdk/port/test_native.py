@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sdk.errors import RemoteProtocolError, Unavailable
-from sdk.port.native import LAST_CALL, MAX_ANSWERS, MAX_BACKLOG, MAX_FRAMES, NativePort
+from sdk.port.native import LAST_CALL, MAX_ANSWERS, MAX_BACKLOG, MAX_FRAMES, MAX_UNREAD, NativePort
 from sdk.wire import frame
+from sdk.wire.credit import CreditPool, Window
 from sdk.wire.frame import END, Fate, Hello, pack_frame
 from tests.sdk.pair import Pair, Recorder, frames_of
 
@@ -180,7 +181,7 @@ def test_the_last_frame_of_a_turn_leaves_nothing_to_come_back_for() -> None:
 def test_a_full_read_of_the_smallest_frames_takes_no_more_turns_than_it_must() -> None:
     port, sink = acceptor()
     port.receive_data(opens(1), 0.0)
-    rounds, more = 1, port.receive_data(pack_frame(frame.CREDIT, 0, 1, b"") * 6553, 0.0)
+    rounds, more = 1, port.receive_data(pack_frame(frame.STOP, 0, 1, b"") * 6553, 0.0)
     while more:
         rounds, more = rounds + 1, port.receive_data(b"", 0.0)
     assert len(sink.frames) == 1 + 6553
@@ -324,6 +325,48 @@ def test_a_peer_that_does_not_read_its_answers_gets_no_new_calls_until_it_does()
     assert "16 MiB" in frame.parse_reset_untrusted(payload).detail
     port.receive_data(opens(5), 0.0)
     assert [stream for _, _, stream, _ in sink.frames] == [1, 5]
+
+
+def credit(stream: int, size: int) -> bytes:
+    return pack_frame(frame.CREDIT, 0, stream, frame.pack_u32(size))
+
+
+def test_a_peer_that_grants_credit_and_reads_nothing_gets_its_streams_broken_off() -> None:
+    port, sink = acceptor()
+    streams = range(1, 200, 2)
+    port.receive_data(opens(*streams), 0.0)
+    feed(port, b"".join(credit(stream, frame.MAX_CREDIT - frame.INITIAL_CREDIT) for stream in streams))
+    assert {kind for kind, *_ in sink.frames} == {frame.OPEN, frame.RESET}
+    broken = [(stream, payload) for kind, _, stream, payload in sink.frames if kind == frame.RESET]
+    assert [stream for stream, _ in broken] == list(streams)
+    told = [(stream, payload) for kind, _, stream, payload in frames_of(port.data_to_send(0.0)) if kind == frame.RESET]
+    assert told == broken
+    assert "before it can have read" in frame.parse_reset_untrusted(told[0][1]).detail
+
+
+@settings(max_examples=20)
+@given(st.lists(st.integers(1, frame.MAX_PAYLOAD), min_size=1, max_size=8), st.integers(1, 9))
+def test_a_peer_that_reads_may_grant_as_much_as_any_window_grows(sizes: list[int], streams: int) -> None:
+    port, sink = acceptor()
+    port.receive_data(opens(*range(1, 2 * streams, 2)), 0.0)
+    windows = {stream: Window(CreditPool()) for stream in range(1, 2 * streams, 2)}
+    for size, (stream, window) in itertools.product(sizes * 40, windows.items()):
+        port.send(frame.DATA, 0, stream, bytes(size))
+        port.data_to_send(0.0)
+        if granted := window.read(size, 0.0):  # at no time at all windows are doubled at every grant
+            port.receive_data(credit(stream, granted), 0.0)
+    assert all(kind != frame.RESET for kind, *_ in sink.frames)
+
+
+def test_what_a_peer_read_long_ago_earns_it_no_credit_without_end() -> None:
+    port, sink = acceptor()
+    port.receive_data(opens(1), 0.0)
+    port._handed = 1 << 40
+    for _ in range(MAX_UNREAD // frame.MAX_CREDIT):
+        port.receive_data(credit(1, frame.MAX_CREDIT), 0.0)
+    assert sink.frames[-1][0] == frame.CREDIT
+    port.receive_data(credit(1, frame.MAX_CREDIT), 0.0)
+    assert sink.frames[-1][0] == frame.RESET
 
 
 def feed(port: NativePort, data: bytes) -> None:

@@ -215,9 +215,9 @@ def test_what_was_taken_but_not_granted_yet_does_not_count_as_credit(pair: Pair)
 
 def test_a_peer_that_grants_too_much_is_cut_off(pair: Pair) -> None:
     pair.call()
-    server_receives(pair, (frame.CREDIT, 0, frame.pack_u32(frame.MAX_CREDIT - INITIAL_CREDIT)))
+    server_receives(pair, (frame.CREDIT, 0, frame.pack_u32(INITIAL_CREDIT)))
     with pytest.raises(RemoteProtocolError, match="credit"):
-        server_receives(pair, (frame.CREDIT, 0, frame.pack_u32(1)))
+        server_receives(pair, (frame.CREDIT, 0, frame.pack_u32(frame.MAX_CREDIT + 1)))
 
 
 def test_nothing_may_follow_the_end_of_a_direction(pair: Pair) -> None:
