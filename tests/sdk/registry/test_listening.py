@@ -154,10 +154,10 @@ async def test_more_instances_than_are_kept_are_passed_over(
 ) -> None:
     monkeypatch.setattr(listening, "MAX_INSTANCES", 2)
     async with MdnsRegistry(speaker.group) as registry:
-        speaker.offer(a("1"), ttl=0.5)
-        for id in "2345":
+        for id in "12345":
             speaker.offer(a(id))
         speaker.offer(a("2"), sequence=2)
+        speaker.offer(a("1"), sequence=2, ttl=0.5)
         await heard(registry, "2")
         assert sum("more than 2 instances" in message for message in caplog.messages) == 1
         speaker.offer(a("6"))  # there is room again

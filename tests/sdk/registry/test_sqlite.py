@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -212,25 +213,51 @@ async def test_a_file_that_stays_locked_is_unavailable(path: Path, monkeypatch: 
         await registry.register(a("1"))
 
 
-async def test_nothing_is_told_as_gone_while_a_lock_keeps_everybody_from_renewing(path: Path) -> None:
+class Clock:
+    """The one that times to live are told by: it goes on by itself, and jumps."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return monotonic() + self.ahead
+
+    def watched_by(self, registry: SqliteRegistry) -> None:
+        assert registry._database is not None
+        registry._database._clock = self
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """With it a record runs out when the test wants it to, however long the test itself is kept waiting."""
+    clock = Clock()
+    monkeypatch.setattr(sqlite, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+async def test_nothing_is_told_as_gone_while_a_lock_keeps_everybody_from_renewing(path: Path, clock: Clock) -> None:
     async with SqliteRegistry(str(path)) as registry, registry.watch() as events:
-        await registry.register(a("1"), ttl=0.1)
+        clock.watched_by(registry)
+        await registry.register(a("1"), ttl=600)
         assert await next_of(events) == (Action.CREATE, "1")
         with locked(path), trio.move_on_after(0.3):
+            clock.ahead = 600
             await anext(events)
             pytest.fail("nobody could renew it")
         assert await next_of(events) == (Action.DELETE, "1")
 
 
 async def test_a_lock_that_lasts_while_records_run_out_is_told_to_watchers(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "PATIENCE", 0.3)
     monkeypatch.setattr(sqlite, "SWEEP_PATIENCE", 0.2)
     async with SqliteRegistry(str(path)) as registry, registry.watch() as events:
-        await registry.register(a("1"), ttl=0.1)
+        clock.watched_by(registry)
+        await registry.register(a("1"), ttl=600)
         assert await next_of(events) == (Action.CREATE, "1")
         with locked(path):
+            clock.ahead = 600
             with pytest.raises(Unavailable, match=r"locked by another process for 0\.2 s"):
                 await next_of(events)
             with pytest.raises(Unavailable, match=r"locked by another process for 0\.3 s"):
