@@ -1,6 +1,7 @@
 """The commands about routing, asked of real nodes in a line: a - b - c, with services at c."""
 
 import json
+import re
 import signal
 
 import pytest
@@ -15,7 +16,9 @@ ALONE = {"MICRO_REGISTRY": "memory", "MICRO_NETWORK_TOKEN": "sesame"}
 def test_why_shows_the_path_and_what_it_costs(line: dict[str, Place]) -> None:
     text = line["a"].prints("network", "why", "greeter")
     assert text.startswith("greeter: 1 candidate, of which 1 takes calls")
-    assert "path      b > c, cost 2: a-b 1; b-c 1" in text
+    # A link costs 1, and what is measured besides on a machine that has other things to do.
+    link = r"1(?: \+ \d+ for (?:delay|loss))*"
+    assert re.search(rf"^    path      b > c, cost \d+: a-b {link}; b-c {link}$", text, re.MULTILINE), text
     assert "spare     none" in text
     reply = json.loads(line["a"].prints("network", "why", "greeter", "--output", "json"))
     [candidate] = reply["candidates"]
