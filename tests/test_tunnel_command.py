@@ -5,6 +5,7 @@ import http.client
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import trio
 
 from sdk.errors import NotFound, Unavailable
-from sdk.rawsocket import open_tcp
+from sdk.rawsocket import RawSocket, open_tcp
 from tests.net import kept_address
 from tests.processes import PATIENCE, run
 from tests.proxy.raw import break_off, echo, is_reset, read_to_end, serve
@@ -197,6 +198,26 @@ async def both_ways(stream: trio.SocketStream) -> None:
     await stream.send_eof()
 
 
+async def echoing(address: str) -> RawSocket:
+    """A connection there, once somebody sends back what is said."""
+    return await talking(address, b"hello", said=b"hello")
+
+
+async def talking(address: str, heard: bytes, said: bytes = b"") -> RawSocket:
+    """A connection there, once these words come on one. Who is early waits for some seconds, which may not be enough
+    for the ends to find each other on a busy machine."""
+    with trio.fail_after(PATIENCE):
+        while True:
+            program = await open_tcp(address)
+            try:
+                await program.send_all(said)
+                if await program.receive_some() == heard:
+                    return program
+            except trio.BrokenResourceError:
+                pass
+            program.close()
+
+
 async def test_plain_tcp_goes_through_a_local_port_to_an_address_over_there(two: tuple[Side, Side]) -> None:
     here, there = two
     async with trio.open_nursery() as nursery:
@@ -208,10 +229,8 @@ async def test_plain_tcp_goes_through_a_local_port_to_an_address_over_there(two:
         server = here.serve(*(word for each in exposed for word in ("--expose", each)))
         end = there.dial(server, flags=("--forward", "0:echo,0:much", "--forward", "0:odd"))
 
-        # Half-close: everything comes back after we have said that nothing more comes. Who is early, waits.
-        async with await open_tcp(forwarded(end, "echo")) as program:
-            await program.send_all(b"hello")
-            assert await program.receive_some() == b"hello"
+        # Half-close: everything comes back after we have said that nothing more comes.
+        async with await echoing(forwarded(end, "echo")) as program:
             await program.send_all(b" again")
             await program.send_eof()
             assert await read_to_end(program) == b" again"
@@ -253,8 +272,7 @@ async def test_a_connection_that_is_broken_off_here_is_broken_off_over_there(two
     async with trio.open_nursery() as nursery:
         server = here.serve("--expose", f"notes={await serve(nursery, notes)}")
         end = there.dial(server, flags=("--forward", "0:notes"))
-        program = await open_tcp(forwarded(end, "notes"))
-        assert await program.receive_some() == b"connected"
+        program = await talking(forwarded(end, "notes"), b"connected")
         program.abort()
         with trio.fail_after(PATIENCE):
             await over.wait()
@@ -270,28 +288,13 @@ async def test_an_open_connection_breaks_when_the_tunnel_does_and_the_next_one_w
         expose = ("--expose", f"echo={await serve(nursery, echo)}")
         server = here.serve(*expose, address=kept)
         end = there.dial(server, flags=("--forward", "0:echo"))
-        program = await open_tcp(forwarded(end, "echo"))
-        async with program:
-            await program.send_all(b"one")
-            assert await program.receive_some() == b"one"
+        async with await echoing(forwarded(end, "echo")) as program:
             server.stop(signal.SIGKILL)
             with trio.fail_after(PATIENCE):
                 assert await is_reset(program)
         here.serve(*expose, address=kept)
-        with trio.fail_after(PATIENCE):
-            while not await answers(forwarded(end, "echo")):
-                pass
+        (await echoing(forwarded(end, "echo"))).close()
         nursery.cancel_scope.cancel()
-
-
-async def answers(address: str) -> bool:
-    """Whether somebody sends back what we send there."""
-    async with await open_tcp(address) as program:
-        try:
-            await program.send_all(b"two")
-            return await program.receive_some() == b"two"
-        except trio.BrokenResourceError:
-            return False
 
 
 # HTTP CONNECT.
@@ -319,13 +322,14 @@ def proxy(two: tuple[Side, Side], web: str) -> str:
     here, there = two
     end = there.dial(here.serve("--expose", f"web={web}"))
 
-    for _ in range(100):  # each look is a connection of its own
+    until = time.monotonic() + PATIENCE
+    while True:  # each look is a connection of its own
         try:
             get(end.address("proxy"), "web")
-            break
         except OSError:
-            continue
-    return end.address("proxy")
+            assert time.monotonic() < until, end.stderr
+        else:
+            return end.address("proxy")
 
 
 def test_an_http_client_goes_through_the_proxy_port_to_a_web_server_over_there(proxy: str) -> None:
@@ -350,10 +354,7 @@ async def test_a_tunnel_that_stops_lets_open_connections_end(two: tuple[Side, Si
     async with trio.open_nursery() as nursery:
         server = here.serve("--expose", f"echo={await serve(nursery, echo)}")
         end = there.dial(server, flags=("--forward", "0:echo"))
-        program = await open_tcp(forwarded(end, "echo"))
-        async with program:
-            await program.send_all(b"one")
-            assert await program.receive_some() == b"one"
+        async with await echoing(forwarded(end, "echo")) as program:
             end.send(signal.SIGTERM)
             with trio.fail_after(PATIENCE):
                 while not await refused(forwarded(end, "echo")):
