@@ -141,18 +141,18 @@ async def test_a_node_that_is_told_to_end_finishes_the_calls_that_are_on_their_w
             stream = await stack.enter_async_context(client.stream(NAME, "Ledger.Talk", {"id": str(n)}))
             assert await stream.receive() == {"id": str(n)}
             streams.append(stream)
-        held = [await world.open_calls(name) for name in ("c1", "c2")]
-        assert sum(held) == len(streams)
-        assert all(held)
-        world["c1"].send(signal.SIGTERM)
+        held = {name: await world.open_calls(name) for name in ("c1", "c2")}
+        assert sum(held.values()) == len(streams)
+        leaving = max(held, key=held.__getitem__)  # on a busy machine a way may seem so slow that nothing goes there
+        world[leaving].send(signal.SIGTERM)
         await world.withdrawn()  # nothing new goes there
         for stream in streams:
             await stream.send({"late": True})
             assert await stream.receive() == {"late": True}
-        assert world["c1"].process.poll() is None
+        assert world[leaving].process.poll() is None
         for stream in streams:
             await stream.send_eof()
             assert [message async for message in stream] == []
-        status, stderr = await trio.to_thread.run_sync(world["c1"].wait)
+        status, stderr = await trio.to_thread.run_sync(world[leaving].wait)
         assert status == 0, stderr
     assert set(runs_in(world.ledger).values()) == {1}
