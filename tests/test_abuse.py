@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from sdk import Client
+from sdk.config import ClientConfig
 from sdk.rawsocket import open_tcp
 from tests.processes import PATIENCE, Running, start
 from tests.tunnel.foreign import (
@@ -255,7 +256,7 @@ async def check_calls(node: Running) -> None:
     """Calls to a service two links away are answered, and half of them within 4 seconds: how long the others take says
     how busy the machine is."""
     took = []
-    async with Client(proxy=node.address("proxy"), default_deadline=PATIENCE) as client:
+    async with Client(ClientConfig(proxy=node.address("proxy"), request_timeout=PATIENCE)) as client:
         for _ in range(20):
             began = trio.current_time()
             assert await client.call("big", "Big.Length", b"four") == 4

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 
+from sdk import Client
 from sdk.directory import Filter, Target, Targets
 from sdk.errors import BadRequest
 from sdk.options import Options, Way, split_addresses, way_of
@@ -100,3 +101,8 @@ def test_metadata_that_is_no_text_is_refused_before_it_is_sent() -> None:
 def test_what_is_of_the_wrong_type_is_refused_before_it_is_sent(options: dict[str, Any], says: str) -> None:
     with pytest.raises(TypeError, match=re.escape(says)):
         way(**options)
+
+
+def test_an_option_that_does_not_exist_is_refused_by_a_client_too() -> None:
+    with pytest.raises(TypeError, match="there is no option default_deadline: see"):
+        Client(proxy="127.0.0.1:1", default_deadline=3)  # type: ignore[call-arg] # what a type checker would say, too
