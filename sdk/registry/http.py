@@ -7,6 +7,7 @@ connections for the next request. What goes wrong is `Unavailable`, naming the s
 import base64
 import json as jsonlib
 import os
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -31,6 +32,9 @@ ADVICE: Final = "see --registry-address (MICRO_REGISTRY_ADDRESS)"
 
 _MOST_KEPT: Final = 4
 _PIECE: Final = 65536
+# What OpenSSL finds in place of an answer, and what servers say of a certificate that is missing, old or not known.
+_NO_TLS: Final = frozenset(("UNEXPECTED_EOF_WHILE_READING", "WRONG_VERSION_NUMBER", "HTTP_REQUEST"))
+_REFUSED_CERTIFICATE: Final = re.compile("ALERT.*(CERTIFICATE|UNKNOWN_CA)")
 # Seconds of silence before the kernel asks whether the server is still there, between two such questions, and how many
 # stay unanswered before it is not: a watch of a server that lost its power ends after half a minute.
 _ALIVE_AFTER, _ALIVE_EACH, _ALIVE_TIMES = 15, 5, 3
@@ -273,7 +277,8 @@ class HttpClient:
             while (event := machine.next_event()) is h11.NEED_DATA:
                 data = bytes(await connection.stream.receive_some(_PIECE))
                 if not data and machine.their_state is h11.SEND_RESPONSE:
-                    raise self.unavailable("it closed the connection without an answer")
+                    hint = "; does it speak TLS (etcds://, consuls://)?" if self._tls is None else ""
+                    raise self.unavailable(f"it closed the connection without an answer{hint}")
                 machine.receive_data(data)
         except h11.RemoteProtocolError as error:
             raise self.unavailable(f"it broke the rules of HTTP ({error})") from error
@@ -365,6 +370,13 @@ def _reason(error: BaseException) -> str:
         error = error.exceptions[0]
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
+        return f"it does not speak TLS ({error.reason}); without TLS it is etcd:// or consul://"
+    if isinstance(error, ssl.SSLError) and _REFUSED_CERTIFICATE.search(error.reason or ""):
+        return (
+            f"it wants a certificate, or another than it is shown ({error.reason}); etcds:// and consuls:// take "
+            "cert=FILE and key=FILE"
+        )
     if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror | ssl.SSLError):
         return os.strerror(error.errno).lower()  # trio's own text names the address once more
     return str(error) or type(error).__name__

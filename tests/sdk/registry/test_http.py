@@ -223,6 +223,17 @@ async def test_a_server_is_known_by_its_authority_and_shown_our_certificate(nurs
                 await http.request("GET", "/")
 
 
+async def test_who_speaks_tls_to_one_that_does_not_is_told_so_and_the_other_way_around(nursery: trio.Nursery) -> None:
+    async def leave(stream: trio.abc.Stream) -> None:
+        await stream.receive_some()
+
+    port = await listen(nursery, leave)
+    for scheme, says in (("https", "it does not speak TLS"), ("http", r"does it speak TLS \(etcds://, consuls://\)\?")):
+        async with HttpClient(f"{scheme}://127.0.0.1:{port}") as http:
+            with pytest.raises(Unavailable, match=says):
+                await http.request("GET", "/")
+
+
 @pytest.mark.parametrize("url", ["127.0.0.1:80", "ftp://h:1", "http://", "http://h:99999", "http://u:secret@[h:1"])
 def test_what_is_no_url_is_refused_without_being_repeated(url: str) -> None:
     with pytest.raises(BadRequest) as caught:
