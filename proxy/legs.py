@@ -77,8 +77,8 @@ class Leg:
     """One direction of a call: where the frames of one stream of one port go."""
 
     __slots__ = (
-        "back", "call", "calling", "came", "deadline", "ended", "kept", "load", "opened", "path", "port", "settled",
-        "status", "stopped", "stream", "tries", "window",
+        "back", "call", "calling", "came", "deadline", "ended", "interim", "kept", "load", "opened", "path", "port",
+        "settled", "status", "stopped", "stream", "tries", "window",
     )  # fmt: skip
 
     back: "Leg"
@@ -89,6 +89,8 @@ class Leg:
     """When the call came; there only where `call` is."""
     tries: int
     """How often it was sent; likewise."""
+    interim: int
+    """How many INTERIM went this way; there only after the first."""
 
     def __init__(self, port: Port, stream: int, calling: bool) -> None:
         self.port = port

@@ -30,7 +30,10 @@ from sdk.wire.frame import (
     END,
     HEAD,
     ID_SIZE,
+    INTERIM,
     MAX_HOPS,
+    MAX_INTERIM,
+    MAX_INTERIM_SIZE,
     MAX_OPEN,
     NO_DEADLINE,
     OPEN,
@@ -176,6 +179,11 @@ class Switch:
             leg.stopped = True
             if leg.back.kept is not None:  # the caller will end a request that is not complete
                 self._custody.let_go(leg.back)
+            leg.port.send(kind, 0, leg.stream, payload)
+        elif kind == INTERIM:  # the answer is still to come: the call may be tried again as before
+            leg.interim = getattr(leg, "interim", 0) + 1
+            if leg.calling or leg.settled or leg.interim > MAX_INTERIM or len(payload) > MAX_INTERIM_SIZE:
+                raise RemoteProtocolError(f"{port.name} sent an interim answer on stream {stream} that may not be")
             leg.port.send(kind, 0, leg.stream, payload)
 
     def on_dead(self, port: Port, reason: str) -> None:

@@ -97,7 +97,7 @@ from sdk.wire.http1head import (
 )
 from sdk.wire.http1read import read_answer_untrusted as read_http1_answer_untrusted
 from sdk.wire.http1read import read_request_untrusted
-from sdk.wire.http1write import write_answer_untrusted, write_request_untrusted
+from sdk.wire.http1write import write_answer_untrusted, write_interim_untrusted, write_request_untrusted
 from sdk.wire.http2 import pack_settings, parse_settings_untrusted, unpad_untrusted
 from sdk.wire.huffman import decode_huffman_untrusted
 from sdk.wire.message import MessageReader, encode_message
@@ -264,6 +264,7 @@ ANSWERS = (
 HTTP_HEAD = pack_call_head(
     CallHead("a", "/b", "http", 0, "c/d", (":method", "GET", ":authority", "a", "content-length", "5"), b"i" * 16)
 )
+HINTS = pack_reply_head(ReplyHead("", (":status", "103", "link", "</a>; rel=preload")))
 HTTP_REPLY = pack_reply_head(ReplyHead("a/b", (":status", "200", "content-length", "5", "c", "d"), 0, "", ("e", "f")))
 LINKS_TOLD = links_message(Key("a"), Key("b"), Key("c"))
 SERVICES_TOLD = services_message(Key("a"), "greeter", "clock")
@@ -460,6 +461,7 @@ TARGETS: dict[str, Target] = {
         lambda data: read_request_untrusted(data, b"for=1.1.1.1;proto=http"), REQUESTS
     ),
     "sdk.wire.http1write:write_answer_untrusted": Target(write_answer_untrusted, [HTTP_REPLY]),
+    "sdk.wire.http1write:write_interim_untrusted": Target(write_interim_untrusted, [HINTS]),
     "sdk.wire.http1write:write_request_untrusted": Target(write_request_untrusted, [HTTP_HEAD]),
     "sdk.wire.http2:parse_settings_untrusted": Target(
         parse_settings_untrusted, [pack_settings({1: 4096, 2: 0, 3: 100, 4: 65536, 5: 16384, 6: 1000, 99: 1})]

@@ -49,6 +49,14 @@ class Events(http.server.BaseHTTPRequestHandler):
     gone = threading.Event()
 
     def do_GET(self) -> None:
+        if self.path == "/hinted":
+            self.send_response_only(103)
+            self.send_header("Link", "</style.css>; rel=preload")
+            self.end_headers()
+            assert self.seen.acquire(timeout=PATIENCE)
+            self.send_response(204)
+            self.end_headers()
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
@@ -147,6 +155,16 @@ def test_server_sent_events_arrive_one_by_one(world: World) -> None:
         Events.seen.release()
     assert answer.read() == b""
     connection.close()
+
+
+def test_early_hints_arrive_before_the_answer(world: World) -> None:
+    with socket.create_connection((world.host, world.port), PATIENCE) as program, program.makefile("rb") as said:
+        program.sendall(b"GET http://events/hinted HTTP/1.1\r\nHost: events\r\n\r\n")
+        assert said.readline() == b"HTTP/1.1 103 Early Hints\r\n"
+        # The answer does not begin before they are here.
+        assert b"link: </style.css>; rel=preload\r\n" in list(iter(said.readline, b"\r\n"))
+        Events.seen.release()
+        assert said.readline() == b"HTTP/1.1 204 No Content\r\n"
 
 
 def test_whoever_sends_events_learns_that_nobody_listens_any_more(world: World) -> None:

@@ -11,7 +11,22 @@ from sdk.errors import RemoteProtocolError, Status, Unavailable
 from sdk.head import parse_trailers_untrusted
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
-from sdk.wire.frame import CREDIT, DATA, END, HEAD, MAX_PAYLOAD, OPEN, RESET, STOP, TRAILERS, Fate, Reset
+from sdk.wire.frame import (
+    CREDIT,
+    DATA,
+    END,
+    HEAD,
+    INTERIM,
+    MAX_INTERIM,
+    MAX_INTERIM_SIZE,
+    MAX_PAYLOAD,
+    OPEN,
+    RESET,
+    STOP,
+    TRAILERS,
+    Fate,
+    Reset,
+)
 from sdk.wire.http1fields import trailer_lines_untrusted
 from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE, Malformed, head_size_untrusted
 from sdk.wire.http1read import Answered, read_answer_untrusted
@@ -24,9 +39,6 @@ from .limits import DEFAULT, Limits
 KEPT = 4.0
 """Seconds that a connection is kept without a call: less than the servers that close soonest (Node.js and uvicorn after
 5), so that a request seldom meets a connection which is just being closed."""
-
-MAX_INTERIM = 32
-"""Interim answers (1xx) before the one that counts."""
 
 _WITH_BODY = frozenset(("POST", "PUT", "PATCH"))
 
@@ -244,9 +256,7 @@ class CallingHttp1Port(Http1Port):
                 return
             if answered.status >= 200:
                 break
-            self._interim += 1
-            if self._interim > MAX_INTERIM:
-                raise Malformed(f"there are more than {MAX_INTERIM} interim answers")
+            self._pass_interim(answered)
             self._buffer = rest
         self._answered = answered
         self._keep = answered.keep
@@ -254,6 +264,13 @@ class CallingHttp1Port(Http1Port):
         self._begin_body(answered.framing)
         body, ended = self._split_body(rest)
         self._begin_answer(answered, body, ended=ended)
+
+    def _pass_interim(self, answered: Answered) -> None:
+        """Passes on what comes before the answer: not that the body may come, for the program's node has said so, nor
+        more than may be. Some say every 20 seconds that they are at it still (WebDAV's 102)."""
+        if answered.status != 100 and self._interim < MAX_INTERIM and len(answered.packed) <= MAX_INTERIM_SIZE:
+            self._interim += 1
+            self._pass_on(INTERIM, 0, answered.packed)
 
     def _begin_answer(self, answered: Answered, body: bytes, *, ended: bool) -> None:
         trailers = self._trailers() if ended else b""

@@ -17,11 +17,11 @@ from sdk.errors import RemoteProtocolError, Status, Unavailable
 from sdk.head import Metadata, parse_trailers_untrusted
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
-from sdk.wire.frame import CREDIT, DATA, END, HEAD, MAX_OPEN, OPEN, RESET, STOP, TRAILERS, Fate, Reset
+from sdk.wire.frame import CREDIT, DATA, END, HEAD, INTERIM, MAX_OPEN, OPEN, RESET, STOP, TRAILERS, Fate, Reset
 from sdk.wire.http1fields import trailer_lines_untrusted
 from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE, Malformed, head_size_untrusted
 from sdk.wire.http1read import Asked, read_request_untrusted
-from sdk.wire.http1write import UNKNOWN, Answering, write_answer_untrusted
+from sdk.wire.http1write import UNKNOWN, Answering, write_answer_untrusted, write_interim_untrusted
 
 from . import Sink
 from .http1 import Http1Port, Reading
@@ -133,6 +133,8 @@ class ServingHttp1Port(Http1Port):
             self._on_reset(frame.parse_reset_untrusted(payload))
         elif kind == STOP:
             self._on_stop()
+        elif kind == INTERIM:
+            self._on_interim(payload)
 
     def next_stream(self) -> int:
         """Never: raises `Unavailable` (not run), for a program is not called."""
@@ -386,6 +388,16 @@ class ServingHttp1Port(Http1Port):
         elif asked.upgrade:
             self._pass_on(DATA, END, b"")
         self._answer_body(body, b"", ended=ended, trailers=answering.trailers)
+
+    def _on_interim(self, packed: bytes) -> None:
+        """Something comes before the answer. HTTP/1.0 knows nothing of that (RFC 9110, 15.2)."""
+        if self._answer is not _Answer.AWAITED or not self._asked.minor:
+            return
+        try:
+            self._out.append(write_interim_untrusted(packed))
+        except RemoteProtocolError as error:
+            self._break_off(error)
+        self.wake()
 
     def _head(self, asked: Asked, answering: Answering, body: bytes, *, ended: bool) -> bytes:
         """The answer's head, and with it how its body is framed (RFC 9112, 6)."""

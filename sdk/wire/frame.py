@@ -42,6 +42,8 @@ DEREGISTER: Final = 12
 """Stream 0: it offers it no longer, or the node does not take it."""
 CONTROL: Final = 13
 """Stream 0 of a link: a piece of a gossip message, `END` on its last piece."""
+INTERIM: Final = 14
+"""What an answer of HTTP says before it begins (RFC 9110, 15.2): a packed reply head with a status below 200."""
 
 END: Final = 1
 """Flag: this direction sends nothing more."""
@@ -56,6 +58,10 @@ INITIAL_CREDIT: Final = 65536
 """Body bytes that may be sent on a new stream, in each direction, before the first CREDIT."""
 MAX_CREDIT: Final = 1 << 23
 """Most credit that may be outstanding on a stream."""
+MAX_INTERIM: Final = 32
+"""Most INTERIM of one call: nobody has to read them before the next one."""
+MAX_INTERIM_SIZE: Final = 16384
+"""Longest payload of one, in bytes."""
 
 PREFACE: Final = b"\xffmicro\x01\x01"
 """Opens a connection: magic, lowest and highest version of the protocol spoken. No HTTP, TLS or SOCKS begins so."""
@@ -252,6 +258,7 @@ def parse_hello_untrusted(payload: bytes) -> Hello:
 _NAMES = {
     HELLO: "HELLO", OPEN: "OPEN", HEAD: "HEAD", DATA: "DATA", RESET: "RESET", STOP: "STOP", CREDIT: "CREDIT",
     PING: "PING", PONG: "PONG", GOAWAY: "GOAWAY", REGISTER: "REGISTER", DEREGISTER: "DEREGISTER", CONTROL: "CONTROL",
+    INTERIM: "INTERIM",
 }  # fmt: skip
 
 

@@ -14,6 +14,8 @@ UNKNOWN: Final = -1
 
 _PHRASES = {each.value: each.phrase for each in HTTPStatus}
 
+_INTERIM = frozenset(map(str, range(102, 200)))  # 100 and 101 are of one connection
+
 _ID_FOLLOWS = b"\xc4\x10"  # msgpack for 16 bytes: the call id, which alone differs from call to call
 
 
@@ -58,6 +60,17 @@ def write_answer_untrusted(packed: bytes) -> Answering:
     """An answer from a packed `ReplyHead`; raises `RemoteProtocolError` for one that no HTTP answer can be."""
     known = _answering.get(packed)
     return known or remember(_answering, packed, _write_answer(parse_reply_head_untrusted(packed)))
+
+
+def write_interim_untrusted(packed: bytes) -> bytes:
+    """What comes before an answer, whole, from a packed `ReplyHead`; raises `RemoteProtocolError` for what cannot."""
+    head = parse_reply_head_untrusted(packed)
+    pseudo, fields = _split(head.metadata)
+    status = pseudo.get(":status", "")
+    if status not in _INTERIM:
+        raise Malformed("the interim answer has no status of one")
+    lines, _ = _lines([field for field in fields if field[0] != "content-length"])
+    return b"HTTP/1.1 %b %b\r\n%b\r\n" % (status.encode(), _PHRASES.get(int(status), "").encode(), lines)
 
 
 def _write_request(head: CallHead) -> Asking:

@@ -14,7 +14,22 @@ from sdk.errors import NotFound, RemoteProtocolError, Status, Unavailable
 from sdk.head import DEFAULT, CallHead, pack_call_head
 from sdk.selector import Load
 from sdk.wire import frame
-from sdk.wire.frame import CREDIT, DATA, END, HEAD, NO_DEADLINE, OPEN, RESET, STOP, TRAILERS, Fate, Reset
+from sdk.wire.frame import (
+    CREDIT,
+    DATA,
+    END,
+    HEAD,
+    INTERIM,
+    MAX_INTERIM,
+    MAX_INTERIM_SIZE,
+    NO_DEADLINE,
+    OPEN,
+    RESET,
+    STOP,
+    TRAILERS,
+    Fate,
+    Reset,
+)
 
 from .bench import CALL_HEAD, ME, NEXT, PREVIOUS, SENT_TO_GATEWAY, Bench, FakePort
 from .chain import GOOD_HEAD, GOOD_TRAILERS, B, C
@@ -693,3 +708,33 @@ def test_whatever_comes_the_only_error_is_the_peers_and_no_half_pair_is_left(
         bench.switch.on_dead(port, "the end")
     assert not bench.legs
     assert not bench.load.pending
+
+
+# What comes before an answer.
+
+
+def test_what_comes_before_an_answer_passes_and_settles_nothing(bench: Bench) -> None:
+    bench.open(bench.program, flags=END)
+    bench.answer(bench.next, INTERIM, b"hints")
+    assert bench.program.sent == [(INTERIM, 0, 1, b"hints")]
+    assert next(iter(bench.next.streams.values())).back.kept is not None, "it could not be tried again"
+    bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b""), END)
+    assert bench.program.sent[1][:3] == (HEAD, END, 1)
+    assert not bench.legs
+
+
+@pytest.mark.parametrize("case", ["too many", "too long", "behind the head", "of a caller"])
+def test_what_comes_before_an_answer_breaks_the_rules(bench: Bench, case: str) -> None:
+    bench.open(bench.program)
+    with pytest.raises(RemoteProtocolError, match="interim"):  # noqa: PT012 - which one of many is the question
+        if case == "too many":
+            for _ in range(MAX_INTERIM + 1):
+                bench.answer(bench.next, INTERIM, b"")
+        elif case == "too long":
+            bench.answer(bench.next, INTERIM, bytes(MAX_INTERIM_SIZE + 1))
+        elif case == "behind the head":
+            bench.answer(bench.next, HEAD, frame.pack_headed(GOOD_HEAD, b""))
+            bench.answer(bench.next, INTERIM, b"")
+        else:
+            bench.answer(bench.program, INTERIM, b"")
+    assert len(bench.program.sent) == (MAX_INTERIM if case == "too many" else case == "behind the head")

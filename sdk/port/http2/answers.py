@@ -33,6 +33,7 @@ _NONE: Final[frozenset[str]] = frozenset()
 _FIRST: Final = OF_ONE_HOP | {"content-type"}
 _LAST: Final = NOT_BEHIND | {"grpc-status", "grpc-message"}
 _LONGEST: Final = MAX_HEAD - 4
+_INTERIM: Final = frozenset(map(str, range(102, 200)))  # 100 and 101 are of one connection
 _FIVE, _THREE = b"\x95", b"\x93"  # msgpack for arrays of so many
 
 NOT_GRPC: Final = {
@@ -135,6 +136,15 @@ def write_answer_untrusted(packed: bytes, *, grpc: bool, whole: bool, empty: boo
             headers, trailers = headers + trailers, ()  # Trailers-Only
         known = _remember(_answers, key, Answer(headers, trailers), len(packed))
     return known
+
+
+def write_interim_untrusted(packed: bytes) -> Headers:
+    """What comes before an answer of HTTP, from a packed `ReplyHead`; raises `RemoteProtocolError` for what cannot."""
+    metadata = parse_reply_head_untrusted(packed).metadata
+    status = dict(zip(metadata[::2], metadata[1::2], strict=True)).get(":status", "")
+    if status not in _INTERIM:
+        raise RemoteProtocolError(f"an interim answer with status {status[:20]!r}")
+    return (":status", status, *only_fields(metadata, _FIRST | {"content-length"}))
 
 
 def write_trailers_untrusted(packed: bytes, *, grpc: bool) -> Headers:

@@ -13,7 +13,22 @@ from sdk.port import Sink
 from sdk.port.limits import DEFAULT, Limits
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
-from sdk.wire.frame import CREDIT, DATA, END, HEAD, NO_DEADLINE, OPEN, RESET, STOP, TRAILERS, Fate, Reset
+from sdk.wire.frame import (
+    CREDIT,
+    DATA,
+    END,
+    HEAD,
+    INTERIM,
+    MAX_INTERIM,
+    MAX_INTERIM_SIZE,
+    NO_DEADLINE,
+    OPEN,
+    RESET,
+    STOP,
+    TRAILERS,
+    Fate,
+    Reset,
+)
 from sdk.wire.hpack import MAX_LIST, Headers
 from sdk.wire.http2 import (
     ENABLE_PUSH,
@@ -254,6 +269,7 @@ class Http2CallingPort(Connection):
         if begun.status < 200:
             if end:
                 raise malformed(f"{self.name} ended an answer that had not begun")
+            self._pass_interim(stream, exchange, begun)
             return
         if exchange.grpc and not begun.grpc:
             self._forget(stream, exchange)
@@ -269,6 +285,14 @@ class Http2CallingPort(Connection):
             return
         exchange.expected = begun.length
         self._holding[stream] = exchange
+
+    def _pass_interim(self, stream: int, exchange: Exchange, begun: Begun) -> None:
+        """Passes on what comes before an answer of HTTP: not that the body may come, for the program's node has said
+        so, nor more than may be."""
+        count, packed = getattr(exchange, "interim", 0), pack_head(begun.packed)
+        if not exchange.grpc and begun.status != 100 and count < MAX_INTERIM and len(packed) <= MAX_INTERIM_SIZE:
+            exchange.interim = count + 1
+            self._pass_on(INTERIM, 0, stream, packed)
 
     def _on_body(self, stream: int, exchange: Exchange, body: bytes, end: bool) -> None:
         self._told_since = True

@@ -12,9 +12,12 @@ class Exchange:
     """A request and its answer on one stream of a connection, which are a call and its answer at the switch."""
 
     __slots__ = (
-        "began", "body", "call", "expected", "got_end", "grpc", "last", "moved", "pending", "room", "sent_end", "still",
-        "taken", "unread", "waiting", "wanted", "window", "written",
+        "began", "body", "call", "expected", "got_end", "grpc", "interim", "last", "moved", "pending", "room",
+        "sent_end", "still", "taken", "unread", "waiting", "wanted", "window", "written",
     )  # fmt: skip
+
+    interim: int
+    """How many interim answers were passed on; there only after the first."""
 
     def __init__(self, window: int, *, grpc: bool) -> None:
         self.grpc = grpc

@@ -17,7 +17,7 @@ from sdk.port.limits import DEFAULT, HEAD_WITHIN, LOOK, Limits
 from sdk.port.standstill import Standstill
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
-from sdk.wire.frame import CREDIT, DATA, END, HEAD, OPEN, RESET, STOP, TRAILERS, Fate, Reset
+from sdk.wire.frame import CREDIT, DATA, END, HEAD, INTERIM, OPEN, RESET, STOP, TRAILERS, Fate, Reset
 from sdk.wire.hpack import MAX_LIST, Headers
 from sdk.wire.http2 import (
     INITIAL_WINDOW_SIZE,
@@ -29,7 +29,14 @@ from sdk.wire.http2 import (
     StreamFault,
 )
 
-from .answers import OK, pack_ended, read_trailers_untrusted, write_answer_untrusted, write_trailers_untrusted
+from .answers import (
+    OK,
+    pack_ended,
+    read_trailers_untrusted,
+    write_answer_untrusted,
+    write_interim_untrusted,
+    write_trailers_untrusted,
+)
 from .connection import Connection, TooLong
 from .exchange import Exchange
 from .fields import GRPC, escape, malformed
@@ -123,6 +130,8 @@ class Http2ServingPort(Connection):
             elif kind == STOP and exchange.wanted:
                 exchange.wanted = False
                 self._pass_on(DATA, END, stream, b"")
+            elif kind == INTERIM and not exchange.began and not exchange.grpc:
+                self._write_headers(stream, write_interim_untrusted(payload), False)
         except RemoteProtocolError as error:  # of whoever answers, far away: it breaks this call and no more
             reset = Reset(Status.INTERNAL, Fate.MAY_HAVE_RUN, f"the answer cannot be passed on: {error.detail}")
             self._pass_on(RESET, 0, stream, frame.pack_reset(reset))

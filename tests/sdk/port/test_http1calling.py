@@ -14,11 +14,12 @@ from sdk.head import (
     parse_reply_head_untrusted,
     parse_trailers_untrusted,
 )
+from sdk.port import Port
 from sdk.port.http1 import PIECE
-from sdk.port.http1calling import KEPT, MAX_INTERIM, CallingHttp1Port
+from sdk.port.http1calling import KEPT, CallingHttp1Port
 from sdk.port.limits import DEFAULT, Limits
 from sdk.wire.credit import CreditPool
-from sdk.wire.frame import INITIAL_CREDIT, Fate
+from sdk.wire.frame import INITIAL_CREDIT, INTERIM, MAX_INTERIM, MAX_INTERIM_SIZE, Fate
 from sdk.wire.mux import Mux, MuxStream
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
@@ -50,6 +51,17 @@ class Instance:
         )
         self.mux.attach(self.port)
         self.port.wake = self._wake
+        self.port.sink = self
+        self.interim: list[tuple[str, ...]] = []
+
+    def on_frame(self, port: Port, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """To the mux, which knows nothing of what comes before an answer."""
+        if kind == INTERIM:
+            self.interim.append(parse_reply_head_untrusted(payload).metadata)
+        self.mux.on_frame(port, kind, flags, stream, payload)
+
+    def on_dead(self, port: Port, reason: str) -> None:
+        self.mux.on_dead(port, reason)
 
     def _wake(self) -> None:
         self.woken += 1
@@ -245,12 +257,29 @@ def test_an_answer_that_has_no_body_ends_with_its_head(method: str, status: int)
     assert instance.port.free
 
 
-def test_interim_answers_are_nobodys_business() -> None:
+def test_what_comes_before_an_answer_is_passed_on_but_that_the_body_may_come_rfc9110_15_2() -> None:
     instance = Instance()
     stream = instance.call()
     instance.hears()
-    instance.says(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + OK)
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\nConnection: x\r\nX: hop\r\n\r\n"
+    instance.says(b"HTTP/1.1 100 Continue\r\n\r\n" + hints)
+    assert instance.interim == [(":status", "103", "link", "a", "via", "1.1 micro")]
+    instance.says(b"HTTP/1.1 102 Processing\r\n\r\n" + OK)
+    assert instance.interim[1:] == [(":status", "102", "via", "1.1 micro")]
     assert reply_of(stream)[0][":status"] == "200"
+
+
+def test_no_more_of_that_is_passed_on_than_may_be() -> None:
+    instance = Instance()
+    for _ in range(2):
+        stream = instance.call()
+        instance.hears()
+        instance.interim.clear()
+        instance.says(b"HTTP/1.1 103 Early Hints\r\nLink: %b\r\n\r\n" % (b"l" * MAX_INTERIM_SIZE))
+        assert not instance.interim
+        instance.says(b"HTTP/1.1 102 Processing\r\n\r\n" * (MAX_INTERIM + 5) + OK)
+        assert len(instance.interim) == MAX_INTERIM
+        assert reply_of(stream)[0][":status"] == "200"
 
 
 def test_a_long_head_and_a_body_that_do_not_fit_one_frame_take_two() -> None:
@@ -290,7 +319,6 @@ def test_it_makes_no_difference_where_the_connection_cuts_answers(cuts: list[int
         b"HTTP/1.1 200 OK\nContent-Length: 5\n\n",
         b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n folded\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * (MAX_INTERIM + 1),
         b"SSH-2.0-OpenSSH\r\n\r\n",
         b"x" * 70_000,
         b"HTTP/1.1 200 OK\r\nX: " + b"\xff" * 40_000 + b"\r\n\r\n",  # as text in a frame it is twice as long

@@ -22,7 +22,7 @@ from sdk.port.http1 import PIECE
 from sdk.port.http1serving import MAX_PIPELINED, STOPPING, ServingHttp1Port
 from sdk.port.limits import DEFAULT, HEAD_WITHIN, LOOK, Limits
 from sdk.wire.credit import CreditPool
-from sdk.wire.frame import INITIAL_CREDIT, Fate, Open
+from sdk.wire.frame import INITIAL_CREDIT, INTERIM, Fate, Open
 from sdk.wire.http1fields import forwarded_by
 from sdk.wire.mux import Mux, MuxStream
 
@@ -335,6 +335,35 @@ def test_an_answer_of_unknown_length_comes_in_chunks_each_at_once() -> None:  # 
     assert program.hears() == b"0\r\n\r\n"
     program.says(GET)
     assert len(program.calls) == 2
+
+
+def test_what_comes_before_an_answer_is_said_before_it_rfc9110_15_2() -> None:
+    program = Program()
+    program.says(GET)
+    woken = program.woken
+    program.port.send(INTERIM, 0, 1, reply("link", "a", status=103))
+    assert program.woken > woken
+    assert program.hears() == b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n"
+    program.port.send(INTERIM, 0, 1, reply(status=102))
+    program.stream.send_head(reply(), b"x", end=True)
+    assert program.hears().startswith(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n")
+    program.port.send(INTERIM, 0, 1, reply(status=103))
+    assert program.hears() == b"", "the answer is over"
+
+
+def test_to_http_1_0_nothing_comes_before_an_answer() -> None:
+    program = Program()
+    program.says(GET.replace(b"1.1", b"1.0"))
+    program.port.send(INTERIM, 0, 1, reply("link", "a", status=103))
+    assert program.hears() == b""
+
+
+def test_what_cannot_come_before_an_answer_breaks_the_call_off() -> None:
+    program = Program()
+    program.says(GET)
+    program.port.send(INTERIM, 0, 1, reply(status=200))
+    assert program.stream.reset_by_peer is not None
+    assert program.hears().startswith(b"HTTP/1.1 502 ")
 
 
 def test_an_answer_of_known_length_comes_as_it_is() -> None:

@@ -6,7 +6,14 @@ from sdk.errors import RemoteProtocolError
 from sdk.head import CallHead, Metadata, ReplyHead, pack_call_head, pack_reply_head
 from sdk.wire.http1head import host_untrusted, request_head_untrusted
 from sdk.wire.http1read import read_request_untrusted
-from sdk.wire.http1write import UNKNOWN, Answering, Asking, write_answer_untrusted, write_request_untrusted
+from sdk.wire.http1write import (
+    UNKNOWN,
+    Answering,
+    Asking,
+    write_answer_untrusted,
+    write_interim_untrusted,
+    write_request_untrusted,
+)
 
 PSEUDO = (":method", "GET", ":scheme", "http", ":authority", "greeter:80")
 
@@ -110,6 +117,21 @@ def test_an_answer_of_another_node_that_would_become_something_else_is_refused(
 ) -> None:
     with pytest.raises(RemoteProtocolError):
         answering(*more, status=status)
+
+
+def test_what_comes_before_an_answer_is_written_whole() -> None:
+    head = ReplyHead("", (":status", "103", "link", "a", "link", "b", "content-length", "7", "connection", "close"))
+    assert write_interim_untrusted(pack_reply_head(head)) == b"HTTP/1.1 103 Early Hints\r\nlink: a\r\nlink: b\r\n\r\n"
+    head = ReplyHead("", (":status", "199"))
+    assert write_interim_untrusted(pack_reply_head(head)) == b"HTTP/1.1 199 \r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "metadata", [(), (":status", "100"), (":status", "101"), (":status", "200"), (":status", "103", "a\r\nb", "c")]
+)
+def test_what_comes_before_an_answer_and_would_become_something_else_is_refused(metadata: Metadata) -> None:
+    with pytest.raises(RemoteProtocolError):
+        write_interim_untrusted(pack_reply_head(ReplyHead("", metadata)))
 
 
 def test_what_was_written_once_is_remembered() -> None:

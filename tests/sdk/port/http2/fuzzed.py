@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from sdk.errors import RemoteProtocolError
-from sdk.head import CallHead, ReplyHead, Trailers, pack_call_head
+from sdk.head import CallHead, ReplyHead, Trailers, pack_call_head, pack_reply_head
 from sdk.port.http2 import answers
 from sdk.port.http2.fields import parse_timeout_untrusted
 from sdk.port.http2.requests import read_request_untrusted
@@ -59,7 +59,7 @@ def listened(raw: Raw, data: bytes) -> object:
 
 def answer_program(data: bytes) -> object:
     """What comes from afar as an answer, given to programs. It is answered for: nothing is raised."""
-    for kind in (frame.HEAD, frame.DATA):
+    for kind in (frame.INTERIM, frame.HEAD, frame.DATA):
         raw = raw_program()
         raw.say(raw.headers(1, GRPC_REQUEST), raw.headers(3, HTTP_REQUEST))
         for flags in (0, frame.END | frame.TRAILERS):
@@ -141,11 +141,13 @@ TARGETS: Sequence[tuple[Callable[[bytes], object], Sequence[bytes], Sequence[str
         [
             head_payload(ReplyHead("application/grpc", ("a", "b"), 5, "not found", ("c", "d")), b"body"),
             trailers_payload(Trailers(3, "no", ("a", "b")), b"body"),
+            pack_reply_head(ReplyHead("", (":status", "103", "link", "</a>; rel=preload"))),
         ],
         [
             "serving:Http2ServingPort._send_head_untrusted",
             "serving:Http2ServingPort._send_data_untrusted",
             "answers:write_answer_untrusted",
+            "answers:write_interim_untrusted",
             "answers:write_trailers_untrusted",
         ],
     ),

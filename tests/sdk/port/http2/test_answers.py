@@ -18,6 +18,7 @@ from sdk.port.http2.answers import (
     read_answer_untrusted,
     read_trailers_untrusted,
     write_answer_untrusted,
+    write_interim_untrusted,
     write_trailers_untrusted,
 )
 from sdk.wire.http2 import StreamFault
@@ -33,6 +34,17 @@ def test_a_grpc_answer_is_read_and_written_again() -> None:
     assert packed == pack_reply_head(head)
     assert write_answer_untrusted(packed, grpc=True, whole=True, empty=False) == (GRPC, STATUS)
     assert write_answer_untrusted(packed, grpc=True, whole=False, empty=False) == (GRPC, ())
+
+
+def test_what_comes_before_an_answer_is_read_and_written_again() -> None:
+    begun = read_answer_untrusted((":status", "103", "link", "a", "content-length", "5"), grpc=False)
+    assert write_interim_untrusted(pack_head(begun.packed)) == (":status", "103", "link", "a", "via", "2 micro")
+
+
+@pytest.mark.parametrize("status", ["", "99", "100", "101", "200", "1032", "abc"])
+def test_what_comes_before_an_answer_has_a_status_of_that_kind(status: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="interim"):
+        write_interim_untrusted(pack_reply_head(ReplyHead("", (":status", status))))
 
 
 def test_trailers_are_read_and_written_again() -> None:

@@ -190,13 +190,34 @@ def test_an_http_answer_keeps_its_status_and_needs_no_trailers() -> None:
     raw = raw_instance()
     call(raw, open_payload(HTTP_CALL))
     raw.say(
-        raw.headers(1, (":status", "103")), raw.headers(1, (":status", "404", "x-a", "1")), data(1, b"no", end=True)
+        raw.headers(1, (":status", "100")), raw.headers(1, (":status", "404", "x-a", "1")), data(1, b"no", end=True)
     )
     [(kind, flags, _, payload)] = raw.notes.take()
     packed, body = split_headed_untrusted(payload)
     assert (kind, flags, body) == (frame.HEAD, END, b"no")
     assert parse_reply_head_untrusted(packed).metadata == (":status", "404", "x-a", "1", "via", "2 micro")
     assert not raw.port._exchanges
+
+
+def test_what_comes_before_an_http_answer_is_passed_on_and_no_more_of_it_than_may_be() -> None:
+    raw = raw_instance()
+    call(raw, open_payload(HTTP_CALL))
+    raw.say(raw.headers(1, (":status", "103", "link", "a" * frame.MAX_INTERIM_SIZE)))
+    assert not raw.notes.frames
+    for _ in range(frame.MAX_INTERIM + 1):
+        raw.say(raw.headers(1, (":status", "103", "link", "a", "te", "trailers")))
+    frames = raw.notes.take()
+    assert [kind for kind, *_ in frames] == [frame.INTERIM] * frame.MAX_INTERIM
+    assert parse_reply_head_untrusted(frames[0][3]).metadata == (":status", "103", "link", "a", "via", "2 micro")
+    raw.say(raw.headers(1, (":status", "200"), end=True))
+    assert raw.notes.lines == ["HEAD 1 END 0"]
+
+
+def test_what_comes_before_a_grpc_answer_is_nobodys_business() -> None:
+    raw = raw_instance()
+    call(raw)
+    raw.say(raw.headers(1, (":status", "103")))
+    assert not raw.notes.frames
 
 
 def test_an_http_answer_may_end_before_its_request() -> None:

@@ -4,7 +4,7 @@ import h2.events
 import pytest
 
 from sdk.errors import Status, Unavailable
-from sdk.head import IDEMPOTENT, ReplyHead, Trailers
+from sdk.head import IDEMPOTENT, ReplyHead, Trailers, pack_reply_head
 from sdk.port import Port
 from sdk.port.limits import HEAD_WITHIN, LOOK, Limits
 from sdk.wire import frame, http2
@@ -165,6 +165,32 @@ def answer(port: Port, stream: int) -> None:
     """All of an answer in one frame, given as soon as the call is opened."""
     head = REPLY._replace(status=0, trailers=("x-last", "b"))
     port.send(HEAD, END, stream, head_payload(head, MESSAGE))
+
+
+def test_what_comes_before_an_answer_is_said_before_it_but_not_to_grpc() -> None:
+    hints = pack_reply_head(ReplyHead("", (":status", "103", "link", "a")))
+    talk = program()
+    stream = request(talk, HTTP_REQUEST, None)
+    talk.port.send(frame.INTERIM, 0, stream, hints)
+    talk.pump()
+    assert heard(talk, h2.events.InformationalResponseReceived) == [(":status", "103"), ("link", "a")]
+    talk.port.send(HEAD, END, stream, head_payload(ReplyHead("", (":status", "204"))))
+    talk.pump()
+    assert heard(talk, h2.events.ResponseReceived) == [(":status", "204")]
+    talk.events.clear()
+    stream = request(talk)
+    talk.port.send(frame.INTERIM, 0, stream, hints)
+    talk.pump()
+    assert not talk.events
+
+
+def test_what_cannot_come_before_an_answer_breaks_the_call_off() -> None:
+    talk = program()
+    stream = request(talk, HTTP_REQUEST, None)
+    talk.port.send(frame.INTERIM, 0, stream, pack_reply_head(ReplyHead("", (":status", "200"))))
+    talk.pump()
+    assert (":status", "502") in heard(talk, h2.events.ResponseReceived)
+    assert talk.notes.lines[1:] == ["RESET 1 13 MAY_HAVE_RUN"]
 
 
 def test_an_answer_in_one_frame_is_headers_body_and_trailers() -> None:
