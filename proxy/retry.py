@@ -1,7 +1,7 @@
 """When a call may be tried again, what is kept of it for that, and how often it may be done.
 
 Trying again is safe where no handler can have seen the call, and where the call may run more than once: its caller
-says so, or it is HTTP and the method says so (RFC 9110, section 9.2.2). It is worth while where the failure is one of
+says so, or it is HTTP and the method says so. It is worth while where the failure is one of
 the way or of the instance, not of the call.
 
 It is bounded, so that a service in trouble does not get a multiple of its load on top: retries are paid from a budget
@@ -12,7 +12,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from sdk.errors import Status
-from sdk.head import IDEMPOTENT, CallHead, parse_call_head_untrusted
+from sdk.head import IDEMPOTENT, IDEMPOTENT_METHODS, CallHead, parse_call_head_untrusted
 from sdk.wire.frame import Fate, Reset, open_layout_untrusted
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ MAX_KEPT_TOGETHER: Final = 32 << 20
 """Bytes that a node keeps of all requests. What comes then is carried, but not tried again. (Of one, the body bytes of
 the first credit are kept, 64 KiB.)"""
 
-_REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-
 
 def may_run_twice(head: CallHead) -> bool:
     """Whether it does no harm when a call runs more than once: it is marked so, or HTTP's method says so. An upgrade
@@ -49,7 +47,7 @@ def may_run_twice(head: CallHead) -> bool:
             return False
         if key == ":method":
             method = head.metadata[at + 1]
-    return method in _REPEATABLE
+    return method in IDEMPOTENT_METHODS
 
 
 def is_worth_while(reset: Reset, *, over_link: bool) -> bool:

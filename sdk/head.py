@@ -22,6 +22,9 @@ STREAMING = 2
 DEFAULT = 4
 """Flag of a call that was sent to a default gateway."""
 
+IDEMPOTENT_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
+"""HTTP's methods that may run more than once (RFC 9110, 9.2.2)."""
+
 Metadata = tuple[str, ...]
 """key, value, key, value …; keys in lower case."""
 

@@ -85,8 +85,7 @@ class Stream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint()
             stream = self._mux_stream
             while True:
-                if self._closed:
-                    raise trio.ClosedResourceError("this stream was closed")
+                self._check_open()
                 if stream.buffered:
                     return stream.take(max_bytes)
                 if stream.cut and stream.reset_by_peer:

@@ -23,6 +23,7 @@ from .kubeaccess import find_access
 from .kubeclient import Expired, KubeClient
 from .kubejson import Kind, Slice, Told, parse_path_untrusted, parse_slice_untrusted, parse_told_untrusted
 from .kubeslices import Slices
+from .once import Once
 from .records import check_ttl, merge, split
 from .watch import StreamedWatch, followed
 
@@ -37,7 +38,6 @@ forgotten it. A server sends a bookmark every minute, and where it sends none no
 PAUSES: Final = (0.0, 0.0, 0.1, 0.5, 1.0)
 """Seconds before a watch is begun again, by how often in a row it ended without a line that could be read."""
 
-_MOST_NAMED = 1000
 # Slices read without a pause: 10,000 of them are half a second, in which a node would carry nothing.
 _AT_ONCE = 100
 
@@ -71,7 +71,7 @@ class KubernetesRegistry:
         self.address = f"kubernetes://{namespace}"
         self.client = KubeClient(access, namespace, options.get("selector", ""))
         """For its watches."""
-        self._named: set[str] = set()
+        self._named = Once()
 
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
@@ -137,10 +137,7 @@ class KubernetesRegistry:
     # Inside.
 
     def _name_once(self, what: str) -> None:
-        if what not in self._named:
-            if len(self._named) >= _MOST_NAMED:
-                self._named.clear()
-            self._named.add(what)
+        if self._named.first(what):
             logger.warning("Registry %s: %s", self.address, what)
 
     async def _refuse(self, service: Service) -> Never:

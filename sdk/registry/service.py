@@ -23,6 +23,7 @@ from sdk.reply import ClientStream
 from sdk.types import Service, service_to_json
 
 from . import Event
+from .once import Once
 from .records import check_ttl, merge, split
 from .remote import REGISTRY_PORT, REGISTRY_SERVICE, parse_change_untrusted, parse_records_untrusted, relays
 from .watch import StreamedWatch, followed
@@ -64,7 +65,7 @@ class ServiceRegistry:
         self._first = 0
         self._open = False
         self._watches: set[_Watch] = set()
-        self._named: set[str] = set()
+        self._named = Once()
 
     async def __aenter__(self) -> Self:
         await trio.lowlevel.checkpoint()
@@ -134,11 +135,8 @@ class ServiceRegistry:
         return good
 
     def name_once(self, reason: str) -> None:
-        """Says in the log what cannot be read."""
-        if reason not in self._named:
-            if len(self._named) >= 100:
-                self._named.clear()
-            self._named.add(reason)
+        """Says in the log what cannot be read, unless it did so before."""
+        if self._named.first(reason):
             _log.warning("the registry service at %s has a record that cannot be read: %s", self.address, reason)
 
     def unavailable(self, failures: dict[str, str]) -> Unavailable:

@@ -31,6 +31,7 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word for the
 _TEXT = r"[^\x00-\x08\x0a-\x1f\x7f]*"
 
 _is_token = re.compile(_TOKEN).fullmatch
+_is_protocol = re.compile(rf"{_TOKEN}(?:/{_TOKEN})?").fullmatch
 _is_text = re.compile(_TEXT).fullmatch
 _are_fields = re.compile(rf"(?:{_TOKEN}:{_TEXT}\r\n)*").fullmatch
 _request_line = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])").fullmatch
@@ -125,16 +126,8 @@ def fields_untrusted(lines: str) -> Fields:
 
 def request_framing_untrusted(head: RequestHead) -> int:
     """The length of a request's body, or `CHUNKED` (RFC 9112, 6.3). Raises `Malformed` where that is in doubt."""
-    length, coding = _said_of_body(head.fields)
-    if coding is None:
-        return 0 if length is None else length
-    if length is not None:
-        raise Malformed("Content-Length and Transfer-Encoding contradict each other")
-    if coding != "chunked":
-        raise Malformed("the transfer coding is not `chunked`", 501)
-    if not head.minor:
-        raise Malformed("HTTP/1.0 has no transfer codings")
-    return CHUNKED
+    said = _said_of_body(head)
+    return 0 if said is None else said
 
 
 def response_framing_untrusted(head: ResponseHead, method: str) -> int:
@@ -142,19 +135,10 @@ def response_framing_untrusted(head: ResponseHead, method: str) -> int:
 
     Raises `Malformed` where that is in doubt.
     """
-    length, coding = _said_of_body(head.fields)
-    if coding is not None:
-        if length is not None:
-            raise Malformed("Content-Length and Transfer-Encoding contradict each other")
-        if coding != "chunked":
-            raise Malformed("the transfer coding is not `chunked`")
-        if not head.minor:
-            raise Malformed("HTTP/1.0 has no transfer codings")
+    said = _said_of_body(head)
     if method == "HEAD" or head.status in (204, 304) or head.status < 200:
         return 0
-    if coding is not None:
-        return CHUNKED
-    return UNTIL_CLOSE if length is None else length
+    return UNTIL_CLOSE if said is None else said
 
 
 def host_untrusted(head: RequestHead) -> str:
@@ -182,6 +166,11 @@ def is_token(text: str) -> bool:
     return _is_token(text) is not None
 
 
+def is_protocol(text: str) -> bool:
+    """Whether it can be the one protocol in an Upgrade header: a name, with or without a version (RFC 9110, 7.8)."""
+    return _is_protocol(text) is not None
+
+
 def is_text(text: str) -> bool:
     """Whether it can be the value of a field: above all, without line ends and NUL."""
     return _is_text(text) is not None
@@ -194,11 +183,12 @@ def content_length_untrusted(text: str) -> int:
     return int(text)
 
 
-def _said_of_body(fields: Fields) -> tuple[int | None, str | None]:
-    """Content-Length and Transfer-Encoding: each is said once at most (RFC 9110, 8.6; RFC 9112, 6.1)."""
+def _said_of_body(head: RequestHead | ResponseHead) -> int | None:
+    """The length of the body, or `CHUNKED`, or None where the head says neither. Content-Length and Transfer-Encoding
+    are said once at most (RFC 9110, 8.6; RFC 9112, 6.1), and never both."""
     length: int | None = None
     coding: str | None = None
-    for name, value in fields:
+    for name, value in head.fields:
         if name == "content-length":
             if length is not None:
                 raise Malformed("Content-Length is said more than once")
@@ -207,7 +197,15 @@ def _said_of_body(fields: Fields) -> tuple[int | None, str | None]:
             if coding is not None:
                 raise Malformed("Transfer-Encoding is said more than once")
             coding = value.lower()
-    return length, coding
+    if coding is None:
+        return length
+    if length is not None:
+        raise Malformed("Content-Length and Transfer-Encoding contradict each other")
+    if coding != "chunked":
+        raise Malformed("the transfer coding is not `chunked`", 501)
+    if not head.minor:
+        raise Malformed("HTTP/1.0 has no transfer codings")
+    return CHUNKED
 
 
 def _complaint(lines: str) -> str:

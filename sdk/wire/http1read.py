@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgpack
 
-from sdk.head import IDEMPOTENT, CallHead, Metadata, ReplyHead, pack_call_head, pack_reply_head
+from sdk.head import IDEMPOTENT, IDEMPOTENT_METHODS, CallHead, Metadata, ReplyHead, pack_call_head, pack_reply_head
 
 from .http1fields import HOP_BY_HOP, VIA, connection_options, remember, service_of_host
 from .http1head import (
@@ -21,7 +21,7 @@ from .http1head import (
     RequestHead,
     host_untrusted,
     is_authority,
-    is_token,
+    is_protocol,
     request_framing_untrusted,
     request_head_untrusted,
     response_framing_untrusted,
@@ -32,7 +32,6 @@ from .pages import site_of
 PROTOCOL: Final = "http"
 """The protocol of such calls."""
 
-_IDEMPOTENT = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
 _NO_UPGRADE = frozenset(("h2c", "http/2.0", "http/1.1"))
 """Ways into another HTTP on the same connection, past whatever looked at this one (h2c smuggling, 2020)."""
 
@@ -135,7 +134,7 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
         raise Malformed(
             "the request names no service: give its name in a Micro-Service header, or as the host of the URL", 404
         )
-    flags = IDEMPOTENT if head.method in _IDEMPOTENT and not upgrade else 0
+    flags = IDEMPOTENT if head.method in IDEMPOTENT_METHODS and not upgrade else 0
     scheme = forwarded.rpartition("=")[2]
     first = (":method", head.method, ":scheme", scheme, ":authority", host or service)
     last = (*pins, "forwarded", forwarded, "via", f"1.{head.minor} {VIA}")
@@ -187,7 +186,7 @@ def _wanted_upgrade(head: RequestHead, options: frozenset[str], framing: int) ->
     wanted = [value for name, value in head.fields if name == "upgrade"]
     if len(wanted) != 1 or "upgrade" not in options or head.method != "GET" or framing or not head.minor:
         return ""
-    return "" if wanted[0].lower() in _NO_UPGRADE or not is_token(wanted[0].replace("/", "", 1)) else wanted[0]
+    return "" if wanted[0].lower() in _NO_UPGRADE or not is_protocol(wanted[0]) else wanted[0]
 
 
 def _read_answer(data: bytes, method: str) -> Answered:

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from sdk.head import CallHead, Metadata, ReplyHead, parse_call_head_untrusted, parse_reply_head_untrusted
 
 from .http1fields import HOP_BY_HOP, pairs, remember
-from .http1head import Fields, Malformed, content_length_untrusted, is_authority, is_text, is_token
+from .http1head import Fields, Malformed, content_length_untrusted, is_authority, is_protocol, is_text, is_token
 from .http1read import PROTOCOL
 
 UNKNOWN: Final = -1
@@ -82,7 +82,7 @@ def _write_request(head: CallHead) -> Asking:
         raise Malformed("the call has no method")
     if not is_authority(authority):
         raise Malformed("the call's authority is none")
-    if not is_token(upgrade.replace("/", "", 1) or "x"):
+    if upgrade and not is_protocol(upgrade):
         raise Malformed("the call wants to upgrade to what is none")
     target = head.endpoint
     if not (target.startswith("/") or target == "*") or not is_text(target) or " " in target or "\t" in target:
@@ -105,7 +105,7 @@ def _write_answer(head: ReplyHead) -> Answering:
     start = f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n"
     if status == HTTPStatus.SWITCHING_PROTOCOLS:
         upgrade = pseudo.get(":upgrade", "")
-        if not is_token(upgrade.replace("/", "", 1)):
+        if not is_protocol(upgrade):
             raise Malformed("the answer upgrades to what is none")
         start += f"connection: upgrade\r\nupgrade: {upgrade}\r\n"
     if status in (101, 204):  # neither has a body, nor may it say how long one is (RFC 9110, 8.6)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgpack
 
 from sdk.errors import BadRequest, RemoteProtocolError, Status
-from sdk.types import MAX_NAME, Service, parse_service_untrusted, service_to_json
+from sdk.types import MAX_NAME, Endpoint, Service, parse_service_untrusted, service_to_json
 
 from .frame import MAX_PAYLOAD
 
@@ -92,5 +92,5 @@ def _unpacked(payload: bytes, what: str) -> Any:
         raise RemoteProtocolError(f"{what} cannot be read: {type(error).__name__}") from None
 
 
-def _bare(endpoint: Any) -> Any:
+def _bare(endpoint: Endpoint) -> Endpoint:
     return replace(endpoint, request=None, response=None)

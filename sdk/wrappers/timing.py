@@ -18,7 +18,6 @@ def timed(observe: Observe) -> AnyWrapper:
     It runs between the call and its answer, so it must be quick. Of a stream of the client it is the opening that is
     timed.
     """
-
     check("timed", {"observe": FUNCTION}, {"observe": observe})
 
     async def wrapper(call: C, proceed: Proceed[C], /) -> Any:

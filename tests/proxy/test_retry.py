@@ -8,7 +8,7 @@ from sdk.head import IDEMPOTENT, STREAMING, CallHead, pack_call_head
 from sdk.wire.frame import NO_DEADLINE, Fate, Reset, pack_open
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"])
 def test_methods_of_http_that_may_be_repeated_may_run_twice(method: str) -> None:
     assert may_run_twice(CallHead("shop", "/", "http", metadata=("accept", "GET", ":method", method)))
 

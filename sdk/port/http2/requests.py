@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgpack
 
 from sdk.errors import RemoteProtocolError
-from sdk.head import IDEMPOTENT, CallHead, Metadata, parse_call_head_untrusted, path_of
+from sdk.head import IDEMPOTENT, IDEMPOTENT_METHODS, CallHead, Metadata, parse_call_head_untrusted, path_of
 from sdk.wire.frame import MAX_HOPS, MAX_OPEN, NO_DEADLINE, pack_open
 from sdk.wire.hpack import Headers
 
@@ -30,7 +30,6 @@ from .fields import (
 _PSEUDO: Final = frozenset((":method", ":scheme", ":authority", ":path"))
 _OF_GRPC: Final = OF_ONE_HOP | {"content-type", "grpc-timeout", "micro-service", "host"}
 _OF_HTTP: Final = OF_ONE_HOP | {"content-type", "micro-service", "host", "expect", "cookie"}
-_IDEMPOTENT: Final = frozenset(("GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"))
 _SEVEN: Final = b"\x97"  # msgpack for an array of seven
 _ID_FOLLOWS: Final = b"\xc4\x10"  # msgpack for 16 bytes
 _ADDRESS: Final = re.compile(r"[0-9.]+|\[.*").fullmatch
@@ -118,7 +117,7 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
     if grpc:
         protocol, flags, metadata = "grpc", 0, without(fields, _OF_GRPC) + pins
     else:
-        protocol, flags = "http", IDEMPOTENT if method in _IDEMPOTENT else 0
+        protocol, flags = "http", IDEMPOTENT if method in IDEMPOTENT_METHODS else 0
         metadata = (":method", method, ":scheme", scheme, ":authority", authority, *without(fields, _OF_HTTP))
         cookies = [value for name, value in fields if name == "cookie"]
         if cookies:  # 8.2.3: apart they are HTTP/2's only

@@ -14,6 +14,7 @@ from sdk.wire.http1head import (
     head_size_untrusted,
     host_untrusted,
     is_authority,
+    is_protocol,
     request_framing_untrusted,
     request_head_untrusted,
     response_framing_untrusted,
@@ -245,3 +246,13 @@ def test_what_another_implementation_writes_is_read(request_: h11.Request) -> No
     assert (head.method.encode(), head.target.encode()) == (request_.method, request_.target)
     assert [(name.encode(), value.encode()) for name, value in head.fields] == list(request_.headers)
     assert is_authority(host_untrusted(head))
+
+
+@pytest.mark.parametrize("text", ["websocket", "h2c", "HTTP/2.0", "TLS/1.3"])
+def test_names_of_protocols_are_known(text: str) -> None:
+    assert is_protocol(text)
+
+
+@pytest.mark.parametrize("text", ["", "/", "a/", "/1", "a/b/c", "a, b", "a b", "a\r\nb: c"])
+def test_what_is_no_name_of_a_protocol_is_known(text: str) -> None:
+    assert not is_protocol(text)
