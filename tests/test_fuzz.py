@@ -111,6 +111,7 @@ from sdk.wire.registration import (
     parse_registered_untrusted,
     parse_registration_untrusted,
 )
+from sdk.wire.timeout import parse_timeout_untrusted
 from tests.proxy.hello import client_hello, in_records
 from tests.router.network import Key, entry, links_message, node_id, services_message
 from tests.sdk.port.http2 import fuzzed
@@ -459,6 +460,9 @@ TARGETS: dict[str, Target] = {
     "sdk.wire.http1read:read_answer_untrusted": Target(lambda data: read_http1_answer_untrusted(data, "GET"), ANSWERS),
     "sdk.wire.http1read:read_request_untrusted": Target(
         lambda data: read_request_untrusted(data, b"for=1.1.1.1;proto=http"), REQUESTS
+    ),
+    "sdk.wire.timeout:parse_timeout_untrusted": Target(
+        lambda data: parse_timeout_untrusted(data.decode("latin-1")), [b"500m", b"99999999H"]
     ),
     "sdk.wire.http1write:write_answer_untrusted": Target(write_answer_untrusted, [HTTP_REPLY]),
     "sdk.wire.http1write:write_interim_untrusted": Target(write_interim_untrusted, [HINTS]),

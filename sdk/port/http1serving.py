@@ -313,7 +313,7 @@ class ServingHttp1Port(Http1Port):
         if rest:
             body, final = body[:room], False
         self._may_send -= len(body)
-        payload = frame.pack_open(frame.MAX_HOPS, b"", frame.NO_DEADLINE, head, body)
+        payload = frame.pack_open(frame.MAX_HOPS, b"", asked.ms, head, body)
         self.sink.on_frame(self, OPEN, END if final else 0, stream, payload)
         if rest:
             self._may_send -= len(rest)

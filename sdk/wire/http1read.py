@@ -14,6 +14,7 @@ import msgpack
 
 from sdk.head import IDEMPOTENT, IDEMPOTENT_METHODS, CallHead, Metadata, ReplyHead, pack_call_head, pack_reply_head
 
+from .frame import NO_DEADLINE
 from .http1fields import HOP_BY_HOP, VIA, connection_options, remember, service_of_host
 from .http1head import (
     UNTIL_CLOSE,
@@ -28,6 +29,7 @@ from .http1head import (
     response_head_untrusted,
 )
 from .pages import site_of
+from .timeout import FIELD, parse_timeout_untrusted
 
 PROTOCOL: Final = "http"
 """The protocol of such calls."""
@@ -41,6 +43,8 @@ class Asked(NamedTuple):
 
     packed: bytes
     """Packed `CallHead`, but for the 16 bytes of its call id."""
+    ms: int
+    """Milliseconds it may take, or `NO_DEADLINE`."""
     framing: int
     """The length of its body, or `CHUNKED`."""
     method: str
@@ -109,7 +113,7 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
     options = connection_options(head.fields)
     upgrade = _wanted_upgrade(head, options, framing)
     content_type = named = token = ""
-    expects = False
+    expects, ms = False, NO_DEADLINE
     metadata = [":upgrade", upgrade] if upgrade else []
     for name, value in head.fields:
         if name == "content-type" and not content_type:
@@ -121,6 +125,8 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
             named = value
         elif name == "proxy-authorization":
             token = value
+        elif name == FIELD and ms == NO_DEADLINE:
+            ms = parse_timeout_untrusted(value)
         elif name == "expect":
             if value.lower() != "100-continue":
                 raise Malformed("only `100-continue` can be expected", 417)
@@ -143,6 +149,7 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
         packed=pack_call_head(call)[:-16],
         service=service,
         hosted=bool(hosted),
+        ms=NO_DEADLINE if upgrade else ms,
         framing=framing,
         method=head.method,
         minor=head.minor,

@@ -103,6 +103,23 @@ async def test_errors_are_json_with_their_status(version: int, path: str, status
         assert detail in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_deadline_of_a_call_in_json_ends_its_handler(version: int) -> None:
+    cancelled = trio.Event()
+
+    async def forever(request: Any) -> Any:
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+
+    async with web(version, {"Greeter.Forever": forever}) as there:
+        answer = await there.post("/Greeter/Forever", {}, headers={"grpc-timeout": "20m"})
+        assert (answer.status_code, answer.headers["micro-fate"]) == (504, "may-have-run")
+        assert "deadline" in answer.text
+        await cancelled.wait()
+
+
 async def test_what_is_no_json_is_the_callers_fault() -> None:
     async with web() as there:
         answer = await there.program.post("/Greeter/Echo", content=b"{", headers={"content-type": "application/json"})

@@ -40,6 +40,7 @@ from sdk.wire.http2 import (
     ErrorCode,
     StreamFault,
 )
+from sdk.wire.timeout import format_timeout
 
 from .answers import (
     NOT_GRPC,
@@ -53,7 +54,7 @@ from .answers import (
 )
 from .connection import Connection
 from .exchange import Exchange
-from .fields import format_timeout, malformed
+from .fields import malformed
 from .limits import MAX_STREAMS
 from .requests import write_request_untrusted
 

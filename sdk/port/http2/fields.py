@@ -1,12 +1,11 @@
-"""Header fields: which of them may stand in a message (RFC 9113, 8.2 and 8.3), which of them go on, and gRPC's own ways
-of writing a time and a sentence ("gRPC over HTTP2", PROTOCOL-HTTP2.md)."""
+"""Header fields: which of them may stand in a message (RFC 9113, 8.2 and 8.3), which of them go on, and gRPC's own way
+of writing a sentence ("gRPC over HTTP2", PROTOCOL-HTTP2.md)."""
 
 import re
 from typing import Final
 from urllib.parse import unquote
 
 from sdk.head import Metadata
-from sdk.wire.frame import NO_DEADLINE
 from sdk.wire.hpack import Headers
 from sdk.wire.http2 import ErrorCode, StreamFault
 
@@ -34,8 +33,6 @@ NOT_BEHIND: Final = OF_ONE_HOP | {
 
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 _VALUE: Final = re.compile(r"[^\0\r\n \t](?:[^\0\r\n]*[^\0\r\n \t])?|").fullmatch
-_UNITS: Final = {"H": 3_600_000_000_000, "M": 60_000_000_000, "S": 10**9, "m": 10**6, "u": 1000, "n": 1}
-_TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])").fullmatch
 _ESCAPED: Final = re.compile(r"[^ -$&-~]").sub
 
 
@@ -97,19 +94,6 @@ def only_fields(metadata: Metadata, left_out: frozenset[str]) -> Headers:
         if name not in left_out and is_field(name, value)
         for part in (name, value)
     )
-
-
-def parse_timeout_untrusted(text: str) -> int:
-    """The milliseconds in a `grpc-timeout`, rounded up."""
-    match = _TIMEOUT(text)
-    if match is None:
-        raise malformed(f"grpc-timeout cannot be read: {text[:20]!r}")
-    return min(-(-int(match[1]) * _UNITS[match[2]] // 10**6), NO_DEADLINE - 1)
-
-
-def format_timeout(ms: int) -> str:
-    """A `grpc-timeout` of so many milliseconds; of more than eight digits, in whole seconds."""
-    return f"{ms}m" if ms < 10**8 else f"{ms // 1000}S"
 
 
 def escape(message: str) -> str:

@@ -14,6 +14,7 @@ from sdk.errors import RemoteProtocolError
 from sdk.head import IDEMPOTENT, IDEMPOTENT_METHODS, CallHead, Metadata, parse_call_head_untrusted, path_of
 from sdk.wire.frame import MAX_HOPS, MAX_OPEN, NO_DEADLINE, pack_open
 from sdk.wire.hpack import Headers
+from sdk.wire.timeout import FIELD, parse_timeout_untrusted
 
 from .fields import (
     GRPC,
@@ -22,13 +23,12 @@ from .fields import (
     length_untrusted,
     malformed,
     only_fields,
-    parse_timeout_untrusted,
     split_untrusted,
     without,
 )
 
 _PSEUDO: Final = frozenset((":method", ":scheme", ":authority", ":path"))
-_OF_GRPC: Final = OF_ONE_HOP | {"content-type", "grpc-timeout", "micro-service", "host"}
+_OF_GRPC: Final = OF_ONE_HOP | {"content-type", FIELD, "micro-service", "host"}
 _OF_HTTP: Final = OF_ONE_HOP | {"content-type", "micro-service", "host", "expect", "cookie"}
 _SEVEN: Final = b"\x97"  # msgpack for an array of seven
 _ID_FOLLOWS: Final = b"\xc4\x10"  # msgpack for 16 bytes
@@ -113,7 +113,10 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
         raise malformed(f"a request with method {method!r}, scheme {scheme!r} and path {path[:100]!r}")
     content_type = first.get("content-type", "")
     grpc = method == "POST" and is_grpc(content_type)
-    ms = parse_timeout_untrusted(first["grpc-timeout"]) if grpc and "grpc-timeout" in first else NO_DEADLINE
+    try:
+        ms = parse_timeout_untrusted(first[FIELD]) if FIELD in first else NO_DEADLINE
+    except RemoteProtocolError as error:
+        raise malformed(error.detail) from None
     if grpc:
         protocol, flags, metadata = "grpc", 0, without(fields, _OF_GRPC) + pins
     else:

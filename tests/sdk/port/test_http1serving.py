@@ -125,6 +125,12 @@ def answer_of(data: bytes, method: str = "GET", version: str = "1.1") -> tuple[i
 # Requests.
 
 
+def test_how_long_a_request_may_take_is_the_deadline_of_its_call() -> None:
+    program = Program()
+    program.says(GET.replace(b"\r\n\r\n", b"\r\nGrpc-Timeout: 1S\r\n\r\n"))
+    assert program.calls[0][1].ms == 1000
+
+
 @pytest.mark.parametrize(
     ("host", "service"),
     [(b"GREETER:80", "greeter"), (b"greeter", "greeter"), (b"nobody", "back end"), (b"127.0.0.1", "back end")],

@@ -2,7 +2,9 @@
 
 import pytest
 
+from sdk.errors import RemoteProtocolError
 from sdk.head import IDEMPOTENT, CallHead, ReplyHead, parse_call_head_untrusted, parse_reply_head_untrusted
+from sdk.wire.frame import NO_DEADLINE
 from sdk.wire.http1head import CHUNKED, UNTIL_CLOSE, Malformed
 from sdk.wire.http1read import Answered, Asked, read_answer_untrusted, read_request_untrusted
 
@@ -217,6 +219,29 @@ def test_a_request_may_mean_the_service_behind_a_port_unless_it_names_another_in
     assert service_and_hosted(b"shop", b"Micro-Service: other\r\n") == ("other", False)
     with pytest.raises(Malformed, match="names no service"):
         read_request_untrusted(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", FORWARDED)
+
+
+@pytest.mark.parametrize(
+    ("fields", "ms"),
+    [
+        (b"", NO_DEADLINE),
+        (b"Grpc-Timeout: 2S\r\n", 2000),
+        (b"grpc-timeout: 5m\r\ngrpc-timeout: 6m\r\n", 5),
+        (b"grpc-timeout: 2S\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", NO_DEADLINE),
+    ],
+)
+def test_a_request_says_how_long_it_may_take_unless_it_is_the_beginning_of_a_conversation(
+    fields: bytes, ms: int
+) -> None:
+    asked = read_request_untrusted(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % fields, FORWARDED)
+    assert asked.ms == ms
+    metadata = parse_call_head_untrusted(asked.packed + bytes(16)).metadata
+    assert ("grpc-timeout" in metadata) is bool(fields), "whoever answers may want to know"
+
+
+def test_a_time_that_cannot_be_read_is_no_request() -> None:
+    with pytest.raises(RemoteProtocolError, match="grpc-timeout"):
+        read_request_untrusted(b"GET / HTTP/1.1\r\nHost: a\r\ngrpc-timeout: 2s\r\n\r\n", FORWARDED)
 
 
 @pytest.mark.parametrize("service", ["", "x", "Shop", "s" * 40, "s" * 300, "ü"])

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from sdk.errors import RemoteProtocolError
 from sdk.head import CallHead, ReplyHead, Trailers, pack_call_head, pack_reply_head
 from sdk.port.http2 import answers
-from sdk.port.http2.fields import parse_timeout_untrusted
 from sdk.port.http2.requests import read_request_untrusted
 from sdk.wire import frame, http2
 from sdk.wire.hpack import Decoder, Encoder
@@ -171,11 +170,6 @@ TARGETS: Sequence[tuple[Callable[[bytes], object], Sequence[bytes], Sequence[str
             "answers:read_answer_untrusted",
             "answers:read_trailers_untrusted",
         ],
-    ),
-    (
-        lambda data: parse_timeout_untrusted(data.decode("latin-1")),
-        [b"1H", b"99999999n"],
-        ["fields:parse_timeout_untrusted"],
     ),
 )
 """How bytes are read, bytes that are right, and the functions that are tried by it."""

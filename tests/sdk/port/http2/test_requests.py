@@ -7,6 +7,7 @@ from sdk.head import CallHead, pack_call_head, parse_call_head_untrusted
 from sdk.port.http2.requests import first_meant, is_grpc, read_request_untrusted, write_request_untrusted
 from sdk.wire import frame
 from sdk.wire.hpack import Headers
+from sdk.wire.http2 import StreamFault
 
 
 def asked(authority: str, path: str, *more: str, method: str = "POST") -> Headers:
@@ -56,6 +57,13 @@ def test_the_service_that_the_host_means_is_meant_or_the_first_that_is_known_els
 
     request = read_request_untrusted(asked("node", "/greeter.Greeter/Hello"), otherwise="back end")
     assert first_meant(meant_by)(request) == meant
+
+
+def test_how_long_a_request_may_take_is_said_to_http_as_to_grpc() -> None:
+    for method in ("POST", "GET"):
+        assert read_request_untrusted(asked("node", "/a", "grpc-timeout", "2S", method=method)).ms == 2000
+    with pytest.raises(StreamFault, match="grpc-timeout"):
+        read_request_untrusted(asked("node", "/", "grpc-timeout", "2s"))
 
 
 def test_a_host_that_means_no_service_is_the_one_that_is_missing() -> None:
