@@ -47,7 +47,10 @@ _ID_TEXT: Final = 26
 _CONTEXT: Final = b"micro/1 certificate\x00"
 _pack = msgpack.Packer(autoreset=True).pack
 
-# A process has one network, or a few: nothing is ever thrown out.
+MOST_KEYS: Final = 64
+"""Tokens whose keys a process remembers, for all of its networks: those that were used last. Tokens are changed every
+hour by some, and what was withdrawn is a secret still."""
+
 _network_keys: dict[tuple[str, str], bytes] = {}
 
 
@@ -133,15 +136,17 @@ def verify(public: bytes, signature: bytes, data: bytes) -> bool:
 def network_key(token: str, network: str) -> bytes:
     """The 32 bytes that nodes of one network share: scrypt (RFC 7914) of the token, salted with the network's name.
 
-    It takes some 60 ms and 32 MiB, so that guessing tokens is slow; a second call with the same arguments takes
-    nothing.
+    It takes some 60 ms and 32 MiB, so that guessing tokens is slow; a second call with the same arguments, but
+    for few others in between, takes nothing.
     """
-    key = _network_keys.get((token, network))
+    key = _network_keys.pop((token, network), None)
     if key is None:
         # An environment variable may hold any bytes; Python gives them as text in this way.
         salt = b"micro/1" + network.encode(errors="surrogateescape")
         key = Scrypt(salt=salt, length=KEY_SIZE, n=2**15, r=8, p=1).derive(token.encode(errors="surrogateescape"))
-        _network_keys[token, network] = key
+    _network_keys[token, network] = key
+    for old in list(_network_keys)[:-MOST_KEYS]:
+        _network_keys.pop(old, None)  # another thread may have done it
     return key
 
 
@@ -152,8 +157,8 @@ def network_keys(tokens: Sequence[str], network: str) -> tuple[bytes, ...]:
 
 def known_network_keys(tokens: Sequence[str], network: str) -> tuple[bytes, ...] | None:
     """What was found earlier, so that nobody waits for a thread twice; None where one is missing."""
-    known = [key for token in tokens if (key := _network_keys.get((token, network))) is not None]
-    return tuple(known) if len(known) == len(tokens) else None
+    known = all((token, network) in _network_keys for token in tokens)
+    return network_keys(tokens, network) if known else None
 
 
 def pack_certificate(key: NodeKey, certificate: Certificate, static: bytes) -> bytes:

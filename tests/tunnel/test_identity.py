@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sdk.errors import BadRequest, RemoteProtocolError
+from tunnel import identity
 from tunnel.identity import (
     MAX_CERTIFICATE,
+    MOST_KEYS,
     Certificate,
     NodeKey,
     format_id,
@@ -147,3 +149,14 @@ def test_the_keys_of_several_tokens_are_found_in_their_order_and_kept() -> None:
     keys = network_keys(tokens, "net")
     assert keys == (network_key("one of several", "net"), network_key("another", "net"))
     assert known_network_keys(tokens, "net") == keys
+
+
+def test_a_token_that_was_withdrawn_long_ago_is_forgotten_and_those_in_use_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(identity, "_network_keys", {(f"old {n}", "net"): bytes(32) for n in range(MOST_KEYS)})
+    used = known_network_keys(["old 0"], "net")
+    assert used == (bytes(32),)
+    network_key("new", "net")
+    assert known_network_keys(["old 1"], "net") is None
+    assert known_network_keys(["old 0", "old 2", "new"], "net") is not None
