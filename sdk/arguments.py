@@ -80,4 +80,6 @@ COUNT: Final = Wanted("a whole number from 0 on, such as 3", _is_count)
 FLAG: Final = Wanted("True or False", lambda value: isinstance(value, bool))
 TEXTS: Final = Wanted('text by names, such as {"team": "blue"}', _of_text, _text_found)
 FUNCTION: Final = Wanted("a function", callable)
-FUNCTIONS: Final = Wanted("a list of functions", _of_functions, _functions_found)
+WRAPPERS: Final = Wanted(
+    "a list of functions, each of a call and of what proceeds with it", _of_functions, _functions_found
+)

@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 import trio
 
-from .arguments import FUNCTIONS, check, kind_of
+from .arguments import WRAPPERS, check, kind_of
 from .callees import Callees
 from .codec import MSGPACK, content_type_of, encode
 from .config import ClientConfig
@@ -113,6 +113,11 @@ class Client:
     @overload
     async def call(
         self, service: str, endpoint: str, request: Any = None, *, reply_type: None = None, **options: Unpack[Options]
+    ) -> Any: ...
+
+    @overload
+    async def call(
+        self, service: str, endpoint: str, request: Any = None, *, reply_type: object, **options: Unpack[Options]
     ) -> Any: ...
 
     async def call(
@@ -322,7 +327,7 @@ class Client:
             return converter(reply_type)
 
 
-_WANTED = {"wrappers": FUNCTIONS}
+_WANTED = {"wrappers": WRAPPERS}
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

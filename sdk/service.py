@@ -22,7 +22,7 @@ import trio
 
 from . import types
 from .advertise import advertised
-from .arguments import FUNCTION, FUNCTIONS, SECONDS, TEXTS, check, kind_of, optional, text
+from .arguments import FUNCTION, SECONDS, TEXTS, WRAPPERS, check, kind_of, optional, text
 from .client import Client
 from .config import ServiceConfig
 from .debug import Debug
@@ -333,7 +333,7 @@ _WANTED = {
     "register_ttl": SECONDS,
     "register_interval": SECONDS,
     "attach": text("node:8081"),
-    "wrappers": FUNCTIONS,
+    "wrappers": WRAPPERS,
 }
 
 _HOOK = {"function": FUNCTION}

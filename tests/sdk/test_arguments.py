@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sdk import Client, Service, codec, errors, metadata
-from sdk.arguments import COUNT, FUNCTIONS, TEXTS, check, kind_of, optional, text
+from sdk.arguments import COUNT, TEXTS, WRAPPERS, check, kind_of, optional, text
 from sdk.config import ClientConfig, ServiceConfig
 from sdk.registry import open_registry
 from sdk.registry.memory import MemoryRegistry
@@ -42,8 +42,8 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: its.Service("x", metadata=["blue"]), "Service: metadata is text by names, .*, not list"),
     (lambda: its.Service("x", attach=["a:1"]), "Service: attach is text, .*, not list"),
     (lambda: its.Service("x", register_ttl="60s"), "Service: register_ttl is seconds as a number, .*, not str"),
-    (lambda: its.Service("x", wrappers=logged()), "Service: wrappers is a list of functions, not function"),
-    (lambda: its.Service("x", wrappers=[logged(), "a"]), "Service: wrappers is a list of functions, not str"),
+    (lambda: its.Service("x", wrappers=logged()), "Service: wrappers is a list of functions, .*, not function"),
+    (lambda: its.Service("x", wrappers=[logged(), "a"]), "Service: wrappers is a list of functions, .*, not str"),
     (lambda: its.Service("x", registry=MemoryRegistry), r"registry is one that is open, as .* gives, not type"),
     (lambda: its.greeter.handle(None), 'handle: endpoint is its name, such as "Greeter.Hello", .*, not None'),
     (lambda: its.greeter.handle(ClientConfig), "has no public `async def`"),
@@ -54,7 +54,7 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: its.greeter.stop("now"), "stop: seconds is seconds as a number, .*, not str"),
     (lambda: its.Client("h:1"), r'Client: config is a ClientConfig, not str: .* Client\(address="host:port"\)'),
     (lambda: its.Client(MemoryRegistry()), r"Client: config is a ClientConfig, not MemoryRegistry: .*registry="),
-    (lambda: its.Client(wrappers=logged()), "Client: wrappers is a list of functions, not function"),
+    (lambda: its.Client(wrappers=logged()), "Client: wrappers is a list of functions, .*, not function"),
     (lambda: its.Client(address=("h", 1)), "options: address is text, .*, not tuple"),
     (lambda: its.Client(proxy=8081), "options: proxy is text, .*, not int"),
     (lambda: its.Client(metadata=["a"]), "metadata is text by names, .*, not list"),
@@ -127,7 +127,7 @@ def test_renewals_without_a_pause_are_refused() -> None:
 
 
 def test_the_first_that_does_not_fit_is_told() -> None:
-    wanted = {"a": text("x"), "b": optional(COUNT), "c": TEXTS, "d": FUNCTIONS}
+    wanted = {"a": text("x"), "b": optional(COUNT), "c": TEXTS, "d": WRAPPERS}
     check("f", wanted, {"a": "", "b": None, "c": {}, "d": ()})
     with pytest.raises(TypeError, match=re.escape("f: b is a whole number from 0 on, such as 3, or None, not float")):
         check("f", wanted, {"a": "", "b": 1.0, "c": None})

@@ -64,6 +64,12 @@ async def test_names_that_are_no_text_are_refused_and_other_calls_go_on(service:
         waiting.set()
 
 
+async def test_an_answer_may_be_asked_for_as_one_of_several_types() -> None:
+    async with greeting({"A.Echo": echo}) as client:
+        assert await client.call("greeter", "A.Echo", None, reply_type=int | None) is None
+        assert await client.call("greeter", "A.Echo", {"a": 1}, reply_type=dict[str, int]) == {"a": 1}
+
+
 async def test_a_stream_of_answers_comes_in_order_and_ends() -> None:
     async with (
         greeting({"Greeter.Count": count}) as client,

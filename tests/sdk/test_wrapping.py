@@ -17,9 +17,10 @@ def test_without_wrappers_there_is_nothing_to_pass_through() -> None:
 
 
 def test_what_is_no_function_is_refused_before_the_first_call() -> None:
-    with pytest.raises(TypeError, match="a wrapper is a function of a call and of what proceeds with it, not 3"):
+    said = "wrappers is a list of functions, each of a call and of what proceeds with it, not int"
+    with pytest.raises(TypeError, match=f"Client: {said}"):
         Client(address="127.0.0.1:1", wrappers=[3])  # type: ignore[list-item]
-    with pytest.raises(TypeError, match="not 3"):
+    with pytest.raises(TypeError, match=f"Service: {said}"):
         Service("greeter", wrappers=[3])  # type: ignore[list-item]
 
 
