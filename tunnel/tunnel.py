@@ -1,7 +1,7 @@
 """All links of a node: who may open one, who is dialled, and which stays when there are two.
 
-Each connection has one task, from the first byte to the last. What goes wrong
-with a peer ends that peer's connection, with one line in the log that names its address; secrets are in no line.
+Each connection has one task, from the first byte to the last. What goes wrong with a peer ends that peer's connection,
+with one line in the log that names its address; secrets are in no line.
 """
 
 import logging

@@ -111,9 +111,9 @@ class HttpClient:
         """`url` is `http[s]://[user:password@]host[:port][/base]`; user and password are shown by basic authentication.
 
         `headers` go with every request. `tls` gives how an https server is known and what is shown to it, asked for
-        each request, by default the system's authorities and nothing, and `server_name` whom its certificate
-        must name, by default the host of the URL. `patience` is in seconds: for a request with its whole answer, and
-        for an answer line by line until its first line may come. Raises `BadRequest` for a URL that is none.
+        each request, by default the system's authorities and nothing, and `server_name` whom its certificate must name,
+        by default the host of the URL. `patience` is in seconds: for a request with its whole answer, and for an answer
+        line by line until its first line may come. Raises `BadRequest` for a URL that is none.
         """
         try:
             parts = urlsplit(url)

@@ -24,7 +24,6 @@ from .kubeexec import CredentialProgram, parse_command, show_certificate
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod finds token, authority and namespace."""
 
-
 _NOT_HERE: Final = {
     "insecure-skip-tls-verify": "a cluster that is not to be verified is not asked; give its certificate-authority",
     "proxy-url": "a cluster behind a proxy is not reached from here; name a server that is reached without",
