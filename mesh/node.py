@@ -30,7 +30,7 @@ from proxy.switch import Switch
 from proxy.termination import read_termination
 from router.gossip import Gossip
 from router.table import NODE_SERVICES, RoutingTable
-from sdk.errors import BadRequest, Conflict
+from sdk.errors import BadRequest
 from sdk.port import Port, Sink
 from sdk.port.inner import inner_pair
 from sdk.rawsocket import bound_address
@@ -255,10 +255,7 @@ class Node:
         """Starts every part, from the links to the record by which others find them."""
         config = self._config
         tunnel = self._tunnel()
-        try:
-            bound: tuple[str, ...] = await nursery.start(tunnel.run)
-        except Conflict as error:
-            raise Conflict(f"{config.flag_of_address}: {error.detail}") from None
+        bound: tuple[str, ...] = await nursery.start(tunnel.run)
         # From here to the next checkpoint nobody can have finished a handshake, so nobody misses what is made now.
         refuse_public(config.tokens, bound, config.command)
         self._reload = Reload(config, tunnel, self._listener)
@@ -369,6 +366,7 @@ class Node:
         return Tunnel(
             TunnelConfig(
                 listen=(config.address,) if config.address else (),
+                flag=config.flag_of_address,
                 tokens=config.tokens,
                 network=config.network,
                 name=config.name,

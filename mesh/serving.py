@@ -7,7 +7,6 @@ from typing import Final
 import trio
 
 from proxy.switch import Switch
-from sdk.errors import BadRequest, Conflict
 from sdk.port import Port
 from sdk.port.inner import inner_pair
 from sdk.rawsocket import listen_tcp
@@ -21,10 +20,7 @@ LOOK: Final = 0.02
 async def bind(stack: AsyncExitStack, address: str, flag: str) -> list[trio.SocketListener]:
     """The listeners at `host:port`, which are closed with `stack`. Raises `Conflict` where the port is taken and
     `BadRequest` for an address that cannot be bound, which begin with `flag`."""
-    try:
-        listeners = await listen_tcp(address)
-    except (BadRequest, Conflict) as error:
-        raise type(error)(f"{flag}: {error.detail}") from None
+    listeners = await listen_tcp(address, flag=flag)
     for listener in listeners:
         stack.push_async_callback(listener.aclose)
     return listeners

@@ -248,11 +248,13 @@ async def _connect(family: socket.AddressFamily, host: str, port: int) -> RawSoc
         raise
 
 
-async def listen_tcp(address: str) -> list[trio.SocketListener]:
+async def listen_tcp(address: str, *, flag: str = "") -> list[trio.SocketListener]:
     """Listens on `host:port`; no host means every interface, port 0 any one that is free on all of them.
 
-    Raises `Conflict` naming the port when it is taken, `BadRequest` for an address that is none of this host's.
+    Raises `Conflict` naming the port when it is taken, `BadRequest` for an address that is none of this host's. Both
+    begin with `flag`, which says what sets the address.
     """
+    where = f"{flag}: " if flag else ""
     host, port = split_address(address)
     try:
         listeners = await _listen(host or None, port)
@@ -270,10 +272,10 @@ async def listen_tcp(address: str) -> list[trio.SocketListener]:
         return listeners
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise Conflict(f"port {port} is taken: another program listens on {address}") from error
-        raise BadRequest(f"cannot listen on {address}: {_reason(error)}") from error
+            raise Conflict(f"{where}port {port} is taken: another program listens on {address}") from error
+        raise BadRequest(f"{where}cannot listen on {address}: {_reason(error)}") from error
     except UnicodeError:
-        raise BadRequest(f"cannot listen on {address}: that is no name of a host") from None
+        raise BadRequest(f"{where}cannot listen on {address}: that is no name of a host") from None
 
 
 def bound_address(listener: trio.SocketListener) -> str:

@@ -42,6 +42,8 @@ H = TypeVar("H", bound=object)
 C = TypeVar("C", bound=Check)
 K = TypeVar("K", bound=Hook)
 
+_ADDRESS = "--server-address (MICRO_SERVER_ADDRESS)"
+
 DRAIN_SECONDS = 30.0
 """How long open calls may go on when a service stops; as long as Kubernetes waits before it kills."""
 
@@ -253,7 +255,7 @@ class Service:
         failed: Exception | None = None
         registered = False
         async with AsyncExitStack() as stack:
-            listeners = await listen_tcp(config.address)
+            listeners = await listen_tcp(config.address, flag=_ADDRESS)
             for listener in listeners:
                 stack.push_async_callback(listener.aclose)
             registry = self._registry

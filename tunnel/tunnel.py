@@ -50,6 +50,8 @@ class TunnelConfig:
     listen: tuple[str, ...]
     """Addresses to accept links at: `host:port` (TCP, WebSocket and TLS on one port) or `mem://name`; none for a node
     that only dials."""
+    flag: str = ""
+    """What sets these, for people who named one that cannot be listened on."""
     tokens: tuple[str, ...]
     """What nodes of one network share: each of them lets a peer in, up to four; the first is the one to dial with."""
     network: str
@@ -200,7 +202,7 @@ class Tunnel:
 
     async def _listen(self, address: str) -> list[MemoryListener] | list[trio.SocketListener]:
         scheme, rest = transport.split_scheme(address)
-        return [self._ways.network.listen(rest)] if scheme == "mem" else await listen_tcp(rest)
+        return [self._ways.network.listen(rest)] if scheme == "mem" else await listen_tcp(rest, flag=self._config.flag)
 
     async def _introduce(self) -> None:
         """Makes what every handshake needs."""

@@ -222,8 +222,25 @@ def test_a_port_that_is_taken_is_named(env: dict[str, str], flag: str) -> None:
         port = taken.getsockname()[1]
         done = run(*NODE, flag, f"127.0.0.1:{port}", env=env)
     assert done.status == 1
-    assert str(port) in done.stderr
-    assert "taken" in done.stderr
+    variable = {"--address": "MICRO_NETWORK_ADDRESS", "--proxy-address": "MICRO_PROXY_ADDRESS"}[flag]
+    assert f"error: {flag} ({variable}): port {port} is taken: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("network", "--address (MICRO_NETWORK_ADDRESS)"),
+        ("tunnel", "--address (MICRO_TUNNEL_ADDRESS)"),
+        ("router", "--address (MICRO_ROUTER_ADDRESS)"),
+    ],
+)
+def test_an_address_of_another_host_is_named_with_its_flag(env: dict[str, str], command: str, flag: str) -> None:
+    proxy = () if command == "router" else ("--proxy-address", "127.0.0.1:0")
+    elsewhere = "192.0.2.1:0"  # RFC 5737: nobody has it
+    done = run("micro", command, *proxy, "--address", elsewhere, env={**env, "MICRO_TUNNEL_TOKEN": "sesame"})
+    assert (done.status, done.stdout) == (2, "")
+    assert f"error: {flag}: cannot listen on {elsewhere}: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

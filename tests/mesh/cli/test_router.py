@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 from pathlib import Path
 
 from tests.processes import run, start
@@ -25,3 +26,12 @@ def test_an_address_that_cannot_be_used_is_named() -> None:
     done = run("micro", "router", "--address", "nowhere")
     assert done.status == 2
     assert "--address (MICRO_ROUTER_ADDRESS)" in done.stderr
+
+
+def test_a_port_that_is_taken_is_named_with_its_flag(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        env = {"MICRO_REGISTRY_ADDRESS": str(tmp_path / "registry.db"), "MICRO_ROUTER_ADDRESS": f"127.0.0.1:{port}"}
+        done = run("micro", "router", env=env)
+    assert done.status == 1
+    assert f"error: --address (MICRO_ROUTER_ADDRESS): port {port} is taken: " in done.stderr
