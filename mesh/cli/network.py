@@ -1,5 +1,6 @@
 """`micro network`: runs a node; its subcommands ask one that runs."""
 
+import os
 from collections.abc import Callable
 from itertools import chain
 from typing import Any
@@ -103,7 +104,9 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
     from mesh.config import NodeConfig
     from mesh.local_ports import parse_listen
 
-    for several in ("exports", "imports", "link_prices", "listens"):
+    for several, open_to in (("exports", "tell others of every service"), ("imports", "call every service of others")):
+        flags[several] = _patterns(several.removesuffix("s"), flags[several], open_to)
+    for several in ("link_prices", "listens"):
         flags[several] = tuple(chain.from_iterable(flags[several]))
     flags["link_prices"] = tuple(map(_price, flags["link_prices"]))
     flags["listens"] = tuple(map(parse_listen, flags["listens"]))
@@ -119,6 +122,16 @@ def _run_node(flags: dict[str, Any], nodes: str, data_dir: str) -> None:
         **{name: value for name, value in flags.items() if value is not None},
     )
     run_node(config, data_dir, lambda ready: _ready_line(config.name, ready))
+
+
+def _patterns(flag: str, groups: tuple[tuple[str, ...], ...], open_to: str) -> tuple[str, ...]:
+    """Raises `BadRequest` where the flag or its variable is given without a pattern: most likely a list that failed to
+    arrive, and without any pattern there is no limit."""
+    patterns = tuple(chain.from_iterable(groups))
+    variable = f"MICRO_NETWORK_{flag.upper()}"
+    if not patterns and (groups or os.environ.get(variable) is not None):
+        raise BadRequest(f"--{flag} ({variable}) is empty: leave it out to {open_to}, or give '!*' for none")
+    return patterns
 
 
 def _price(text: str) -> tuple[str, int]:

@@ -20,9 +20,9 @@ ALIASES = {"ls": ["list", "services"]}
 
 LEAVING = ("quit", "exit")
 
-UNFIT = ("cli", "network", "proxy", "router", "tunnel")
-"""Commands that run until they are stopped, or would ask in the place of this prompt. `network` asks a node with a word
-behind it."""
+UNFIT = ("cli", "network", "proxy", "registry", "router", "tunnel")
+"""Commands that run until they are stopped and then take the process along, or would ask in the place of this prompt.
+Only those of `network` that ask a node are fit."""
 
 
 @click.command(name="cli", cls=Command)
@@ -50,7 +50,7 @@ def prompt() -> None:
             continue
         if words[0] in LEAVING:
             break
-        if words[0] in UNFIT and len(words) == 1:
+        if words[0] in UNFIT and not _ends(root, words):
             click.echo(
                 f"error: `micro {words[0]}` runs until it is stopped: start it in a terminal of its own", err=True
             )
@@ -87,6 +87,13 @@ def split(line: str) -> list[str]:
         words.append(word)
         rest = rest[source.tell() :].lstrip()
     return words
+
+
+def _ends(root: click.Group, words: list[str]) -> bool:
+    """Whether one of the unfit commands ends by itself here: told to help, or with a subcommand behind it."""
+    command = root.commands[words[0]]
+    subcommands = command.commands if isinstance(command, click.Group) else {}
+    return any(word == "--help" or word in subcommands for word in words[1:])
 
 
 def _said(given: Settings) -> list[str]:

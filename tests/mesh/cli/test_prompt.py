@@ -75,6 +75,8 @@ def test_flags_before_it_hold_for_every_line(env: dict[str, str], tmp_path: Path
         ("carrier pigeon", "carrier"),
         ("call 'greeter", "no closing quotation"),
         ("network", "a terminal of its own"),
+        ("network --address 127.0.0.1:0 --proxy-address 127.0.0.1:0", "a terminal of its own"),
+        ("registry --address 127.0.0.1:0", "a terminal of its own"),
         ("cli", "a terminal of its own"),
     ],
 )
