@@ -15,6 +15,7 @@ from .prompt import prompt
 from .proxy import proxy
 from .registry import deregister, get, list_, register, watch
 from .registry_program import registry
+from .render import escape_what_does_not_fit
 from .router import router
 from .run import exit_status
 from .tunnel import tunnel
@@ -35,4 +36,5 @@ for command in (
 
 def main() -> None:
     """Runs the command line and ends the process."""
+    escape_what_does_not_fit(sys.stdout, sys.stderr)
     sys.exit(exit_status(micro))

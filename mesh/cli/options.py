@@ -135,7 +135,7 @@ class Json(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Reads the JSON."""
         try:
-            text = sys.stdin.buffer.read() if value == "-" else value
+            text = self._standard_input(param, ctx) if value == "-" else value
             parsed = json.loads(text, parse_constant=_no_constant)
             json.dumps(parsed, ensure_ascii=False).encode()  # half of a surrogate pair is no text that can be sent
             return parsed
@@ -143,6 +143,11 @@ class Json(click.ParamType[Any]):
             self.fail(f"this is no JSON: {error.msg}, line {error.lineno} column {error.colno}", param, ctx)
         except (ValueError, RecursionError) as error:
             self.fail(f"this is no JSON that can be read: {error}", param, ctx)
+
+    def _standard_input(self, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
+        if sys.stdin is None:
+            self.fail("standard input is closed", param, ctx)
+        return sys.stdin.buffer.read()
 
 
 class Pair(click.ParamType[tuple[str, str]]):

@@ -35,7 +35,7 @@ def prompt() -> None:
     root = click.get_current_context().find_root().command
     said = _said(settings())
     assert isinstance(root, click.Group)
-    by_person = sys.stdin.isatty()
+    by_person = sys.stdin is not None and sys.stdin.isatty()
     if by_person:
         _complete([*root.commands, *ALIASES, "help", *LEAVING])
     failed = False
@@ -109,7 +109,7 @@ def _said(given: Settings) -> list[str]:
 def _lines(by_person: bool) -> Iterator[str]:
     """What is typed, line by line, or comes by a pipe. Ctrl-C gives up a line."""
     if not by_person:
-        yield from sys.stdin
+        yield from sys.stdin or ()  # nothing, where standard input was closed before the start
         return
     while True:
         try:

@@ -5,11 +5,22 @@ print are written as escapes.
 """
 
 import base64
+import codecs
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 from sdk.types import Value
+
+
+def escape_what_does_not_fit(*streams: TextIO | None) -> None:
+    """Lets the streams write as JSON does (`\\u20ac`) what their encoding has no bytes for: a terminal of Latin-1 shows
+    all the same what came, and JSON stays JSON. Passes over streams that are closed."""
+    codecs.register_error("micro-escape", _escaped)
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="micro-escape")
 
 
 def to_json(value: object) -> str:
@@ -78,6 +89,14 @@ def schema(value: Value | None) -> str:
 _ESCAPED_IN_JSON = {
     code: f"\\u{code:04x}" for code in (0x7F, *range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """What `codecs` asks for: the text in place of what does not fit, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2)), error.end
 
 
 def _as_text(value: object) -> str:

@@ -114,7 +114,10 @@ def test_a_port_that_is_taken_is_named_in_one_line(slow: Running, registry: Mapp
     address = slow.ready.split()[2]
     done = run("python", "-c", SLOW, "--address", address, env=registry)
     assert done.status == 1
-    assert re.fullmatch(rf"slow: --server-address \(MICRO_SERVER_ADDRESS\): port {address.rpartition(':')[2]} is taken: .*\n", done.stderr)
+    assert re.fullmatch(
+        rf"slow: --server-address \(MICRO_SERVER_ADDRESS\): port {address.rpartition(':')[2]} is taken: .*\n",
+        done.stderr,
+    )
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,12 @@ def test_any_json_goes_there_and_back(a: Place, request_: str) -> None:
     assert json.loads(a.prints("call", "odd", "Odd.Echo", request_)) == json.loads(request_)
 
 
+def test_a_terminal_that_has_no_such_letters_is_shown_escapes(a: Place) -> None:
+    text = '"\u20ac\U0001f600"'
+    done = run("micro", "call", "odd", "Odd.Echo", text, env={**a.env, "PYTHONIOENCODING": "latin-1"})
+    assert (done.status, done.stdout, done.stderr) == (0, '"\\u20ac\\ud83d\\ude00"\n', "")
+
+
 def test_without_a_request_an_empty_record_is_sent(a: Place) -> None:
     assert a.prints("call", "odd", "Odd.Echo") == "{}\n"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mesh.cli.prompt import split
-from tests.processes import start
+from tests.processes import run, start
 
 HOUSE = Path(__file__).parents[3]
 MICRO = str(Path(sys.executable).with_name("micro"))
@@ -85,6 +85,14 @@ def test_a_line_that_fails_is_told_and_the_next_is_run(line: str, says: str, env
     assert done.returncode == 1
     assert says in done.stderr
     assert "Commands:" in done.stdout
+
+
+def test_a_closed_standard_input_has_no_lines_and_no_json() -> None:
+    for line, status, says in (("cli", 0, ""), ("register service -", 2, "standard input is closed")):
+        done = run("sh", "-c", f"exec {MICRO} {line} <&-", env={"MICRO_REGISTRY": "memory"})
+        assert (done.status, done.stdout) == (status, ""), done
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_help_tells_of_one_command(env: dict[str, str]) -> None:

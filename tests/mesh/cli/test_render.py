@@ -1,5 +1,6 @@
 """Printing: columns stand under their headings, and no name from another machine reaches the terminal's controls."""
 
+import io
 import json
 
 from hypothesis import example, given
@@ -17,6 +18,15 @@ def test_columns_are_aligned_and_lines_have_no_tail() -> None:
         "a       10.0.0.1:1\n"
         "longer"
     )  # fmt: skip
+
+
+@given(st.text(alphabet="aé\u20ac\U0001f600\udc80\n"), st.sampled_from(["ascii", "latin-1", "utf-8"]))
+def test_what_an_encoding_has_no_bytes_for_is_written_as_json_does(text: str, encoding: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    render.escape_what_does_not_fit(stream, None)
+    stream.write(render.to_json(text))
+    stream.seek(0)
+    assert json.loads(stream.read()) == text
 
 
 def test_a_table_without_rows_is_its_headings() -> None:
