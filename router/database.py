@@ -11,8 +11,8 @@ from math import inf
 from typing import Final
 
 from .linkstate import MAX_RADIUS, Edges, LinkState, LinkTerms, distances, edges_of, reachable
-from .servicemap import Point, ServiceMap
-from .services import MAX_ALL_SERVICES, ServiceEntry, ServiceRoot
+from .servicemap import Offers, Point, ServiceMap
+from .services import MAX_ALL_BODY, MAX_ALL_SERVICES, MAX_BODY, ServiceEntry, ServiceRoot
 from .statement import Kind, Signed, Version
 from .store import Kept, Refusal, Store, Verify
 
@@ -57,7 +57,9 @@ class Database:
         self.origins: dict[bytes, OriginView] = {}
         """All nodes that have told their links, reachable or not (any more)."""
         self.services = 0
-        """Entries of all origins together."""
+        """Entries of all origins together …"""
+        self.body = 0
+        """… and their bytes, packed."""
         self._me = me
         self._link_states: Store[LinkState] = Store(network=network, verify=verify)
         self._roots: Store[ServiceRoot] = Store(network=network, verify=verify)
@@ -139,8 +141,8 @@ class Database:
         if kind is Kind.LINK_STATE:
             return self._link_states.lacks(origin, version)
         # Where there is no room for one service more, it would be asked for again and again.
-        full = self.services >= MAX_ALL_SERVICES and origin not in self._maps
-        return not full and self._roots.lacks(origin, version)
+        full = self.services >= MAX_ALL_SERVICES or self.body >= MAX_ALL_BODY
+        return (not full or origin in self._maps) and self._roots.lacks(origin, version)
 
     def versions(self, kind: Kind, peer: bytes) -> list[tuple[Kind, bytes, Version]]:
         """All of one kind that this neighbour should know as well, in the order of the origins' ids.
@@ -170,6 +172,13 @@ class Database:
             return Refusal.TOO_MANY_SERVICES
         return refusal
 
+    def has_room(self, origin: bytes, services: ServiceMap | None, change: Offers = _NO_SERVICES) -> bool:
+        """Whether these services of an origin, changed so, are not too many bytes; None are those it is known to
+        offer."""
+        known = self._maps.get(origin)
+        size = (services or known or ServiceMap()).size_after(change)
+        return size <= MAX_BODY and self.body - (known.size if known else 0) + size <= MAX_ALL_BODY
+
     def take_link_state(self, state: LinkState, signed: Signed) -> Collection[str]:
         """Takes a link state in the place of an older one. Answers with the services that come or go by it."""
         before = self._link_states.get(state.origin)
@@ -189,10 +198,11 @@ class Database:
         the change is not what the origin signed, and nothing was taken."""
         origin = root.origin
         services = self._maps.get(origin) or ServiceMap()
-        count = services.count
+        count, size = services.count, services.size
         if not services.update(change, (root.epoch, root.seq), count=root.count, root=root.root):
             return None
         self.services += services.count - count
+        self.body += services.size - size
         return self._keep_map(root, signed, services, change)
 
     def take_map(self, root: ServiceRoot, signed: Signed, services: ServiceMap) -> Collection[str]:
@@ -201,6 +211,7 @@ class Database:
         before = self._maps.get(root.origin)
         old = before.services if before else _NO_SERVICES
         self.services += services.count - self._count(root.origin)
+        self.body += services.size - (before.size if before else 0)
         services.renumber((root.epoch, root.seq))
         names = dict.fromkeys(
             name for name in (*old, *services.services) if old.get(name) != services.services.get(name)
@@ -210,9 +221,10 @@ class Database:
     def change_own(self, change: Mapping[str, tuple[ServiceEntry, ...]], at: Point) -> ServiceMap:
         """Changes what this node itself offers, which is signed afterwards and then kept."""
         services = self._maps.get(self._me) or ServiceMap()
-        before = services.count
+        count, size = services.count, services.size
         services.update(change, at)
-        self.services += services.count - before
+        self.services += services.count - count
+        self.body += services.size - size
         return services
 
     def keep_own(
@@ -287,6 +299,7 @@ class Database:
             self.revision += 1
         else:
             self.services -= self._count(origin)
+            self.body -= self._maps[origin].size
             self._roots.forget(origin)
             del self._maps[origin]
             self._view(origin)

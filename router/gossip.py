@@ -340,7 +340,11 @@ class Gossip:
         if sum(map(len, change.values())) != len(set(told.entries)):
             self.counters[Refusal.BAD_ROOT] += 1
         elif told.base > _NOTHING:
-            names = self._known.take_services(root, told.signed, {**dict.fromkeys(told.gone, ()), **change})
+            change = {**dict.fromkeys(told.gone, ()), **change}
+            if not self._known.has_room(root.origin, None, change):
+                self.counters[Refusal.TOO_MANY_SERVICES] += 1
+                return
+            names = self._known.take_services(root, told.signed, change)
             if names is not None:
                 self._flood_map(root.origin, names, now)
                 return
@@ -353,6 +357,8 @@ class Gossip:
             found = self._gathering.add(peer, root, told, change)
             if isinstance(found, Refusal):
                 self.counters[found.value] += 1
+            elif found is not None and not self._known.has_room(root.origin, found):
+                self.counters[Refusal.TOO_MANY_SERVICES] += 1
             elif found is not None:
                 self._flood_map(root.origin, self._known.take_map(root, told.signed, found), now)
 

@@ -83,6 +83,10 @@ class ServiceMap:
         self._remember(at, tuple(change))
         return True
 
+    def size_after(self, change: Offers) -> int:
+        """Bytes of all packed entries after such a change."""
+        return self.size + sum(_size(entries) - _size(self.services.get(name, ())) for name, entries in change.items())
+
     def renumber(self, at: Point) -> None:
         """The same entries under another number: its owner has jumped."""
         self._remember(at, ())

@@ -18,6 +18,8 @@ MAX_BODY: Final = 3 << 20
 """Most bytes of packed entries one origin may tell."""
 MAX_ALL_SERVICES: Final = 250_000
 """Most entries of all origins together; some 150 MB if no two are alike."""
+MAX_ALL_BODY: Final = 128 << 20
+"""Most bytes of packed entries of all origins together: half a kilobyte for each of the most entries."""
 MAX_LABELS: Final = 32
 """Most labels of an entry."""
 MAX_PROTOCOLS: Final = 8

@@ -2,7 +2,7 @@ from math import inf
 
 from router.database import FORGET_AFTER, Database
 from router.linkstate import LinkState, LinkTerms
-from router.services import MAX_ALL_SERVICES, ServiceRoot
+from router.services import MAX_ALL_BODY, MAX_ALL_SERVICES, MAX_BODY, ServiceRoot
 from router.statement import Kind, Version
 from router.store import Refusal
 from router.wire import LinkStates, parse_message_untrusted, parse_statement_untrusted
@@ -153,6 +153,27 @@ def test_there_is_room_for_so_many_services_of_all_nodes_together() -> None:
     assert known.lacks(Kind.LINK_STATE, B.id, Version(1, 1, b""))
 
 
+def test_there_is_room_for_so_many_bytes_of_services_of_one_node_and_of_all() -> None:
+    known = database()
+    links(known, B)
+    services(known, B, "x", "y")
+    one, two = map_of(entry("x")), map_of(entry("x"), entry("y"))
+    assert known.body == two.size
+    services(known, B, "x", seq=2)
+    assert known.body == one.size
+    known._maps[B.id].size = MAX_BODY
+    assert known.has_room(B.id, two)
+    assert known.has_room(B.id, None, {"x": ()})
+    assert not known.has_room(B.id, None, {"y": two.services["y"]})
+    known._maps[B.id].size = one.size
+    known.body = MAX_ALL_BODY
+    assert known.has_room(B.id, one)
+    assert not known.has_room(B.id, None, {"y": two.services["y"]})
+    assert not known.has_room(C.id, one)
+    assert known.lacks(Kind.SERVICES, B.id, Version(2, 1, b""))
+    assert not known.lacks(Kind.SERVICES, C.id, Version(1, 1, b""))
+
+
 def test_the_terms_of_a_link_are_those_of_its_dearer_end() -> None:
     known = database()
     links(known, A, B)
@@ -182,7 +203,7 @@ def test_who_stays_out_of_reach_is_forgotten_and_who_returns_in_time_is_not() ->
     assert C.id not in known.origins
     assert known.map_of(C.id) is None
     assert known.kept(Kind.SERVICES, C.id) is None
-    assert known.services == 0
+    assert known.services == known.body == 0
     assert known.revision > revision
 
 

@@ -13,7 +13,7 @@ from router.database import FORGET_AFTER
 from router.gossip import COMPARE_AFTER, COMPARE_EVERY, Gossip
 from router.linkstate import MAX_EDGES, LinkTerms
 from router.neighbour import BURST, PART
-from router.services import MAX_SERVICES
+from router.services import MAX_BODY, MAX_LABELS, MAX_SERVICES
 from router.statement import Kind, Signed, Version
 from router.store import MAX_ORIGINS
 from router.wire import (
@@ -28,6 +28,7 @@ from router.wire import (
     parse_message_untrusted,
 )
 from sdk.errors import BadRequest, RemoteProtocolError
+from sdk.types import MAX_NAME
 from tests.router.network import (
     DELAY,
     FamilyKey,
@@ -876,3 +877,25 @@ def test_another_networks_statements_are_not_taken() -> None:
     machine.receive(Key("b").id, services_message(Key("y"), "x", network="another"), 0.0)
     assert machine.counters["other_network"] == 2
     assert Key("y").id not in machine.origins
+
+
+def test_changes_after_changes_make_no_map_that_is_longer_than_one_may_be() -> None:
+    b, c = Key("b").id, Key("c")
+    machine = listener()
+    machine.receive(b, links_message(c, Key("b")), 0.0)
+    text = "x" * MAX_NAME
+    long = [
+        replace(entry(f"s{number}"), labels=tuple((f"{key}{text}"[:MAX_NAME], text) for key in range(MAX_LABELS)))
+        for number in range(MAX_BODY // (2 * MAX_LABELS * MAX_NAME) + 1)
+    ]
+    whole = map_of()
+    for seq, each in enumerate(long, start=1):
+        [packed] = [new.packed for new in map_of(each)]
+        whole.update(map_of(each).services, (1, seq))
+        change = Services(signed_root(c, whole, seq=seq), (1, seq - 1) if seq > 1 else (0, 0), False, (), (packed,))
+        machine.receive(b, pack_services(change), 0.0)
+    assert whole.size > MAX_BODY
+    assert set(machine.counters) == {"too_many_services"}
+    taken = machine.origins[c.id].services
+    assert len(taken) == len(long) - machine.counters["too_many_services"]
+    assert MAX_BODY * 0.9 < map_of(*(entries[0] for entries in taken.values())).size <= MAX_BODY

@@ -21,7 +21,9 @@ def test_it_is_the_same_whichever_changes_led_to_it(history: list[dict[str, int]
     for seq, change in enumerate(history, start=1):
         states.append((changed.at, dict(model)))
         entries = {name: entries_of(name, versions) for name, versions in change.items()}
+        size = changed.size_after(entries)
         assert changed.update(entries, (1, seq))
+        assert changed.size == size
         model = {name: group for name, group in (model | entries).items() if group}
     fresh = map_of(*(each for group in model.values() for each in group))
     assert changed.services == model == fresh.services
