@@ -35,6 +35,10 @@ MAX_ADDRESSES: Final = 16
 MAX_ENTRY: Final = 96 << 10
 """Longest packed entry, in bytes: 32 labels of 255 characters each way fit."""
 
+MAX_STATEMENT: Final = 64 << 10
+"""Longest statement, in bytes: twice what 256 links and 16 addresses need. With the longest entry it fits a message:
+who passes on what came in several puts them together in other ways, and must not be blamed for their length."""
+
 _MAX_ARRAY: Final = 4096
 """Longest array; above all bounds that are counted rather than punished."""
 _MAX_NUMBER: Final = 1 << 63
@@ -302,6 +306,8 @@ def _flag(data: Any, what: str) -> bool:
 def _signed(statement: Any, signature: Any) -> Signed:
     if type(statement) is not bytes or type(signature) is not bytes:
         raise RemoteProtocolError("gossip told statement is not made of bytes")
+    if len(statement) > MAX_STATEMENT:
+        raise RemoteProtocolError(f"gossip statement is longer than {MAX_STATEMENT} bytes")
     if len(signature) > _MAX_SIGNATURE:
         raise RemoteProtocolError("gossip signature is too long")
     return Signed(statement, signature)

@@ -1,10 +1,12 @@
 """Networks of gossip machines: what each comes to know, and how soon."""
 
 import itertools
+from contextlib import nullcontext
 from dataclasses import replace
 from math import inf
 from random import Random
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +16,11 @@ from router.gossip import COMPARE_AFTER, COMPARE_EVERY, Gossip
 from router.linkstate import MAX_EDGES, LinkTerms
 from router.neighbour import BURST, PART
 from router.services import MAX_BODY, MAX_LABELS, MAX_SERVICES
-from router.statement import Kind, Signed, Version
+from router.statement import Kind, Signed, Version, to_sign
 from router.store import MAX_ORIGINS
 from router.wire import (
+    MAX_MESSAGE,
+    MAX_STATEMENT,
     Compare,
     LinkStates,
     Pull,
@@ -899,3 +903,31 @@ def test_changes_after_changes_make_no_map_that_is_longer_than_one_may_be() -> N
     taken = machine.origins[c.id].services
     assert len(taken) == len(long) - machine.counters["too_many_services"]
     assert MAX_BODY * 0.9 < map_of(*(entries[0] for entries in taken.values())).size <= MAX_BODY
+
+
+@pytest.mark.parametrize("size", [MAX_STATEMENT - 100, MAX_STATEMENT + 100, MAX_MESSAGE - 2000])
+def test_no_statement_is_so_long_that_who_passes_it_on_sends_too_long_a_message(size: int) -> None:
+    b, c, d, x = map(Key, "bcdx")
+    machine = listener()
+    machine.link_up(d.id, UP, 0.0)
+    for message in (links_message(b, x, c), links_message(c, b), links_message(d, x)):
+        machine.receive(b.id, message, 0.0)
+    machine.handle_timeout(2.0)
+    machine.messages_to_send(2.0)
+    whole = map_of(*(entry(f"s{number}") for number in range(PART // 20)))
+    root = signed_root(c, whole)
+    statement = msgpack.packb([*msgpack.unpackb(root.statement), bytes(size - len(root.statement))])
+    signed = Signed(statement, c.sign(to_sign(statement)))
+    packed = [each.packed for each in whole]
+    messages = [
+        pack_services(Services(signed, (0, 0), at + 20 < len(packed), (), tuple(packed[at : at + 20])))
+        for at in range(0, len(packed), 20)
+    ]
+    assert max(map(len, messages)) <= MAX_MESSAGE
+    taken = size <= MAX_STATEMENT
+    with nullcontext() if taken else pytest.raises(RemoteProtocolError, match="statement is longer"):
+        for message in messages:
+            machine.receive(b.id, message, 2.0)
+    assert (machine.services_root(c.id) is not None) == taken
+    told = [message for peer, message in machine.messages_to_send(2.0) if peer == d.id]
+    assert any(isinstance(parse_message_untrusted(message), Services) for message in told) == taken
