@@ -162,7 +162,7 @@ def _begin(head: ReplyHead, *, grpc: bool) -> Headers:
         content_type = head.content_type if is_grpc(head.content_type) else GRPC
         return (":status", "200", *only_fields(("content-type", content_type), _NONE), *fields)
     status = dict(zip(head.metadata[::2], head.metadata[1::2], strict=True)).get(":status", "200")
-    if not (len(status) == 3 and status.isascii() and status.isdigit() and "200" <= status <= "599"):
+    if not (len(status) == 3 and status.isascii() and status.isdigit() and status >= "200"):
         raise RemoteProtocolError(f"an answer with status {status[:20]!r} cannot be given over HTTP/2")
     typed = only_fields(("content-type", head.content_type), _NONE) if head.content_type else ()
     return (":status", status, *typed, *fields)

@@ -94,7 +94,12 @@ def test_a_grpc_status_that_is_none_is_unknown(status: str) -> None:
     assert parse_trailers_untrusted(packed).status == 2
 
 
-@pytest.mark.parametrize("status", ["100", "101", "600", "0200", "x"])
+def test_a_status_that_nobody_has_defined_is_passed_on() -> None:
+    packed = pack_reply_head(ReplyHead("", (":status", "999")))
+    assert write_answer_untrusted(packed, grpc=False, whole=True, empty=True).headers == (":status", "999")
+
+
+@pytest.mark.parametrize("status", ["100", "101", "1000", "0200", "x"])
 def test_a_status_from_afar_that_http_cannot_say_is_refused(status: str) -> None:
     with pytest.raises(RemoteProtocolError):
         write_answer_untrusted(pack_reply_head(ReplyHead("", (":status", status))), grpc=False, whole=True, empty=True)
