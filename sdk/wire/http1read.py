@@ -2,7 +2,8 @@
 
 A request becomes a call of protocol `http`: `endpoint` is path and query, metadata begins with `:method`, `:scheme` and
 `:authority`, then come the end-to-end fields in order, repeats and all. An answer's metadata begins with `:status`. An
-upgrade is asked for, and agreed to, by `:upgrade`.
+upgrade is asked for, and agreed to, by `:upgrade`; `:te` says that a program takes trailers (RFC 9110, 10.1.4), for
+some send none to others.
 
 Programs send the same few heads again and again, so what was read is remembered by its bytes, at a tenth of the cost.
 """
@@ -18,6 +19,7 @@ from .frame import NO_DEADLINE
 from .http1fields import HOP_BY_HOP, VIA, connection_options, remember, service_of_host
 from .http1head import (
     UNTIL_CLOSE,
+    Fields,
     Malformed,
     RequestHead,
     host_untrusted,
@@ -114,7 +116,7 @@ def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -
     upgrade = _wanted_upgrade(head, options, framing)
     content_type = named = token = ""
     expects, ms = False, NO_DEADLINE
-    metadata = [":upgrade", upgrade] if upgrade else []
+    metadata = [":upgrade", upgrade] if upgrade else [":te", "trailers"] if _takes_trailers(head.fields) else []
     for name, value in head.fields:
         if name == "content-type" and not content_type:
             content_type = value
@@ -194,6 +196,11 @@ def _wanted_upgrade(head: RequestHead, options: frozenset[str], framing: int) ->
     if len(wanted) != 1 or "upgrade" not in options or head.method != "GET" or framing or not head.minor:
         return ""
     return "" if wanted[0].lower() in _NO_UPGRADE or not is_protocol(wanted[0]) else wanted[0]
+
+
+def _takes_trailers(fields: Fields) -> bool:
+    """Whether the program says that it takes trailers."""
+    return any(name == "te" and "trailers" in map(str.strip, value.lower().split(",")) for name, value in fields)
 
 
 def _read_answer(data: bytes, method: str) -> Answered:

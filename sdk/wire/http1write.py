@@ -90,6 +90,8 @@ def _write_request(head: CallHead) -> Asking:
     lines = [f"{method} {target} HTTP/1.1\r\nhost: {authority}\r\n"]
     if upgrade:
         lines.append(f"connection: upgrade\r\nupgrade: {upgrade}\r\n")
+    elif pseudo.get(":te") == "trailers":
+        lines.append("connection: te\r\nte: trailers\r\n")
     if head.content_type:
         fields = pairs(("content-type", head.content_type)) + fields
     text, length = _lines(fields)

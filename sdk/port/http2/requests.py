@@ -121,7 +121,8 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
         protocol, flags, metadata = "grpc", 0, without(fields, _OF_GRPC) + pins
     else:
         protocol, flags = "http", IDEMPOTENT if method in IDEMPOTENT_METHODS else 0
-        metadata = (":method", method, ":scheme", scheme, ":authority", authority, *without(fields, _OF_HTTP))
+        te = (":te", "trailers") if "te" in first else ()
+        metadata = (":method", method, ":scheme", scheme, ":authority", authority, *te, *without(fields, _OF_HTTP))
         cookies = [value for name, value in fields if name == "cookie"]
         if cookies:  # 8.2.3: apart they are HTTP/2's only
             metadata += ("cookie", "; ".join(cookies))

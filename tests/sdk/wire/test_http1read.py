@@ -102,10 +102,18 @@ def test_two_services_are_one_too_many() -> None:
 def test_what_belongs_to_the_connection_stays_behind() -> None:  # RFC 9110, 7.6.1
     head = call(
         "GET / HTTP/1.1", "Host: a", "Connection: X-Secret, keep-alive", "X-Secret: 1", "Keep-Alive: timeout=5",
-        "Proxy-Connection: keep-alive", "TE: trailers", "Proxy-Authorization: Basic eDp5", "Upgrade: foo",
+        "Proxy-Connection: keep-alive", "TE: gzip", "Proxy-Authorization: Basic eDp5", "Upgrade: foo",
         "HTTP2-Settings: AAA", "X-Kept: 2",
     )  # fmt: skip
     assert head.metadata[6:] == ("x-kept", "2", *ADDED)
+
+
+@pytest.mark.parametrize(
+    ("te", "takes"), [("trailers", True), ("gzip;q=0.5, Trailers", True), ("trailers;q=0", False), ("deflate", False)]
+)
+def test_whether_a_program_takes_trailers_goes_on_rfc9110_10_1_4(te: str, takes: bool) -> None:
+    head = call("GET / HTTP/1.1", "Host: a", "Connection: TE", f"TE: {te}")
+    assert head.metadata[6:] == ((":te", "trailers") if takes else ()) + ADDED
 
 
 def test_what_others_said_of_the_way_here_is_kept() -> None:
@@ -142,8 +150,9 @@ def test_what_may_run_twice_is_marked() -> None:
     assert marked == {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}
 
 
-def test_an_upgrade_is_asked_for_and_is_not_idempotent() -> None:
-    lines = ("GET /chat HTTP/1.1", "Host: a", "Connection: keep-alive, Upgrade", "Upgrade: websocket")
+@pytest.mark.parametrize("start", [("GET /chat HTTP/1.1",), ("POST /attach HTTP/1.1", "Content-Length: 0")])
+def test_an_upgrade_is_asked_for_and_is_not_idempotent(start: tuple[str, ...]) -> None:  # POST: docker, kubectl
+    lines = (*start, "Host: a", "Connection: keep-alive, Upgrade", "Upgrade: websocket")
     assert asked(*lines).upgrade
     head = call(*lines)
     assert head.metadata[6:8] == (":upgrade", "websocket")

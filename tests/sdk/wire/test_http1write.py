@@ -49,6 +49,11 @@ def test_an_upgrade_is_asked_for() -> None:
     assert b"\r\nconnection: upgrade\r\nupgrade: websocket\r\n" in request.lines
 
 
+def test_trailers_are_asked_for() -> None:
+    request = asking("x", "y", pseudo=(*PSEUDO, ":te", "trailers"))
+    assert request.lines == b"GET /a HTTP/1.1\r\nhost: greeter:80\r\nconnection: te\r\nte: trailers\r\nx: y\r\n"
+
+
 def test_what_belongs_to_another_connection_is_left_out() -> None:
     request = asking("connection", "close", "transfer-encoding", "chunked", "host", "other", "keep-alive", "5")
     assert request.lines == b"GET /a HTTP/1.1\r\nhost: greeter:80\r\n"

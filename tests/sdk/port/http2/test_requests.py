@@ -138,3 +138,11 @@ def test_pins_of_the_connection_stand_behind_those_of_the_request() -> None:
         opened = frame.split_open_untrusted(request.opened("a") + b"i" * 16)
         metadata = parse_call_head_untrusted(opened.head).metadata
         assert metadata[-4 - len(last) :] == ("micro-version", "2", "micro-router", "x", *last)
+
+
+def test_whether_a_program_takes_trailers_goes_on_with_a_request_of_http() -> None:
+    leading = (":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a")
+    for te in ((), ("te", "trailers")):
+        packed = read_request_untrusted((*leading, *te)).opened("a") + bytes(16)
+        metadata = parse_call_head_untrusted(frame.split_open_untrusted(packed).head).metadata
+        assert metadata[6:] == ((":te", "trailers") if te else ()) + ("via", "2 micro")
