@@ -193,7 +193,7 @@ def _wanted_upgrade(head: RequestHead, options: frozenset[str], framing: int) ->
     """What the program wants to speak afterwards. Where that cannot be, the field is as good as not said (RFC 9110,
     7.8)."""
     wanted = [value for name, value in head.fields if name == "upgrade"]
-    if len(wanted) != 1 or "upgrade" not in options or head.method != "GET" or framing or not head.minor:
+    if len(wanted) != 1 or "upgrade" not in options or framing or not head.minor:
         return ""
     return "" if wanted[0].lower() in _NO_UPGRADE or not is_protocol(wanted[0]) else wanted[0]
 
