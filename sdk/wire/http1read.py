@@ -88,13 +88,15 @@ _pack = msgpack.Packer(autoreset=True).pack
 
 _asked: dict[bytes, Asked] = {}
 _answered: dict[bytes, Answered] = {}
+_answered_head: dict[bytes, Answered] = {}  # to requests with that method
 
 
 def read_request_untrusted(head: bytes, forwarded: bytes, otherwise: bytes = b"", pins: Metadata = ()) -> Asked:
     """Reads a request's head, empty line included. `forwarded` is what `Forwarded` says of its sender, and comes from
     `forwarded_by`. `otherwise` is the name of the service that is meant where none is named. `pins` is metadata that
-    the call has besides, behind that of the request. Raises `Malformed`."""
-    key = b"%b\n%b\n%b" % (forwarded, otherwise, head) if otherwise else forwarded + head
+    the call has besides, behind that of the request. Raises `Malformed`, or another `RemoteProtocolError`."""
+    # A head may begin with whatever it likes, and must not be taken for the end of what is before it.
+    key = b"%b\n%b\n%b" % (otherwise, forwarded, head) if otherwise else b"%b\n%b" % (forwarded, head)
     if pins:
         key = b"%b\n%b" % (repr(pins).encode(), key)
     known = _asked.get(key)
@@ -103,9 +105,9 @@ def read_request_untrusted(head: bytes, forwarded: bytes, otherwise: bytes = b""
 
 def read_answer_untrusted(head: bytes, method: str) -> Answered:
     """Reads the head of an answer to a request with that method, empty line included; raises `Malformed`."""
-    key = b"-" + head if method == "HEAD" else head
-    known = _answered.get(key)
-    return known or remember(_answered, key, _read_answer(head, method))
+    answered = _answered_head if method == "HEAD" else _answered
+    known = answered.get(head)
+    return known or remember(answered, head, _read_answer(head, method))
 
 
 def _read_request(data: bytes, forwarded: str, otherwise: str, pins: Metadata) -> Asked:

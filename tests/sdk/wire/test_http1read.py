@@ -192,6 +192,15 @@ def test_the_same_head_of_another_program_is_another_call() -> None:
     assert read_request_untrusted(data, b"for=1.1.1.1;proto=http") is first
 
 
+def test_no_head_is_taken_for_another_whatever_it_begins_with() -> None:
+    data = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert read_request_untrusted(data, b"for=1.1.1.1;proto=https").method == "GET"
+    assert read_request_untrusted(b"s" + data, b"for=1.1.1.1;proto=http").method == "sGET"
+    read_request_untrusted(data, FORWARDED, b"web")
+    with pytest.raises(Malformed):
+        read_request_untrusted(b"web\n" + data, FORWARDED)
+
+
 def test_an_answer_becomes_a_reply() -> None:
     head = reply("HTTP/1.1 201 Created", "Content-Type: a/b", "Set-Cookie: 1", "Set-Cookie: 2", "Content-Length: 3",
                  "Connection: x", "X: y", "Keep-Alive: 5")  # fmt: skip
@@ -210,6 +219,8 @@ def test_how_an_answer_ends_is_known() -> None:
 def test_the_same_answer_to_head_is_another_one() -> None:
     lines = ("HTTP/1.1 200 OK", "Content-Length: 5")
     assert [answered(*lines, method=method).framing for method in ("GET", "HEAD", "GET")] == [5, 0, 5]
+    with pytest.raises(Malformed):
+        answered("-HTTP/1.1 200 OK", "Content-Length: 5")
 
 
 def test_an_answer_that_agrees_to_an_upgrade_says_to_what() -> None:
