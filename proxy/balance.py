@@ -1,6 +1,6 @@
 """Which origin, and which instance: tiers and locality over the choice among equals in `sdk.selector`."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
@@ -93,6 +93,7 @@ class Groups(Generic[S, C]):
         self._among = among
         self._key = key
         self._groups: dict[str, Group[C]] = {}
+        balancer.remember(self.loads)
 
     def of(self, service: str, source: Sequence[S]) -> Group[C]:
         """The group for a service; `source` is what the table says now and is not empty."""
@@ -108,6 +109,10 @@ class Groups(Generic[S, C]):
         items = self._among(source)
         return Group(source, items, [self.load(service, item) for item in items])
 
+    def loads(self) -> Iterator[Load]:
+        """What is counted of all in them."""
+        return (load for group in self._groups.values() for load in group.loads)
+
     def load(self, service: str, item: C) -> Load:
         """What is known of one, as far as calls for this service go."""
         load = self._balancer.load(self._key(service, item))
@@ -121,15 +126,28 @@ class Balancer:
     def __init__(self, random: Random) -> None:
         self._random = random
         self._loads: dict[bytes | str, Load] = {}
+        self._in_use: list[Callable[[], Iterator[Load]]] = []
+        self._forget_at = FORGET_ABOVE
+
+    def remember(self, in_use: Callable[[], Iterator[Load]]) -> None:
+        """Asks from now on which loads are in use elsewhere, before it forgets any."""
+        self._in_use.append(in_use)
 
     def load(self, key: bytes | str) -> Load:
         """What is known of one."""
         load = self._loads.get(key)
         if load is None:
-            if len(self._loads) >= FORGET_ABOVE:
-                self._loads = {each: known for each, known in self._loads.items() if known.pending}
+            if len(self._loads) >= self._forget_at:
+                self._forget()
             load = self._loads[key] = Load()
         return load
+
+    def _forget(self) -> None:
+        """Forgets who has no call and is in no group. Of who is in one there must not be two loads, or a call that
+        failed would be tried again where it failed."""
+        in_use = {load for loads in self._in_use for load in loads()}
+        self._loads = {key: load for key, load in self._loads.items() if load.pending or load in in_use}
+        self._forget_at = max(FORGET_ABOVE, 2 * len(self._loads))
 
     def choose(self, group: Group[C], now: float) -> tuple[C, Load]:
         """Who of a group takes the next call, and its load. The group must not be empty."""

@@ -1,10 +1,11 @@
 """Which origin, and which instance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 from typing import NamedTuple
 
 from proxy.balance import FORGET_ABOVE, TIER, Balancer, Group, Groups, cheapest_tier
+from sdk.selector import Load
 
 
 class Way(NamedTuple):
@@ -78,3 +79,30 @@ def test_an_idle_target_is_forgotten_when_there_are_many_and_a_busy_one_is_not()
         balancer.load(f"instance {number}")
     assert balancer.load("busy") is busy
     assert balancer.load("idle") is not idle
+
+
+def test_whoever_is_in_a_group_is_not_counted_twice_however_many_others_come_and_go() -> None:
+    balancer = Balancer(Random(1))
+    groups: Groups[str, str] = Groups(balancer, among=list, key=lambda _, item: item)
+    members = ["one", "other"]
+    kept = groups.of("greeter", members)
+    for number in range(3 * FORGET_ABOVE):
+        balancer.load(f"gone {number}")
+    assert [groups.load("greeter", item) for item in members] == kept.loads
+    assert len(balancer._loads) <= FORGET_ABOVE
+
+
+def test_more_than_that_with_calls_are_not_looked_through_for_each_new_one() -> None:
+    balancer = Balancer(Random(1))
+    looks = 0
+
+    def in_use() -> Iterator[Load]:
+        nonlocal looks
+        looks += 1
+        return iter(())
+
+    balancer.remember(in_use)
+    for number in range(4 * FORGET_ABOVE):
+        balancer.load(f"busy {number}").started()
+    assert looks == 2
+    assert balancer.load("busy 0").pending == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from proxy.balance import origin_key
+from proxy.balance import FORGET_ABOVE, origin_key
 from proxy.paths import AVOID, MAX_AVOIDED
 from proxy.pins import Labels
 from sdk.errors import Forbidden, NotFound, TooManyRequests, Unavailable
@@ -97,6 +97,18 @@ def test_calls_are_shared_within_the_cheapest_tier_only(node: Node) -> None:
         target.load.started()
         chosen.append(target.path)
     assert chosen.count(B) == chosen.count(C) == 10
+
+
+def test_a_call_that_failed_goes_to_another_origin_though_thousands_were_counted_since_the_first(node: Node) -> None:
+    node.routes.origins["greeter"] = (far_origin(B), far_origin(C))
+    failed = node.ingress.choose(GREETER, 0.0)
+    assert failed.load is not None
+    for number in range(FORGET_ABOVE):
+        node.balancer.load(f"an instance that came and went {number}")
+    for _ in range(10):
+        failed = node.ingress.choose(GREETER, 0.0)
+        assert failed.load is not None
+        assert node.ingress.again(GREETER, 0.0, [failed.load]).path != failed.path
 
 
 def test_an_origin_behind_a_link_that_just_went_down_is_passed_by(node: Node) -> None:
