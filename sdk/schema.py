@@ -9,16 +9,14 @@ The file is longer than others: each kind of type has one place for how it is re
 
 import base64
 import collections.abc
-import dataclasses
 import enum
-import inspect
 import re
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from .structures import Structure, class_of, resolve, structure_of
 from .texts import Form, form_of
 from .types import MAX_DEPTH, Value
 
@@ -50,7 +48,7 @@ def annotation_of(function: Callable[..., Any], parameter: str) -> Any:
     Raises `TypeError` for one written as text that names something out of reach.
     """
     annotation = function.__annotations__.get(parameter, Any)
-    return _resolve({parameter: annotation}, function, getattr(function, "__globals__", {}))[parameter]
+    return resolve({parameter: annotation}, function, getattr(function, "__globals__", {}))[parameter]
 
 
 def converter(annotation: Any) -> Convert | None:
@@ -64,6 +62,10 @@ def converter(annotation: Any) -> Convert | None:
         return _SCALARS[annotation]
     if isinstance(annotation, typing.NewType):
         return converter(annotation.__supertype__)
+    if isinstance(annotation, typing.TypeVar):  # nobody said what it stands for
+        return None
+    if class_of(annotation) is not None:
+        return _Structure.of(annotation).convert
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return _class_converter(annotation)
     return _generic_converter(typing.get_origin(annotation), typing.get_args(annotation), annotation)
@@ -119,13 +121,11 @@ _SCALARS: dict[Any, Convert] = {
 
 
 def _class_converter(kind: type) -> Convert:
-    if dataclasses.is_dataclass(kind):
-        return _Structure.of(kind).convert
     if issubclass(kind, enum.Enum):
         return _enum_converter(kind)
     if hasattr(kind, "FromString") and hasattr(kind, "DESCRIPTOR"):
         return _message_converter(kind)
-    if kind in _COLLECTIONS or kind is dict:
+    if kind in _COLLECTIONS or kind in _MAPPINGS:
         return _generic_converter(kind, (), kind)
     if (form := form_of(kind)) is not None:
         return _text_converter(kind, form)
@@ -179,7 +179,14 @@ _COLLECTIONS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     set: set,
     frozenset: frozenset,
     collections.abc.Sequence: list,
+    collections.abc.MutableSequence: list,
+    collections.abc.Collection: list,
+    collections.abc.Iterable: list,
+    collections.abc.Set: set,
+    collections.abc.MutableSet: set,
 }
+
+_MAPPINGS = frozenset({dict, collections.abc.Mapping, collections.abc.MutableMapping})
 
 
 def _generic_converter(origin: Any, arguments: tuple[Any, ...], annotation: Any) -> Convert:
@@ -189,7 +196,7 @@ def _generic_converter(origin: Any, arguments: tuple[Any, ...], annotation: Any)
         return _literal_converter(arguments)
     if origin is typing.Annotated:
         return converter(arguments[0]) or (lambda data: data)
-    if origin is dict or origin is collections.abc.Mapping:
+    if origin in _MAPPINGS:
         return _mapping_converter(arguments)
     if origin is tuple and arguments and arguments[-1] is not Ellipsis:
         return _tuple_converter(arguments)
@@ -234,8 +241,8 @@ def _literal_converter(values: tuple[Any, ...]) -> Convert:
 
 def _mapping_converter(arguments: tuple[Any, ...]) -> Convert:
     convert_key, convert_value = map(converter, arguments) if arguments else (None, None)
-    if arguments and arguments[0] is int:
-        convert_key = _int_key
+    if convert_key is not None:
+        convert_key = _key_converter(convert_key)
 
     def convert(data: Any) -> Any:
         if not isinstance(data, dict):
@@ -252,9 +259,18 @@ def _mapping_converter(arguments: tuple[Any, ...]) -> Convert:
     return convert
 
 
-def _int_key(data: Any) -> Any:
-    """JSON has no keys but text; protobuf's mapping and Go's put the number's digits there, and so does `codec`."""
-    return int(data) if isinstance(data, str) and _DIGITS.fullmatch(data) else _SCALARS[int](data)
+def _key_converter(convert: Convert) -> Convert:
+    """JSON has no keys but text; protobuf's mapping and Go's put a number's digits there, and so does `codec`."""
+
+    def convert_key(data: Any) -> Any:
+        try:
+            return convert(data)
+        except Mismatch:
+            if not isinstance(data, str) or not _DIGITS.fullmatch(data):
+                raise
+        return convert(int(data))
+
+    return convert_key
 
 
 _DIGITS = re.compile("0|-?[1-9][0-9]{0,19}")
@@ -290,57 +306,53 @@ def _items(data: Iterable[Any], converts: Iterable[Convert | None]) -> Iterable[
 
 
 class _Structure:
-    """A dataclass, compiled. Kept by class, so that one that contains itself comes to an end."""
+    """A class with fields, compiled. Kept by annotation, so that one that contains itself comes to an end."""
 
-    _known: typing.ClassVar[dict[type, "_Structure"]] = {}
+    _known: typing.ClassVar[dict[Any, "_Structure"]] = {}
 
-    def __init__(self, kind: type) -> None:
-        self.kind = kind
-        self.hints: dict[str, Any] = {}
-        self.fields: list[tuple[str, Convert | None, bool]] = []
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self._fields: list[tuple[str, Convert | None, bool]] = []
 
     @classmethod
-    def of(cls, kind: type) -> "_Structure":
-        """The compiled form of a dataclass."""
-        known = cls._known.get(kind)
+    def of(cls, annotation: Any) -> "_Structure":
+        """The compiled form of a class, or of a generic one with its arguments."""
+        known = cls._known.get(annotation)
         if known is None:
-            known = cls._known[kind] = cls(kind)
+            known = cls._known[annotation] = cls(structure_of(annotation))
             try:
-                known._compile()
+                known._fields += [
+                    (field.name, converter(field.hint), field.required) for field in known.structure.fields
+                ]
             except BaseException:
-                del cls._known[kind]
+                del cls._known[annotation]
                 raise
         return known
 
-    def _compile(self) -> None:
-        fields = [field for field in dataclasses.fields(self.kind) if field.init]
-        hints: dict[str, Any] = {}
-        for base in reversed(self.kind.__mro__):  # each in the module that it was written in
-            hints |= _resolve(inspect.get_annotations(base), base, vars(sys.modules[base.__module__]))
-        self.hints = {field.name: hints[field.name] for field in fields}
-        for field in fields:
-            required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            self.fields.append((field.name, converter(hints[field.name]), required))
-
     def convert(self, data: Any) -> Any:
         """An instance of the class. Keys it does not know are skipped: a newer caller may send more."""
+        name = self.structure.name
+        if self.structure.ordered and isinstance(data, list | tuple):
+            if len(data) > len(self._fields):
+                raise Mismatch(f"is {_kind(data)} of {len(data)}, where {name} has {len(self._fields)}")
+            data = dict(zip((field for field, _, _ in self._fields), data, strict=False))
         if not isinstance(data, dict):
-            raise Mismatch(f"is {_kind(data)}, not an object ({self.kind.__name__})")
+            raise Mismatch(f"is {_kind(data)}, not an object ({name})")
         values = {}
-        for name, convert, required in self.fields:
-            if name in data:
+        for field, convert, required in self._fields:
+            if field in data:
                 try:
-                    values[name] = convert(data[name]) if convert else data[name]
+                    values[field] = convert(data[field]) if convert else data[field]
                 except Mismatch as error:
-                    raise error.within(name) from None
+                    raise error.within(field) from None
             elif required:
-                raise Mismatch("is missing", name)
+                raise Mismatch("is missing", field)
         try:
-            return self.kind(**values)
+            return self.structure.make(**values)
         except Mismatch:
             raise
         except (TypeError, ValueError) as error:  # __post_init__ checks what types cannot say
-            raise Mismatch(f"is no {self.kind.__name__}: {error}") from None
+            raise Mismatch(f"is no {name}: {error}") from None
 
 
 # Types as published.
@@ -354,9 +366,11 @@ def _values(annotation: Any, depth: int) -> tuple[Value, ...]:
     """The fields of the structure that an annotation is, or is a collection of."""
     if depth >= MAX_DEPTH:
         return ()
-    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        hints = _Structure.of(annotation).hints
-        return tuple(_value(name, hint, depth + 1) for name, hint in hints.items())
+    if class_of(annotation) is not None:
+        fields = _Structure.of(annotation).structure.fields
+        return tuple(_value(field.name, field.hint, depth + 1) for field in fields)
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _values(typing.get_args(annotation)[0], depth)
     if isinstance(annotation, type) and hasattr(annotation, "FromString") and hasattr(annotation, "DESCRIPTOR"):
         return _message_values(annotation.DESCRIPTOR, depth)
     inner = [argument for argument in typing.get_args(annotation) if argument not in (type(None), Ellipsis)]
@@ -384,9 +398,13 @@ _PROTOBUF_TYPES = {
 def _name(annotation: Any) -> str:
     if annotation is type(None):
         return "None"
+    if isinstance(annotation, typing.TypeVar):
+        return "Any"
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation.__name__
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _name(arguments[0])
     if origin is typing.Union or origin is types.UnionType:
         return " | ".join(map(_name, arguments))
     if origin is None or origin is typing.Literal:
@@ -401,21 +419,7 @@ def _kind(data: object) -> str:
 
 def _unsupported(annotation: Any) -> TypeError:
     return TypeError(
-        f"{_name(annotation)} cannot be made from a message: annotate with a dataclass, a protobuf message, an enum, "
-        "plain types (bool, int, float, str, bytes, list, tuple, set, dict, unions of them), or what is said as text "
-        "(datetime, date, time, timedelta, UUID, Decimal, Path)"
+        f"{_name(annotation)} cannot be made from a message: annotate with a dataclass, a TypedDict, a NamedTuple, "
+        "a protobuf message, an enum, plain types (bool, int, float, str, bytes, list, tuple, set, dict, unions of "
+        "them), or what is said as text (datetime, date, time, timedelta, UUID, Decimal, Path)"
     )
-
-
-def _resolve(annotations: dict[str, Any], owner: Any, scope: dict[str, Any]) -> dict[str, Any]:
-    """Annotations written as text become what they name."""
-    if not any(isinstance(annotation, str) or typing.get_args(annotation) for annotation in annotations.values()):
-        return annotations
-    holder = types.SimpleNamespace(__annotations__=annotations)
-    try:
-        return typing.get_type_hints(holder, globalns=scope, include_extras=True)
-    except NameError as error:
-        raise TypeError(
-            f"an annotation of {owner.__qualname__} names {error.name!r}, which its module does not know: "
-            "define it at the top of the module"
-        ) from None
