@@ -61,7 +61,9 @@ async def test_who_linked_before_comes_back_through_a_flood_of_strangers(log: Lo
                 assert a.tunnel.statistics().in_progress <= MAX_IN_PROGRESS
                 # One for each address, however often it comes.
                 assert 0 < len(log.lines) <= FLOOD
-                assert {line.rpartition(": ")[2] for line in log.lines} == {"too many handshakes at once"}
+                reasons = {line.rpartition(": ")[2] for line in log.lines}
+                # On a busy machine the flood lasts so long that strangers who hold places run out of time.
+                assert reasons - {"it did not finish its handshake within 5 s"} == {"too many handshakes at once"}
 
 
 async def test_handshakes_beyond_the_rate_are_refused_and_those_within_it_are_not(
