@@ -54,7 +54,7 @@ def status_of(kind: int, flags: int, payload: bytes) -> int:
                 parse_reply_head_untrusted(packed).status if kind == HEAD else parse_trailers_untrusted(packed).status
             )
         except RemoteProtocolError:
-            status = Status.UNKNOWN
+            return Status.UNKNOWN  # not to be kept: the same bytes may be a good end where this was a bad head
         if len(said) <= _SHORT:
             if len(_known) >= _MOST_KNOWN:
                 _known.clear()

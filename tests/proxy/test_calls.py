@@ -25,6 +25,12 @@ def test_a_head_that_cannot_be_read_is_unknown() -> None:
     assert status_of(HEAD, END, pack_headed(b"\xc1", b"")) == Status.UNKNOWN
 
 
+def test_bytes_that_are_no_head_may_be_good_trailers() -> None:
+    trailers = pack_headed(pack_trailers(Trailers(Status.OK, "bytes of this test")), b"")
+    assert status_of(HEAD, END, trailers) == Status.UNKNOWN
+    assert status_of(DATA, END | TRAILERS, trailers) == Status.OK
+
+
 @pytest.mark.parametrize(
     ("metadata", "status"),
     [
