@@ -6,7 +6,7 @@ several versions, and changes that overtake one another, need no thought here.
 
 import logging
 from random import Random
-from typing import NamedTuple, Self
+from typing import NamedTuple, Never, Self
 
 import trio
 
@@ -137,6 +137,9 @@ class Directory:
         self._nursery = nursery
         self._enter = enter
         self._following = False
+        self._changed: set[str] = set()
+        """Names to be asked for again; `_news` is set when there are any."""
+        self._news = trio.Event()
         self._lock = trio.Lock()
 
     async def find(self, name: str) -> Targets:
@@ -184,6 +187,7 @@ class Directory:
 
     async def _follow_opened(self, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()
+        self._nursery.start_soon(self._take_in)
         pause = _FIRST_RETRY_SECONDS
         while True:
             try:
@@ -195,8 +199,8 @@ class Directory:
                     async for event in events:
                         pause = _FIRST_RETRY_SECONDS
                         if event.service.name in self.known:
-                            async with self._lock:
-                                await self._refresh(event.service.name)
+                            self._changed.add(event.service.name)
+                            self._news.set()
             except MicroError as error:
                 # What is known stays in use; the registry tells everything again when it is back.
                 level = logging.WARNING if pause == _FIRST_RETRY_SECONDS else logging.DEBUG
@@ -204,14 +208,30 @@ class Directory:
                 await trio.sleep(pause)
                 pause = min(pause * 2, RETRY_SECONDS)
 
+    async def _take_in(self) -> Never:
+        """Asks for the names that changed: once, for all changes that come while the registry answers. What a watch
+        begins with is one for each instance, and in some registries asking for one service is reading all of them."""
+        pause = _FIRST_RETRY_SECONDS
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            for name in tuple(self._changed):
+                self._changed.discard(name)
+                try:
+                    async with self._lock:
+                        await self._refresh(name)
+                    pause = _FIRST_RETRY_SECONDS
+                except MicroError as error:  # one that breaks the watch as well is told by that
+                    _log.debug("what changed of %s is not known yet: %s", name, error)
+                    self._changed.add(name)
+                    self._news.set()
+                    await trio.sleep(pause)
+                    pause = min(pause * 2, RETRY_SECONDS)
+
     async def _look_again(self, scope: trio.CancelScope) -> None:
         """Asks for every known name, some time after the registry is back: what went while it was away is told by
         nothing else, and what runs had the time to be there again."""
         with scope:
             await trio.sleep(RETURN_SECONDS)
-            for name in tuple(self.known):
-                async with self._lock:
-                    try:
-                        await self._refresh(name)
-                    except MicroError:
-                        return  # it is away again
+            self._changed.update(self.known)
+            self._news.set()

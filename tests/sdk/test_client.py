@@ -390,6 +390,7 @@ async def test_a_call_that_another_service_refused_is_tried_at_the_right_one() -
             await client.call("greeter", "Greeter.Echo", 1)
         assert not caught.value.may_have_run
         async with running(offering(registry, {"Greeter.Echo": echo})):
+            await trio.testing.wait_all_tasks_blocked()  # until the client has heard of it
             for n in range(20):
                 assert await client.call("greeter", "Greeter.Echo", n) == n
 

@@ -2,7 +2,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import trio
@@ -106,27 +106,47 @@ async def test_a_registry_that_fails_leaves_what_is_known_in_use_and_is_followed
         assert addresses(directory, "greeter") == {"h:1", "h:2"}
 
 
-class Breaking(MemoryRegistry):
+class Counting(MemoryRegistry):
+    """Takes its time when it is asked for a service, and counts how often it is."""
+
+    asked = 0
+
+    async def get(self, name: str) -> tuple[Service, ...]:
+        self.asked += 1
+        await trio.sleep(0.01)
+        return await super().get(name)
+
+
+class Breaking(Counting):
     """Its watch can be broken, and be begun again."""
 
     def __init__(self) -> None:
         super().__init__()
         self.breaks = trio.Event()
-        self.asked = 0
-
-    async def get(self, name: str) -> tuple[Service, ...]:
-        self.asked += 1
-        return await super().get(name)
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[AsyncIterator[Event]]:
         async with super().watch() as events:
-            yield self._until_it_breaks(events)
+            yield UntilItBreaks(self, events)
 
-    async def _until_it_breaks(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
-        yield await anext(events)
-        await self.breaks.wait()
-        self.breaks = trio.Event()
+
+class UntilItBreaks:
+    """Tells the first event."""
+
+    def __init__(self, registry: Breaking, events: AsyncIterator[Event]) -> None:
+        self._registry = registry
+        self._events: AsyncIterator[Event] | None = events
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._events is not None:
+            event = await anext(self._events)
+            self._events = None
+            return event
+        await self._registry.breaks.wait()
+        self._registry.breaks = trio.Event()
         raise Unavailable("the server was killed")
 
 
@@ -144,6 +164,44 @@ async def test_what_went_while_the_registry_was_away_is_forgotten_some_time_afte
         assert addresses(directory, "goes") == {"h:1"}
         await trio.sleep(30)
         assert directory.known.keys() == {"stays"}
+
+
+async def test_a_service_of_many_instances_is_asked_for_once_and_not_for_each(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with Counting() as registry, following(registry) as directory:
+        everywhere = [f"h:{port}" for port in range(1, 301)]
+        await registry.register(record("greeter", *everywhere))
+        await directory.find("greeter")
+        await trio.sleep(1)
+        assert registry.asked <= 3
+        await registry.deregister(record("greeter", *everywhere[1:]))
+        await trio.sleep(1)
+        assert addresses(directory, "greeter") == {"h:1"}
+        assert registry.asked <= 6
+
+
+async def test_a_change_that_the_registry_cannot_tell_at_once_is_asked_for_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Stumbling(Counting):
+        failures = 0
+
+        async def get(self, name: str) -> tuple[Service, ...]:
+            found = await super().get(name)
+            if self.failures:
+                self.failures -= 1
+                raise Unavailable("it is busy")
+            return found
+
+    async with Stumbling() as registry, following(registry) as directory:
+        await registry.register(record("greeter", "h:1"))
+        await directory.find("greeter")
+        await trio.sleep(1)
+        registry.failures = 3
+        await registry.register(record("greeter", "h:2"))
+        await trio.sleep(1)
+        assert addresses(directory, "greeter") == {"h:1", "h:2"}
 
 
 async def test_a_registry_that_comes_and_goes_is_looked_through_once(autojump_clock: trio.testing.MockClock) -> None:
