@@ -318,10 +318,12 @@ class Client:
         return head + next(self._call_ids)
 
     def _converter(self, reply_type: Any) -> Convert | None:
+        # `A | B` equals `B | A`, and is tried in another order.
+        key = reply_type if reply_type is None or isinstance(reply_type, type) else (reply_type, repr(reply_type))
         try:
-            return self._converters[reply_type]
+            return self._converters[key]
         except KeyError:
-            convert = self._converters[reply_type] = converter(reply_type)
+            convert = self._converters[key] = converter(reply_type)
             return convert
         except TypeError:  # it is no key, as `Annotated[int, []]` is none
             return converter(reply_type)

@@ -70,6 +70,13 @@ async def test_an_answer_may_be_asked_for_as_one_of_several_types() -> None:
         assert await client.call("greeter", "A.Echo", {"a": 1}, reply_type=dict[str, int]) == {"a": 1}
 
 
+async def test_the_first_of_several_types_that_fits_is_taken_whatever_was_asked_for_before() -> None:
+    person = {"name": "John", "msg": "Hello"}
+    async with greeting({"A.Echo": echo}) as client:
+        assert await client.call("greeter", "A.Echo", person, reply_type=Person | Greeting) == Person("John")
+        assert await client.call("greeter", "A.Echo", person, reply_type=Greeting | Person) == Greeting("Hello")
+
+
 async def test_a_stream_of_answers_comes_in_order_and_ends() -> None:
     async with (
         greeting({"Greeter.Count": count}) as client,
