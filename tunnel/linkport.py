@@ -92,7 +92,10 @@ class LinkPort(NativePort):
     """A native port whose bytes are Noise records, and which knows whether its peer lives."""
 
     most_unearned = 64 << 20
-    """Much more than of one program: many are behind a link, and none is to break off the streams of others."""
+    """Much more than of one program: many are behind a link, and none is to break off the streams of others …"""
+
+    most_answers = 32768
+    """… nor the link itself, with calls to what is not there while the line stalls. They take 3 to 30 MiB."""
 
     def __init__(
         self,

@@ -57,6 +57,9 @@ class NativePort:
     most_unearned = 1 << 20
     """Bytes of credit that the peer may grant beyond what it can have read."""
 
+    most_answers = MAX_ANSWERS
+    """Answers that may wait for the peer to read them."""
+
     def __init__(
         self,
         sink: Sink,
@@ -358,8 +361,8 @@ class NativePort:
         """Counts what the peer provoked: a PONG, or the answer to a call that was over as soon as it came. One that
         provokes more than it reads is a flood. (Answers that take a while are bounded by streams and backlog.)"""
         self._answers += 1
-        if self._answers > MAX_ANSWERS:
-            raise RemoteProtocolError(f"{self.name} lets more than {MAX_ANSWERS} answers pile up")
+        if self._answers > self.most_answers:
+            raise RemoteProtocolError(f"{self.name} lets more than {self.most_answers} answers pile up")
 
     def _on_connection_frame(self, kind: int, flags: int, payload: bytes, now: float) -> None:
         if kind == frame.PING:

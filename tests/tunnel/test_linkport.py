@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sdk.errors import LocalProtocolError, RemoteProtocolError
+from sdk.errors import LocalProtocolError, RemoteProtocolError, Status
+from sdk.port import Port
+from sdk.port.native import MAX_ANSWERS
 from sdk.wire import frame
+from sdk.wire.frame import Fate, Reset
 from tests.tunnel.bench import KEYS, Recorder, certificate
 from tunnel.link import Link
 from tunnel.linkport import MAX_CONTROL, MAX_PIECE, LinkPort
@@ -498,3 +501,22 @@ def test_a_peer_may_grant_more_than_a_program_before_it_reads_and_not_without_en
     carry(a, b)
     kinds = [kind for kind, *_ in b.recorder.frames if kind in (frame.CREDIT, frame.RESET)]
     assert kinds == [frame.CREDIT] * 8 + [frame.RESET] * 12
+
+
+def test_calls_that_are_refused_while_the_line_stalls_end_no_link_and_not_without_end() -> None:
+    a, b = pair()
+    meet(a, b)
+
+    def refuse(port: Port, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        port.send(frame.RESET, 0, stream, frame.pack_reset(Reset(Status.NOT_FOUND, Fate.NOT_REACHED, "nobody")))
+
+    b.recorder.on_frame = refuse  # type: ignore[method-assign]
+    for _ in range(10 * MAX_ANSWERS):
+        a.port.send(frame.OPEN, frame.END, a.port.next_stream(), frame.pack_open(0, b"", 0, b"", b""))
+    carry(a, b)
+    assert not b.port.dead
+    assert b.port.queued > 10 * MAX_ANSWERS * frame.HEADER_SIZE
+    b.port._answers = LinkPort.most_answers
+    a.port.send(frame.PING, 0, 0, bytes(8))
+    with pytest.raises(RemoteProtocolError, match="pile up"):
+        carry(a, b)
