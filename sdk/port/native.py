@@ -346,7 +346,7 @@ class NativePort:
             self._refuse(stream, f"{self.name} is told to open nothing new here: this end is draining")
         elif len(self.streams) >= self._max_streams:
             self._refuse(stream, f"the limit of {self._max_streams} streams on one connection is reached")
-        elif self.queued > MAX_BACKLOG:
+        elif self.queued > MAX_BACKLOG and self.ahead() > MAX_BACKLOG:
             self._refuse(stream, f"more than {MAX_BACKLOG >> 20} MiB wait for {self.name} to read them")
         else:
             self._accepted = stream

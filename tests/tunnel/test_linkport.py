@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sdk.errors import LocalProtocolError, RemoteProtocolError, Status
 from sdk.port import Port
-from sdk.port.native import MAX_ANSWERS
+from sdk.port.native import MAX_ANSWERS, MAX_BACKLOG
 from sdk.wire import frame
 from sdk.wire.frame import Fate, Reset
 from tests.tunnel.bench import KEYS, Recorder, certificate
@@ -404,6 +404,16 @@ def test_a_new_call_waits_for_what_is_small_only() -> None:
     assert 100_000 < a.port.ahead() < 120_000
     carry(a, b)
     assert a.port.ahead() == a.port.queued == 0
+
+
+def test_a_call_from_the_other_end_is_taken_however_much_bulk_waits_to_go_there() -> None:
+    a, b = loaded()
+    for _ in range(MAX_BACKLOG // frame.MAX_PAYLOAD + 1):
+        a.port.send(frame.DATA, 0, 1, bytes(frame.MAX_PAYLOAD))
+    assert a.port.queued > MAX_BACKLOG
+    b.port.send(frame.OPEN, frame.END, b.port.next_stream(), frame.pack_open(0, b"", 0, b"", b""))
+    carry(b, a)
+    assert [kind for kind, *_ in a.recorder.frames] == [frame.OPEN]
 
 
 def test_credit_overtakes_what_waits_and_a_ping_does() -> None:
