@@ -48,7 +48,9 @@ class Gathering:
         the reason where it is not what was signed."""
         partial = self._partial.pop(peer, None)
         services = partial.services if partial is not None and partial.signed == told.signed else ServiceMap()
-        services.update(change, (0, 0))
+        # The versions of one service may be told in two parts, or more.
+        begun = services.services
+        services.update({name: (*begun.get(name, ()), *entries) for name, entries in change.items()}, (0, 0))
         if services.count > root.count or services.size > MAX_BODY:
             return Refusal.TOO_MANY_SERVICES
         if told.more:

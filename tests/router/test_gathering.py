@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from router.gathering import Gathering
@@ -30,6 +32,19 @@ def test_a_map_is_there_when_its_last_part_has_come() -> None:
     assert isinstance(whole, ServiceMap)
     assert whole.services == WHOLE.services
     assert gathering.under_way == 0
+
+
+@pytest.mark.parametrize("cuts", [(1,), (2,), (4,), (1, 2, 3, 4)])
+def test_the_versions_of_one_service_may_come_in_several_parts(cuts: tuple[int, ...]) -> None:
+    gathering = Gathering()
+    versions = map_of(entry("x"), *(entry("y", version) for version in "123"), entry("z"))
+    signed = signed_root(Key("o"), versions)
+    packed = [each.packed for each in versions]
+    for start, stop in itertools.pairwise((0, *cuts)):
+        assert part(gathering, *packed[start:stop], more=True, signed=signed) is None
+    whole = part(gathering, *packed[cuts[-1] :], more=False, signed=signed)
+    assert isinstance(whole, ServiceMap)
+    assert whole.services == versions.services
 
 
 def test_neighbours_do_not_disturb_one_another_and_what_is_dropped_begins_anew() -> None:
