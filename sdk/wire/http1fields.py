@@ -17,9 +17,10 @@ VIA: Final = "micro"
 
 HOP_BY_HOP: Final = frozenset((
     "connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "http2-settings",
-    "proxy-authorization", "proxy-authenticate", "proxy-authentication-info",
+    "proxy-authorization", "proxy-authenticate", "proxy-authentication-info", "micro-fate",
 ))  # fmt: skip
-"""Names of fields that belong to one connection, and what opens a node to a program."""
+"""Names of fields that belong to one connection, what opens a node to a program, and what only a node says to one: an
+instance that hands on what became of a call of its own would say it of the call that it has answered."""
 
 _NO_TRAILERS = HOP_BY_HOP | {
     "content-length", "host", "content-encoding", "content-type", "content-range", "trailer", "expect", "range",

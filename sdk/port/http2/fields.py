@@ -21,9 +21,10 @@ OF_THE_CONNECTION: Final = frozenset(
 """Fields that say something of one connection; there are none in HTTP/2 (8.2.2)."""
 
 OF_ONE_HOP: Final = OF_THE_CONNECTION | {
-    "te", "proxy-authorization", "proxy-authenticate", "proxy-authentication-info",
+    "te", "proxy-authorization", "proxy-authenticate", "proxy-authentication-info", "micro-fate",
 }  # fmt: skip
-"""Fields that go no further than to the next HTTP program (RFC 9110, 7.6.1 and 11.7)."""
+"""Fields that go no further than to the next HTTP program (RFC 9110, 7.6.1 and 11.7), and what only a node says to a
+program: an instance that hands on what became of a call of its own would say it of the call that it has answered."""
 
 NOT_BEHIND: Final = OF_ONE_HOP | {
     "content-length", "host", "content-encoding", "content-type", "content-range", "trailer", "expect", "range",

@@ -223,6 +223,11 @@ def test_the_same_answer_to_head_is_another_one() -> None:
         answered("-HTTP/1.1 200 OK", "Content-Length: 5")
 
 
+def test_no_instance_says_what_became_of_the_call_that_it_answers() -> None:
+    head = reply("HTTP/1.1 503 Busy", "Content-Length: 0", "Micro-Fate: not-reached", "Proxy-Status: other")
+    assert head.metadata == (":status", "503", "content-length", "0", "proxy-status", "other", "via", "1.1 micro")
+
+
 def test_an_answer_that_agrees_to_an_upgrade_says_to_what() -> None:
     head = reply("HTTP/1.1 101 Switching", "Connection: upgrade", "Upgrade: websocket", "Sec-WebSocket-Accept: x")
     assert head.metadata[:6] == (":status", "101", ":upgrade", "websocket", "sec-websocket-accept", "x")

@@ -94,6 +94,15 @@ def test_a_grpc_status_that_is_none_is_unknown(status: str) -> None:
     assert parse_trailers_untrusted(packed).status == 2
 
 
+def test_no_instance_says_what_became_of_the_call_that_it_answers() -> None:
+    fate = ("micro-fate", "not-reached")
+    begun = read_answer_untrusted((*GRPC, *fate), grpc=True).packed
+    packed = pack_head(begun, read_trailers_untrusted((*STATUS, *fate), grpc=True))
+    assert "micro-fate" not in str(parse_reply_head_untrusted(packed))
+    packed = pack_reply_head(ReplyHead("application/grpc", fate, 14, "", fate))  # of a handler in frames
+    assert "micro-fate" not in str(write_answer_untrusted(packed, grpc=True, whole=True, empty=False))
+
+
 def test_a_status_that_nobody_has_defined_is_passed_on() -> None:
     packed = pack_reply_head(ReplyHead("", (":status", "999")))
     assert write_answer_untrusted(packed, grpc=False, whole=True, empty=True).headers == (":status", "999")
