@@ -129,7 +129,7 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
         metadata += pins
         metadata += ("forwarded", forwarded, "via", VIA) if forwarded else ("via", VIA)
     host = ""
-    if "micro-service" in first:
+    if first.get("micro-service"):
         names: tuple[str, ...] = (first["micro-service"],)
     else:
         host = _host(authority)

@@ -25,6 +25,7 @@ def asked(authority: str, path: str, *more: str, method: str = "POST") -> Header
         (asked("localhost:8081", "/Greeter/Hello"), ("greeter",)),
         (asked("", "/Greeter/Hello"), ("greeter",)),
         (asked("node", "/greeter.Greeter/Hello", "micro-service", "other"), ("other",)),
+        (asked("node", "/", "micro-service", "", method="GET"), ("node",)),
         (asked("user@greeter:1", "/", method="GET"), ("greeter",)),
         (asked("10.0.0.1", "/greeter.Greeter/Hello", method="GET"), ()),
         (asked("localhost", "/", "host", "greeter"), ()),
