@@ -4,7 +4,7 @@ Bounded in time are one answer, a whole list (`LISTING`) and a watch (`WATCH`); 
 for whoever follows it. A refusal names what is missing.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self
@@ -65,15 +65,16 @@ class KubeClient:
         """The error that names the server."""
         return self._http.unavailable(reason)
 
-    async def everything(self) -> tuple[str, list[object]]:
-        """The version, and all slices of that version, each still to be read."""
+    async def everything(self, label: str = "") -> tuple[str, list[object]]:
+        """The version, and all slices of that version, each still to be read; with `KEY=VALUE` those with the label."""
+        which = {**self._query, "labelSelector": f"{self._query['labelSelector']},{label}"} if label else self._query
         with trio.move_on_after(LISTING):
             try:
-                return await self._pages()
+                return await self._pages(which)
             except Expired:  # while it was read: all at once cannot expire, and is what client-go's pager does too
                 pass
             try:
-                page = await self._page({})
+                page = await self._page(which)
             except Expired:
                 raise self.unavailable(f"it answers {_GONE} to who asks for no version") from None
             return page.version, page.slices
@@ -102,23 +103,23 @@ class KubeClient:
         shown last, and any status is an answer: what else is wrong the watch itself finds out."""
         await self._http.request("GET", "/version", headers=self._shown.headers)
 
-    async def _pages(self) -> tuple[str, list[object]]:
-        page = await self._page({"limit": str(PAGE)})
+    async def _pages(self, which: Mapping[str, str]) -> tuple[str, list[object]]:
+        page = await self._page({**which, "limit": str(PAGE)})
         slices = page.slices
         while page.more:
-            page = await self._page({"limit": str(PAGE), "continue": page.more})
+            page = await self._page({**which, "limit": str(PAGE), "continue": page.more})
             slices += page.slices
         return page.version, slices
 
-    async def _page(self, which: dict[str, str]) -> Page:
-        answer = await self._ask({**self._query, **which})
+    async def _page(self, which: Mapping[str, str]) -> Page:
+        answer = await self._ask(which)
         self._check(answer.status, "list")
         try:
             return parse_page_untrusted(answer.body)
         except RemoteProtocolError as error:
             raise self.unavailable(str(error)) from None
 
-    async def _ask(self, query: dict[str, str]) -> Answer:
+    async def _ask(self, query: Mapping[str, str]) -> Answer:
         shown = await self._credential()
         answer = await self._http.request("GET", self._path, query=query, headers=shown.headers)
         if answer.status == 401 and await self._access.renewed(shown):

@@ -9,6 +9,7 @@ Nothing here does I/O.
 """
 
 import enum
+import re
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,8 @@ from sdk.types import Service, parse_service_untrusted
 
 from .records import Key, key_of, parse_json_untrusted
 
+LABEL_VALUE: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?")
+"""What the value of a label may be (Kubernetes documentation, Labels and Selectors), but for nothing at all."""
 LABELS: Final = "micro.mu/"
 """What our labels begin with."""
 SERVICE_NAME: Final = "kubernetes.io/service-name"

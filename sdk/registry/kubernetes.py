@@ -21,7 +21,17 @@ from . import Event
 from .http import Lines
 from .kubeaccess import find_access
 from .kubeclient import Expired, KubeClient
-from .kubejson import Kind, Slice, Told, parse_path_untrusted, parse_slice_untrusted, parse_told_untrusted
+from .kubejson import (
+    LABEL_VALUE,
+    LABELS,
+    SERVICE_NAME,
+    Kind,
+    Slice,
+    Told,
+    parse_path_untrusted,
+    parse_slice_untrusted,
+    parse_told_untrusted,
+)
 from .kubeslices import Slices
 from .once import Once
 from .records import check_ttl, merge, split
@@ -95,8 +105,16 @@ class KubernetesRegistry:
         await self._refuse(service)
 
     async def get(self, name: str) -> tuple[Service, ...]:
-        """See `Registry.get`."""
-        return tuple(service for service in await self.list() if service.name == name)
+        """See `Registry.get`. What cannot be a label is the name of nothing."""
+        items: list[object] = []
+        if LABEL_VALUE.fullmatch(name) is None:
+            await trio.lowlevel.checkpoint()
+            self.client.check_open()
+        else:
+            for label in (SERVICE_NAME, f"{LABELS}name"):  # either names it, and a selector knows no "or"
+                items += (await self.client.everything(f"{label}={name}"))[1]
+        records = (await self.read_all(items)).records().values()
+        return merge(record for record in records if record.name == name)
 
     async def list(self) -> tuple[Service, ...]:
         """See `Registry.list`."""

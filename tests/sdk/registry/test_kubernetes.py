@@ -49,6 +49,22 @@ async def test_a_long_list_comes_in_pages(kube: KubeServer, registry: Registry) 
         assert len(service.instances) == PAGE + 1
 
 
+async def test_one_service_is_asked_for_by_its_labels_and_not_sought_in_all(kube: KubeServer, tmp_path: Path) -> None:
+    kube.put(slice_of("s1", "1"))
+    kube.put(slice_of("s2", "2", service="other", name="greeter"))
+    kube.put(slice_of("s3", "3", service="greeter", name="another"))
+    kube.put(slice_of("s4", "4", service="other"))
+    async with open_registry(f"kubernetes://?kubeconfig={tmp_path / 'config'}&selector=micro.mu/name") as registry:
+        assert await registry.get("greeter") == (found("2"),)
+    async with open_registry(f"kubernetes://?kubeconfig={tmp_path / 'config'}") as registry:
+        assert await registry.get("greeter") == (found("1", "2"),)
+        assert all("greeter" in asked.query["labelSelector"] for asked in kube.asked)
+        before = len(kube.asked)
+        for nobody in ("", "a/b", "greeter,x", "-", "x" * 64):
+            assert await registry.get(nobody) == ()
+        assert len(kube.asked) == before
+
+
 async def test_a_thousand_pods_of_one_service_stand_in_ten_slices(kube: KubeServer, kube_opener: Opener) -> None:
     ids = [f"{number:04}" for number in range(1000)]
     async with kube_opener() as ours, kube_opener() as theirs, theirs.watch() as events:
