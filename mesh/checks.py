@@ -80,6 +80,8 @@ class Checks:
         self._random = random
         self._changed = changed
         self._checked: dict[Key, Checked] = {}
+        self._waiting: dict[Key, Instance] = {}
+        """Those of them that are one too many."""
         self._nursery: trio.Nursery | None = None
         self._room = trio.CapacityLimiter(AT_ONCE)
 
@@ -105,8 +107,11 @@ class Checks:
         if self._checked:
             for key in [key for key in self._checked if key[:2] == (name, version) and key not in wanted]:
                 self._checked.pop(key).scope.cancel()
+                self._waiting.pop(key, None)
         for key, instance in wanted.items():
             self._want(key, instance)
+        while self._waiting and self._watched < MAX_CHECKED:
+            self._want(*next(iter(self._waiting.items())))
 
     def alive(self, services: Iterable[Service]) -> tuple[Service, ...]:
         """The services without the instances that are dead, and without those that have no other."""
@@ -139,8 +144,14 @@ class Checks:
             for (name, version, id), checked in sorted(self._checked.items())
         ]
 
+    @property
+    def _watched(self) -> int:
+        """Instances that are checked."""
+        return len(self._checked) - sum(each.check is None for each in self._checked.values())
+
     def _want(self, key: Key, instance: Instance) -> None:
         check, error = None, ""
+        self._waiting.pop(key, None)
         try:
             check = parse_check(instance)
         except BadRequest as refused:
@@ -148,8 +159,8 @@ class Checks:
         before = self._checked.get(key)
         if before is not None and before.check == check and (check is not None or before.error == error):
             return
-        watched = sum(each.check is not None for each in self._checked.values())
-        if check is not None and watched - (before is not None and before.check is not None) >= MAX_CHECKED:
+        if check is not None and self._watched - (before is not None and before.check is not None) >= MAX_CHECKED:
+            self._waiting[key] = instance
             check, error = None, f"this node checks {MAX_CHECKED} instances already"
             if before is not None and before.error == error:
                 return

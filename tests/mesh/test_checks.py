@@ -156,6 +156,23 @@ async def test_a_check_that_makes_no_sense_and_one_too_many_are_named_once(
         nursery.cancel_scope.cancel()
 
 
+async def test_one_too_many_is_checked_as_soon_as_another_has_gone(
+    fast_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks_module, "MAX_CHECKED", 2)
+    async with trio.open_nursery() as nursery:
+        checks, _ = following(nursery)
+        for name in "abcd":
+            checks.follow(name, "latest", service("127.0.0.1:1", name=name, check="tcp").instances)
+        assert state(checks) == ["up", "up", "unchecked", "unchecked"]
+        checks.follow("c", "latest", ())
+        assert state(checks) == ["up", "up", "unchecked"], "it was not checked itself"
+        checks.follow("a", "latest", ())
+        assert state(checks) == ["up", "up"]
+        await eventually(lambda: state(checks) == ["down", "down"])
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_node_withdraws_the_route_of_a_dead_instance_and_says_so_in_its_status(fast_clock: MockClock) -> None:
     async with world() as all_:
         place = await all_.open("here")
