@@ -163,7 +163,7 @@ async def test_one_too_many_is_checked_as_soon_as_another_has_gone(
     async with trio.open_nursery() as nursery:
         checks, _ = following(nursery)
         for name in "abcd":
-            checks.follow(name, "latest", service("127.0.0.1:1", name=name, check="tcp").instances)
+            checks.follow(name, "latest", service("127.0.0.1:1", name=name, check="tcp", check_interval="1s").instances)
         assert state(checks) == ["up", "up", "unchecked", "unchecked"]
         checks.follow("c", "latest", ())
         assert state(checks) == ["up", "up", "unchecked"], "it was not checked itself"
