@@ -8,6 +8,7 @@ it travels with the call. A caller that set none gets `MICRO_CLIENT_REQUEST_TIME
 import itertools
 import math
 import os
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
@@ -87,6 +88,7 @@ class Client:
             raise RuntimeError("this client is in use already")
         registry = self._callees.choose_registry(self._way)
         # Nothing below raises: a nursery that was entered must be left in order.
+        self._thread = threading.get_ident()
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._callees.enter(self._nursery, registry)
@@ -300,6 +302,11 @@ class Client:
     def _pack_head(self, service: str, endpoint: str, flags: int, content_type: str, way: Way) -> bytes:
         if self._manager is None:
             raise RuntimeError("a client is used inside `async with Client() as client`")
+        if self._thread != threading.get_ident():  # it would wake tasks of one event loop in another, and end both
+            raise RuntimeError(
+                "this client was opened in another thread: give each event loop a client of its own, or have the call "
+                "made where it is, `trio.from_thread.run(client.call, ...)`"
+            )
         metadata = way.metadata
         if (context := around.get()) is not None and context.sent:
             metadata = merged(merged(metadata, context.sent), way.own)

@@ -15,7 +15,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, TypeVar, overload
 
 import trio
@@ -103,6 +103,7 @@ class Service:
         for wrapper in wrappers:
             self.wrap(wrapper)
         self._serving = False
+        self._token: trio.lowlevel.TrioToken | None = None
         self._until_stop = trio.CancelScope()
         self._grace = DRAIN_SECONDS
 
@@ -232,7 +233,7 @@ class Service:
         self._server.name = config.name
         instance = f"{config.name}-{secrets.token_hex(8)}"
         self._debug.begin(config.version, instance)
-        self._serving = True
+        self._serving, self._token = True, trio.lowlevel.current_trio_token()
         try:
             async with self._hooks.around_life():
                 if config.nodes:
@@ -240,7 +241,7 @@ class Service:
                 else:
                     await self._serve_listening(config, instance, task_status)
         finally:
-            self._serving = False
+            self._serving, self._token = False, None
             self._until_stop = trio.CancelScope()
 
     async def _serve_attached(self, config: ServiceConfig, instance: str, task_status: trio.TaskStatus[str]) -> None:
@@ -299,10 +300,20 @@ class Service:
             yield client
 
     def stop(self, seconds: float = DRAIN_SECONDS) -> None:
-        """Ends `serve`: deregisters, takes no new calls, and gives those that are open that many seconds."""
+        """Ends `serve`: deregisters, takes no new calls, and gives those that are open that many seconds. It may be
+        called from any thread."""
         check("stop", {"seconds": SECONDS}, {"seconds": seconds})
-        self._grace = seconds
-        self._until_stop.cancel()
+        scope, token = self._until_stop, self._token
+
+        def stop() -> None:
+            self._grace = seconds
+            scope.cancel()
+
+        if token is None or (trio.lowlevel.in_trio_task() and trio.lowlevel.current_trio_token() is token):
+            stop()
+        else:
+            with suppress(trio.RunFinishedError):  # it has ended meanwhile
+                token.run_sync_soon(stop)
 
     @asynccontextmanager
     async def _offered(self) -> AsyncIterator[None]:

@@ -64,6 +64,21 @@ async def test_names_that_are_no_text_are_refused_and_other_calls_go_on(service:
         waiting.set()
 
 
+async def test_a_client_in_another_thread_is_told_so_and_goes_on() -> None:
+    async with greeting({"A.Echo": echo}) as client:
+
+        def call_there() -> Any:
+            return trio.run(client.call, "greeter", "A.Echo", 1)
+
+        with pytest.raises(RuntimeError, match=r"opened in another thread: .* `trio\.from_thread\.run\(client\.call"):
+            await trio.to_thread.run_sync(call_there)
+
+        def call_here() -> Any:
+            return trio.from_thread.run(client.call, "greeter", "A.Echo", 2)
+
+        assert await trio.to_thread.run_sync(call_here) == 2
+
+
 async def test_an_answer_may_be_asked_for_as_one_of_several_types() -> None:
     async with greeting({"A.Echo": echo}) as client:
         assert await client.call("greeter", "A.Echo", None, reply_type=int | None) is None

@@ -395,3 +395,13 @@ async def test_of_two_instances_one_stops_and_comes_back_under_load_and_no_call_
                 assert one._server.open_calls == 0
             callers.cancel_scope.cancel()
     assert answered >= 300
+
+
+async def test_a_service_in_a_thread_is_stopped_from_another_and_once_more_does_no_harm() -> None:
+    async with MemoryRegistry() as registry:
+        service = Service("greeter", registry=registry)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(service.serve)
+            await trio.to_thread.run_sync(service.stop, 0.1)
+            service.stop(0.1)
+        service.stop()
