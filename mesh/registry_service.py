@@ -6,8 +6,8 @@ go-micro v2 (`sdk.registry.remote`).
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final
 
 import trio
@@ -56,8 +56,10 @@ class Shelf:
                             self._count(key, _size(event.service))
             await trio.sleep(AGAIN)
 
-    def take(self, service: Service) -> None:
-        """Counts a record that is about to be registered. Raises `TooManyRequests` where there is no room for it."""
+    @contextmanager
+    def taking(self, service: Service) -> Iterator[None]:
+        """Counts a record while it is registered, and no more where that fails. Raises `TooManyRequests` where there is
+        no room for it."""
         pieces = {key: _size(piece) for key, piece in split(service).items()}
         new = sum(key not in self._sizes for key in pieces)
         more = sum(size - self._sizes.get(key, 0) for key, size in pieces.items())
@@ -66,8 +68,18 @@ class Shelf:
                 f"this registry is full: it holds {len(self._sizes)} instances of {self._most_instances} and "
                 f"{self._bytes} bytes of {self._most_bytes}"
             )
-        for key, size in pieces.items():
+        before = {key: self._sizes[key] for key in pieces if key in self._sizes}
+        self._count_again(pieces, pieces)
+        try:
+            yield
+        except BaseException:
+            self._count_again(pieces, before)
+            raise
+
+    def _count_again(self, keys: Iterable[Key], sizes: Mapping[Key, int]) -> None:
+        for key in keys:
             self._forget(key)
+        for key, size in sizes.items():
             self._count(key, size)
 
     def _count(self, key: Key, size: int) -> None:
@@ -123,9 +135,8 @@ class RegistryService:
         """Adds or renews the instances of a record; `options.ttl` are seconds after which they go by themselves."""
         record = _read(request)
         service, ttl = parse_service(dict(record)), parse_ttl(record.get("options"))
-        if self._shelf is not None:
-            self._shelf.take(service)
-        await self._registry.register(service, ttl=ttl)
+        with self._shelf.taking(service) if self._shelf is not None else nullcontext():
+            await self._registry.register(service, ttl=ttl)
         return {}
 
     async def deregister(self, request: Any) -> Record:

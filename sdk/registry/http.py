@@ -371,7 +371,7 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
-        return f"it does not speak TLS ({error.reason}); without TLS it is etcd:// or consul://"
+        return f"it does not speak TLS ({error.reason}); without TLS it is etcd://, consul:// or http://"
     if isinstance(error, ssl.SSLError) and _REFUSED_CERTIFICATE.search(error.reason or ""):
         return (
             f"it wants a certificate, or another than it is shown ({error.reason}); etcds:// and consuls:// take "

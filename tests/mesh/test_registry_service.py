@@ -7,7 +7,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from mesh import registry_service
 from mesh.registry_service import RegistryService, Shelf
 from sdk import Client
-from sdk.errors import BadRequest, Forbidden, TooManyRequests
+from sdk.errors import BadRequest, Forbidden, TooManyRequests, Unavailable
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry.memory import MemoryRegistry
 from sdk.registry.remote import MAX_RELAYS
@@ -125,6 +125,27 @@ async def test_a_full_shelf_takes_no_more_until_something_goes(autojump_clock: M
         with pytest.raises(TooManyRequests, match="bytes of 1000"):
             await service.register(record("b", "1", metadata={"text": "x" * 1000}))
         nursery.cancel_scope.cancel()
+
+
+class Broken(MemoryRegistry):
+    """Stores nothing more."""
+
+    async def register(self, service: Service, *, ttl: float | None = None) -> None:
+        await trio.lowlevel.checkpoint()
+        raise Unavailable("the disk is full")
+
+
+async def test_what_could_not_be_stored_takes_no_room() -> None:
+    async with MemoryRegistry("x") as registry, Broken("x") as broken:
+        shelf = Shelf(instances=2, size=1000)
+        good, bad = (RegistryService(each, shelf=shelf) for each in (registry, broken))
+        await good.register(record("a", "1"))
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await bad.register(record("a", "1", "2"))
+        await good.register(record("b", "1"))
+        with pytest.raises(TooManyRequests, match="2 instances of 2"):
+            await good.register(record("c", "1"))
 
 
 async def test_every_node_answers_for_its_registry_which_only_trusted_callers_change(
