@@ -128,6 +128,7 @@ class Callers:
             otherwise=otherwise,
             limits=self._limits,
             pins=pins,
+            tunnels=visit.inside is None,
         )
         self._receive(port, visit)
         with self._there(port):

@@ -1,5 +1,8 @@
 """HTTP CONNECT on the proxy port: the request as bytes, and whole connections over real sockets."""
 
+import h2.config
+import h2.connection
+import h2.events
 import h11
 import pytest
 import trio
@@ -300,3 +303,19 @@ async def test_a_service_is_reached_by_its_name_in_whatever_case() -> None:
             assert answer == ESTABLISHED
             await program.send_all(b"hello")
             assert await program.receive_some() == b"hello"
+
+
+async def test_a_program_of_http_2_reaches_a_service_by_its_name_on_a_stream_rfc9113_8_5() -> None:
+    async with raw_node(echo) as node, await open_tcp(node.proxy_address) as program:
+        client = h2.connection.H2Connection(h2.config.H2Configuration())
+        client.initiate_connection()
+        client.send_headers(1, [(":method", "CONNECT"), (":authority", "DB:5432")])
+        client.send_data(1, b"hello", end_stream=True)
+        heard: list[h2.events.Event] = []
+        while not any(isinstance(event, h2.events.StreamEnded) for event in heard):
+            await program.send_all(client.data_to_send())
+            heard += client.receive_data(await program.receive_some())
+        answers = [event.headers for event in heard if isinstance(event, h2.events.ResponseReceived)]
+        assert [list(map(tuple, answer)) for answer in answers] == [[(b":status", b"200")]]
+        assert b"".join(event.data for event in heard if isinstance(event, h2.events.DataReceived)) == b"hello"
+        await node.no_calls()

@@ -1,7 +1,8 @@
 """Requests: header lists ↔ heads of calls, in both directions.
 
-A request whose content type is gRPC's is a call of protocol `grpc`, any other one of protocol `http`. What a list means
-is worked out once for each different list; all that differs from call to call is its id, at the end of the packed head.
+A request whose content type is gRPC's is a call of protocol `grpc`, CONNECT a raw one, any other one of protocol
+`http`. What a list means is worked out once for each different list; all that differs from call to call is its id, at
+the end of the packed head.
 """
 
 import re
@@ -62,6 +63,8 @@ class Request(NamedTuple):
     """Milliseconds it may take, or `NO_DEADLINE`."""
     grpc: bool
     """Whether it is answered as gRPC is."""
+    raw: bool
+    """Whether it is a tunnel, whose bytes nobody looks into."""
     length: int
     """How long its body is to be, in bytes, or -1."""
     expects: bool
@@ -109,6 +112,8 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
     method, path, scheme = pseudo.get(":method", ""), pseudo.get(":path", ""), pseudo.get(":scheme", "")
     first = dict(reversed(fields))
     authority = pseudo.get(":authority") or first.get("host", "")
+    if method == "CONNECT" and not scheme and not path:
+        return _tunnel(authority, fields, first.get("proxy-authorization", ""))
     if not method or not scheme or _PATH(path) is None:
         raise malformed(f"a request with method {method!r}, scheme {scheme!r} and path {path[:100]!r}")
     content_type = first.get("content-type", "")
@@ -141,9 +146,31 @@ def read_request_untrusted(headers: Headers, forwarded: str = "", otherwise: str
         rest=b"".join((*map(_pack, parts), _ID_FOLLOWS)),
         ms=ms,
         grpc=grpc,
+        raw=False,
         length=length_untrusted(fields),
         expects=first.get("expect", "").lower() == "100-continue",
         credentials=first.get("proxy-authorization", ""),
+        known={},
+    )
+
+
+def _tunnel(authority: str, fields: list[tuple[str, str]], credentials: str) -> Request:
+    """A raw call to the service that a CONNECT names (8.5), pinned as it says."""
+    service = authority.rpartition(":")[0] or authority
+    if not service or service.startswith(":"):
+        raise malformed(f"CONNECT takes service:port, and not {authority[:100]!r}")
+    pins = (field for field in fields if field[0].startswith("micro-") and field[0] != "micro-service")
+    parts = ("", "tcp", 0, "", tuple(part for field in pins for part in field))
+    return Request(
+        names=(service,),
+        hosted=True,
+        rest=b"".join((*map(_pack, parts), _ID_FOLLOWS)),
+        ms=NO_DEADLINE,
+        grpc=False,
+        raw=True,
+        length=-1,
+        expects=False,
+        credentials=credentials,
         known={},
     )
 

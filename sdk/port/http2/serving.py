@@ -57,6 +57,9 @@ _HELD: Final = 16384
 _HEADERS: Final = b"\x01"
 """The type of such a frame, its fourth byte."""
 
+_UNCOUNTED: Final = -(1 << 62)
+"""Bytes that have come of a tunnel: no number of them is too many."""
+
 _CONTINUE: Final = (":status", "100")
 _BARE: Final = ((":status", "200"), (":status", "200", "content-type", GRPC))
 _NO_STATUS: Final = ("grpc-status", str(int(Status.UNKNOWN)), "grpc-message", "the answer ended without a status")
@@ -81,6 +84,7 @@ class Http2ServingPort(Connection):
         otherwise: str = "",
         limits: Limits = DEFAULT,
         pins: Metadata = (),
+        tunnels: bool = False,
         max_streams: int = MAX_STREAMS,
         pool: CreditPool = PROCESS,
     ) -> None:
@@ -88,7 +92,8 @@ class Http2ServingPort(Connection):
         that does not say it in so many words. `objection` is asked, where it is given, what
         there is to say against a request that shows these credentials (`Proxy-Authorization`, or nothing).
         `forwarded` is what `Forwarded` says of the program. `otherwise` is the service that all requests may mean but
-        those that name one in `micro-service`, and the likeliest. `pins` is metadata that every call has besides."""
+        those that name one in `micro-service`, and the likeliest. `pins` is metadata that every call has besides.
+        With `tunnels` CONNECT is taken: a raw call (8.5)."""
         settings = {
             MAX_CONCURRENT_STREAMS: max_streams,
             INITIAL_WINDOW_SIZE: frame.INITIAL_CREDIT,
@@ -106,6 +111,7 @@ class Http2ServingPort(Connection):
         self._forwarded = forwarded
         self._otherwise = otherwise
         self._pins = pins
+        self._tunnels = tunnels
         self._limit = max_streams
         self.refusing = False
         """It takes no more requests."""
@@ -293,6 +299,10 @@ class Http2ServingPort(Connection):
         if 0 < self._max_body < request.length:
             self._turn_down(stream, exchange, end, Status.RESOURCE_EXHAUSTED, self._too_long(), 413)
             return
+        if request.raw:
+            if not self._tunnels:
+                raise malformed(f"{self.name} asks for a tunnel, and none begins here")
+            exchange.taken = _UNCOUNTED
         names = request.names
         if not names:
             self._turn_down(stream, exchange, end, Status.NOT_FOUND, NAMELESS)

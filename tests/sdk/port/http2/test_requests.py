@@ -147,3 +147,18 @@ def test_whether_a_program_takes_trailers_goes_on_with_a_request_of_http() -> No
         packed = read_request_untrusted((*leading, *te)).opened("a") + bytes(16)
         metadata = parse_call_head_untrusted(frame.split_open_untrusted(packed).head).metadata
         assert metadata[6:] == ((":te", "trailers") if te else ()) + ("via", "2 micro")
+
+
+def test_a_connect_is_a_raw_call_with_its_pins_rfc9113_8_5() -> None:
+    fields = ("micro-router", "far", "micro-service", "other", "user-agent", "x", "proxy-authorization", "Bearer y")
+    request = read_request_untrusted((":method", "CONNECT", ":authority", "db:5432", *fields), "for=a", "back end")
+    assert (request.names, request.hosted, request.raw, request.credentials) == (("db",), True, True, "Bearer y")
+    packed = frame.split_open_untrusted(request.opened("db") + bytes(16)).head
+    call = CallHead("db", "", "tcp", metadata=("micro-router", "far"), call_id=bytes(16))
+    assert parse_call_head_untrusted(packed) == call
+
+
+@pytest.mark.parametrize("headers", [(), (":authority", ":80"), (":authority", "db:1", ":scheme", "http", ":path", "")])
+def test_a_connect_that_names_no_service_or_a_path_is_malformed(headers: Headers) -> None:
+    with pytest.raises(StreamFault):
+        read_request_untrusted((":method", "CONNECT", *headers))

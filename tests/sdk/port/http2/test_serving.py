@@ -591,3 +591,48 @@ def test_a_request_that_turns_out_to_be_longer_is_ended_and_its_call_cancelled()
     assert "'micro-fate': 'may-have-run'" in heard[0]
     assert heard[1] == "RST_STREAM 1 NO_ERROR"
     assert raw.notes.lines[:2] == ["OPEN 1 grpc greeter /greeter.Greeter/Hello 100 bytes", "RESET 1 1 MAY_HAVE_RUN"]
+
+
+# Tunnels.
+
+TUNNEL = (":method", "CONNECT", ":authority", "db:5432")
+
+
+def test_a_connect_is_a_raw_call_until_both_ends_have_ended_rfc9113_8_5() -> None:
+    talk = program(tunnels=True, limits=Limits(max_body=4))
+    stream = talk.h2.get_next_available_stream_id()
+    talk.h2.send_headers(stream, pairs(TUNNEL))
+    talk.pump()
+    assert talk.notes.lines == ["OPEN 1 tcp db"]
+    talk.port.send(HEAD, 0, stream, head_payload(ReplyHead()))
+    talk.pump()
+    assert heard(talk, h2.events.ResponseReceived) == [(":status", "200")]
+    talk.h2.send_data(stream, b"hello")
+    talk.pump()
+    assert talk.notes.lines == ["DATA 1 5 bytes"], "no limit of bodies is for it"
+    talk.port.send(DATA, END, stream, b"welcome")
+    talk.pump()
+    assert talk.body(stream) == b"welcome"
+    talk.h2.send_data(stream, b"bye", end_stream=True)
+    talk.pump()
+    assert talk.notes.lines == ["DATA 1 END 3 bytes"]
+    assert not talk.port._exchanges
+
+
+def test_a_connect_that_leads_nowhere_is_answered() -> None:
+    talk = program(tunnels=True)
+    stream = talk.h2.get_next_available_stream_id()
+    talk.h2.send_headers(stream, pairs(TUNNEL))
+    talk.pump()
+    talk.port.send(RESET, 0, stream, reset_payload(Status.NOT_FOUND, "no such service", Fate.NOT_REACHED))
+    talk.pump()
+    fields = heard(talk, h2.events.ResponseReceived)
+    assert fields[0] == (":status", "404")
+    assert ("micro-fate", "not-reached") in fields
+
+
+def test_where_no_tunnel_begins_a_connect_is_malformed() -> None:
+    raw = raw_program()
+    said = raw.say(raw.headers(1, TUNNEL))
+    assert said == ["RST_STREAM 1 PROTOCOL_ERROR"]
+    assert not raw.notes.lines
