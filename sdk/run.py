@@ -18,6 +18,7 @@ import trio
 
 from .config import SERVICE_SETTINGS
 from .errors import BadRequest, MicroError
+from .loglines import Lines
 from .service import DRAIN_SECONDS, Service
 
 GRACE_SECONDS = {signal.SIGTERM: DRAIN_SECONDS, signal.SIGINT: 0.8}
@@ -86,7 +87,9 @@ def _run(service: Service, options: dict[str, Any]) -> None:
     """Flags become variables: the clients that handlers make then look into the same registry."""
     os.environ.update({name.upper(): text for name, text in options.items() if text is not None})
     level = options["micro_log_level"].upper()
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     with _Signals(service) as signals:
         trio.run(_serve, service, signals)
     if signals.came is signal.SIGINT:

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
+from sdk.loglines import shown
 from sdk.types import Value
 
 
@@ -35,10 +36,7 @@ def to_json_line(value: object) -> str:
 
 def printable(value: object) -> str:
     """The value as text that moves no cursor and changes no colour."""
-    text = str(value)
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+    return shown(str(value))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

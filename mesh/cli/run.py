@@ -19,6 +19,7 @@ import click
 import trio
 
 from sdk.errors import BadRequest, MicroError
+from sdk.loglines import Lines
 
 from .options import settings
 from .render import printable
@@ -44,9 +45,8 @@ class Failure(click.ClickException):
         click.echo(printable(self.message), file=file, err=file is None)
 
 
-class _Lines(logging.Formatter):
-    """One line for each message, whatever names of services and addresses of other machines are in it: nobody writes
-    lines of their own into the log, and no terminal obeys them."""
+class _Lines(Lines):
+    """One line for each message, whatever names of services and addresses of other machines are in it."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - so `logging` calls it
         record.message = printable(record.message)
