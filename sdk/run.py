@@ -20,6 +20,7 @@ from .config import SERVICE_SETTINGS
 from .errors import BadRequest, MicroError
 from .loglines import Lines
 from .service import DRAIN_SECONDS, Service
+from .signals import end_at_once
 
 GRACE_SECONDS = {signal.SIGTERM: DRAIN_SECONDS, signal.SIGINT: 0.8}
 """How long open calls may go on, by the signal that asked. Ctrl-C is a person waiting for the prompt."""
@@ -149,8 +150,7 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.came = signal.Signals(number)
-        for each in GRACE_SECONDS:
-            signal.signal(each, signal.SIG_DFL)
+        end_at_once(*GRACE_SECONDS)
         grace = GRACE_SECONDS[self.came]
         status = 130 if self.came is signal.SIGINT else 0
         self._leave = threading.Timer(grace + LEAVE_SECONDS, os._exit, (status,))

@@ -3,9 +3,12 @@
 What only a node uses is imported when one starts: `micro call` does not wait for it.
 """
 
+import signal
 import sys
 
 import click
+
+from sdk.signals import end_at_once
 
 from .call import call, stream
 from .debug import health, stats
@@ -36,5 +39,6 @@ for command in (
 
 def main() -> None:
     """Runs the command line and ends the process."""
+    end_at_once(signal.SIGTERM)
     escape_what_does_not_fit(sys.stdout, sys.stderr)
     sys.exit(exit_status(micro))

@@ -20,6 +20,7 @@ import trio
 
 from sdk.errors import BadRequest, MicroError
 from sdk.loglines import Lines
+from sdk.signals import end_at_once
 
 from .options import settings
 from .render import printable
@@ -81,7 +82,7 @@ def run_until_signal(
     _log_to_stderr("info")
     _raise_file_limit()
     status = _run(lambda: _until_signal(program, ready, hangup))
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    end_at_once(signal.SIGINT)
     click.get_current_context().exit(status)
 
 
@@ -161,8 +162,7 @@ async def _until_signal(
             status = INTERRUPTED if number == signal.SIGINT else 0
             # From here on another signal ends the process without asking it, and so does the end of the time: the loop
             # may be stuck.
-            for each in DRAIN:
-                signal.signal(each, signal.SIG_DFL)
+            end_at_once(*DRAIN)
             _leave_after(DRAIN[signal.Signals(number)] + LEAVE, status)
             if started.is_set():
                 nursery.start_soon(end, nursery, DRAIN[signal.Signals(number)])
