@@ -16,6 +16,7 @@ from sdk.head import CallHead
 from sdk.wire.frame import ID_SIZE
 
 from .records import Record
+from .restraint import OTHERS, WINDOW, Restraint
 
 KEPT: Final = 1000
 """Calls that are remembered."""
@@ -26,11 +27,11 @@ SLOW: Final = 1.0
 QUIET: Final = frozenset((Status.OK, Status.CANCELLED, Status.NOT_FOUND, Status.UNIMPLEMENTED))
 """How calls may end that nobody has to be told of: well, or by the caller's own doing …"""
 
-MAX_TEXT: Final = 256
-"""Characters of a name or path that are kept: the callers choose them, and there is room for 64 KiB in a head."""
-
 _CALLERS_OWN: Final = range(400, 500)
 """… likewise in HTTP."""
+
+MAX_TEXT: Final = 256
+"""Characters of a name or path that are kept: the callers choose them, and there is room for 64 KiB in a head."""
 
 _log = logging.getLogger("micro.calls")
 
@@ -39,11 +40,13 @@ class Calls:
     """Takes the records of a switch."""
 
     def __init__(self, *, log_all: bool, name_of: Callable[[bytes], str], clock: Callable[[], float]) -> None:
-        """With `log_all` every call has its line; `name_of` says what people call a node."""
+        """With `log_all` every call has its line, else the first of those of each service that went wrong or were slow,
+        and then how many there were more; `name_of` says what people call a node."""
         self._kept: deque[CallRecord] = deque(maxlen=KEPT)
         self._log_all = log_all
         self._name_of = name_of
         self._clock = clock
+        self._restraint = Restraint()
 
     def take(self, record: CallRecord) -> None:
         """One call is over."""
@@ -54,8 +57,18 @@ class Calls:
         self._kept.append(record)
         slow = record.ended - record.opened >= SLOW
         well = record.status in QUIET or record.status in _CALLERS_OWN
-        if self._log_all or slow or not well:
+        if record.ended >= self._restraint.until:
+            self._tell_of_others()
+        if self._log_all or ((slow or not well) and self._restraint.may_tell(record.head.service, record.ended)):
             _log.log(logging.INFO if well else logging.WARNING, "%s", self._line(record))
+
+    def _tell_of_others(self) -> None:
+        for service, count in self._restraint.withheld():
+            whose = "other services" if service == OTHERS else service
+            _log.warning(
+                "%s: %d more calls went wrong or took over %g s, within %g s; `micro network calls` shows the last",
+                whose, count, SLOW, WINDOW,
+            )  # fmt: skip
 
     def latest(self, count: int = KEPT, service: str = "") -> list[Record]:
         """The last calls, of one service where that is said, newest first."""

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from mesh.calls import KEPT, MAX_TEXT, SLOW, Calls, status_name
+from mesh.restraint import FIRST, WINDOW
 from proxy.calls import CallRecord
 from sdk.errors import Status
 from sdk.head import CallHead
@@ -68,6 +69,32 @@ def test_the_log_tells_of_what_went_wrong_or_took_long(
     calls(log_all=True).take(call)
     assert len(caplog.records) == told + 1
     assert "rpc greeter Greeter.Hello: " in caplog.text
+
+
+def test_of_a_flood_the_log_has_the_first_of_each_service_and_then_the_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    kept = calls()
+    for _ in range(FIRST + 990):
+        kept.take(record("web", status=Status.UNAVAILABLE))
+    kept.take(record("greeter", status=Status.UNAVAILABLE))
+    assert [each.getMessage().split()[1] for each in caplog.records] == ["web"] * FIRST + ["greeter"]
+    caplog.clear()
+    kept.take(record("web")._replace(ended=100.0 + 2 * WINDOW, opened=100.0 + 2 * WINDOW))  # it goes well again
+    [said] = caplog.messages
+    assert said.startswith("web: 990 more calls went wrong or took over 1 s, within 10 s; ")
+    kept.take(record("web", status=Status.UNAVAILABLE)._replace(ended=100.0 + 2 * WINDOW, opened=100.0 + 2 * WINDOW))
+    assert len(caplog.messages) == 2
+
+
+def test_with_the_access_log_every_call_of_a_flood_has_its_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    kept = calls(log_all=True)
+    for _ in range(FIRST * 2):
+        kept.take(record("web", status=Status.UNAVAILABLE))
+    kept.take(record("web")._replace(ended=100.0 + 2 * WINDOW))
+    assert len(caplog.messages) == FIRST * 2 + 1
 
 
 def test_what_stands_behind_the_question_mark_of_a_path_is_neither_shown_nor_logged(
