@@ -27,6 +27,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path.name not in LONGEST, -tests[item.path]))
 
 
+CALLS = "20s"
+"""What unary calls have where a test says nothing else: in the five seconds that programs have, a machine that runs
+other tests as well may not let each process on their way do its part."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Hide the developer's own settings and registry from the tests, and from the processes they start."""
@@ -34,6 +39,7 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
         for name in list(os.environ):
             if name.startswith("MICRO_"):
                 patch.delenv(name)
+        patch.setenv("MICRO_CLIENT_REQUEST_TIMEOUT", CALLS)
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
 

@@ -62,6 +62,14 @@ def kept_address(host: str = "127.0.0.1") -> Iterator[str]:
 
 
 @contextmanager
+def nobody(host: str = "127.0.0.1") -> Iterator[str]:
+    """An address where nobody listens, and nobody else can: a port that was closed is soon somebody else's."""
+    with socket.socket() as sock:
+        sock.bind((host, 0))
+        yield f"{host}:{sock.getsockname()[1]}"
+
+
+@contextmanager
 def deaf(host: str, port: int) -> Iterator[None]:
     """Somebody listens at this address and never accepts, and so many wait already that the next one gets no answer."""
     with ExitStack() as stack:

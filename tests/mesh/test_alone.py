@@ -29,8 +29,8 @@ from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
 from sdk.wire.http2 import PREFACE, SETTINGS, pack_frame
 from tests.mesh.network import greeter, until, world
+from tests.net import kept_address, nobody
 from tests.proxy.raw import echo, read_to_end, serve
-from tests.proxy.test_dialer import nobody
 from tests.proxy.test_grpc import GREETER, OPTIONS
 from tests.proxy.test_grpc import greeter as grpc_server
 from tests.proxy.web import WebServer
@@ -218,13 +218,13 @@ async def test_plain_tcp_reaches_a_back_end_over_a_proxy_and_a_node(fast_clock: 
 
 
 async def test_a_proxy_that_was_told_to_stand_before_itself_does_not_start() -> None:
-    free = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    address = f"127.0.0.1:{free[0].socket.getsockname()[1]}"
-    await free[0].aclose()
-    back_end = BackEnd(service="loop", address=address, scheme="micro")
-    node = Node(NodeConfig(**proxy_values(back_end=back_end, proxy_address=address)), registry=MemoryRegistry("itself"))
-    with pytest.raises(BadRequest, match="where this proxy itself listens"):
-        await node.run()
+    with kept_address() as address:
+        back_end = BackEnd(service="loop", address=address, scheme="micro")
+        node = Node(
+            NodeConfig(**proxy_values(back_end=back_end, proxy_address=address)), registry=MemoryRegistry("itself")
+        )
+        with pytest.raises(BadRequest, match="where this proxy itself listens"):
+            await node.run()
 
 
 # Programs that know nothing of names.

@@ -15,9 +15,9 @@ from sdk.head import CallHead, ReplyHead, pack_reply_head, parse_call_head_untru
 from sdk.rawsocket import RawSocket, open_tcp
 from sdk.wire.frame import INITIAL_CREDIT, Fate, Open, Reset
 from sdk.wire.mux import Mux, MuxStream
+from tests.net import nobody
 
 from .raw import break_off, echo, is_reset, raw_node, read_to_end
-from .test_dialer import nobody
 
 REQUEST = b"CONNECT db:5432 HTTP/1.1\r\nHost: db:5432\r\n\r\n"
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"

@@ -1,8 +1,7 @@
 """Connections to instances, over real sockets."""
 
-import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import trio
@@ -23,6 +22,7 @@ from sdk.types import Instance
 from sdk.wire import frame
 from sdk.wire.frame import NO_DEADLINE, OPEN, Fate, Open
 from sdk.wire.mux import Mux, MuxStream
+from tests.net import nobody
 
 from .chain import Node
 from .raw import DB, connected, echo, is_reset, serve
@@ -122,14 +122,6 @@ async def dialling() -> AsyncIterator[tuple[TcpDialer, Caller]]:
         caller = Caller()
         yield TcpDialer(caller, nursery), caller
         nursery.cancel_scope.cancel()
-
-
-@contextmanager
-def nobody() -> Iterator[str]:
-    """An address where nobody listens, and nobody else can."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        yield f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 async def test_calls_made_before_the_connection_stands_go_over_it_once_it_does() -> None:

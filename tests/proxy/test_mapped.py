@@ -11,9 +11,9 @@ from proxy.calls import CallRecord
 from proxy.crowd import Crowd
 from sdk.errors import Status
 from sdk.rawsocket import open_tcp
+from tests.net import nobody
 
 from .raw import break_off, echo, is_reset, raw_node, read_to_end, serve
-from .test_dialer import nobody
 
 
 async def test_a_connection_to_the_port_is_one_to_the_service() -> None:

@@ -13,9 +13,9 @@ from sdk.head import CallHead, parse_call_head_untrusted
 from sdk.rawsocket import open_tcp
 from sdk.wire.frame import Open
 from sdk.wire.mux import Mux, MuxStream
+from tests.net import nobody
 
 from .raw import break_off, echo, is_reset, raw_node, read_to_end
-from .test_dialer import nobody
 
 HELLO = b"\x05\x01\x00"
 WITH_PASSWORD = b"\x05\x02\x00\x02"

@@ -9,6 +9,7 @@ from sdk.errors import BadRequest, NotFound, Unavailable
 from sdk.options import Options, Way, way_of
 from sdk.registry.memory import MemoryRegistry
 from sdk.types import Instance, Service
+from tests.net import nobody
 
 
 def callees(store: MemoryRegistry | None = None, *, token: str = "", registry: str = "") -> Callees:
@@ -67,11 +68,9 @@ async def test_what_is_known_is_found_without_asking_and_filtered() -> None:
 
 
 async def test_a_connection_is_looked_for_at_all_targets_before_it_is_given_up() -> None:
-    [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    dead = f"127.0.0.1:{listener.socket.getsockname()[1]}"
-    await listener.aclose()
-    async with trio.open_nursery() as nursery:
-        found = callees()
-        found.enter(nursery, None)
-        with pytest.raises(Unavailable, match=rf"greeter: no connection to (.*{dead}.*, .*|.*, .*{dead}.*)"):
-            await found.connect("greeter", way(found, {"address": f"{dead},127.0.0.1:1"}), None)
+    with nobody() as dead:
+        async with trio.open_nursery() as nursery:
+            found = callees()
+            found.enter(nursery, None)
+            with pytest.raises(Unavailable, match=rf"greeter: no connection to (.*{dead}.*, .*|.*, .*{dead}.*)"):
+                await found.connect("greeter", way(found, {"address": f"{dead},127.0.0.1:1"}), None)

@@ -10,7 +10,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from sdk.errors import RemoteProtocolError, Unavailable
 from sdk.netaddress import split_address
 from sdk.rawsocket import bound_address, listen_tcp
-from tests.net import Hosts, deaf
+from tests.net import Hosts, deaf, nobody
 from tests.tunnel.bench import KEYS, NETWORK, TOKEN, handshake, node
 from tests.tunnel.front import front
 from tunnel import reach as module
@@ -99,12 +99,10 @@ async def test_when_nothing_works_all_that_was_tried_is_told() -> None:
 
 
 async def test_a_port_where_nobody_listens_is_tried_once() -> None:
-    [listener] = await listen_tcp("127.0.0.1:0")
-    address = bound_address(listener)
-    await listener.aclose()
-    with pytest.raises(Unavailable) as caught:
-        await reached(address, Guesses())
-    assert str(caught.value) == f"cannot connect to {address}: connection refused"
+    with nobody() as address:
+        with pytest.raises(Unavailable) as caught:
+            await reached(address, Guesses())
+        assert str(caught.value) == f"cannot connect to {address}: connection refused"
 
 
 @pytest.mark.parametrize("through_front", [False, True])

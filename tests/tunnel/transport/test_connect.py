@@ -8,6 +8,7 @@ import trio
 
 from sdk.errors import BadRequest, RemoteProtocolError, Unavailable
 from sdk.rawsocket import bound_address, listen_tcp, take_over
+from tests.net import nobody
 from tests.tunnel.bench import node
 from tests.tunnel.front import front
 from tests.tunnel.transport.certificates import files
@@ -116,14 +117,13 @@ async def test_a_wrong_password_is_told_and_shown_nowhere() -> None:
 
 
 async def test_a_proxy_that_is_not_there_is_told() -> None:
-    [listener] = await listen_tcp("127.0.0.1:0")
-    address = bound_address(listener)
-    await listener.aclose()
-    with pytest.raises(Unavailable) as caught:
-        await open_through(HttpProxy(address=address), "far.example:1")
-    assert str(caught.value) == (
-        f"cannot connect to far.example:1 through the proxy {address}: cannot connect to {address}: connection refused"
-    )
+    with nobody() as address:
+        with pytest.raises(Unavailable) as caught:
+            await open_through(HttpProxy(address=address), "far.example:1")
+        assert str(caught.value) == (
+            f"cannot connect to far.example:1 through the proxy {address}: "
+            f"cannot connect to {address}: connection refused"
+        )
 
 
 async def test_a_proxy_that_says_nothing_is_left_and_its_connection_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import trio
 from sdk.connection import Transport
 from sdk.errors import BadRequest, MicroError, RemoteProtocolError, Unavailable
 from sdk.rawsocket import bound_address, listen_tcp, take_over
+from tests.net import nobody
 from tests.tunnel.transport.certificates import believing, ca_file, files
 from tunnel import transport
 from tunnel.handshake import PREFACE
@@ -88,12 +89,10 @@ async def test_memory_needs_no_first_bytes() -> None:
 
 
 async def test_nobody_there_is_unavailable_by_any_transport() -> None:
-    [listener] = await listen_tcp("127.0.0.1:0")
-    address = bound_address(listener)
-    await listener.aclose()
-    for scheme in ("tcp://", "ws://", "wss://", "mem://", ""):
-        with pytest.raises(Unavailable, match="cannot connect to"):
-            await transport.dial(scheme + address, Ways(network=MemoryNetwork()))
+    with nobody() as address:
+        for scheme in ("tcp://", "ws://", "wss://", "mem://", ""):
+            with pytest.raises(Unavailable, match="cannot connect to"):
+                await transport.dial(scheme + address, Ways(network=MemoryNetwork()))
 
 
 async def dialled(address: str, ways: Ways) -> str:
