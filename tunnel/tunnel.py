@@ -25,6 +25,7 @@ from sdk.timers import Timers
 
 from . import transport
 from .admission import Admission, Refusal, refusal_of
+from .callback import called_back_at
 from .dialling import Dialler, Outcome, Seed, SeedState, SeedStatus
 from .guesses import Guesses
 from .handshake import LinkHandshake, OwnId, TokenDiffers
@@ -365,7 +366,8 @@ class Tunnel:
                 port.connection_lost("an error of this node")  # where none came so far, something was raised
                 self._links.over(link)
         if not dialled and not port.draining:
-            self._dialler.call_back(peer.id, peer.addresses, lambda: peer.id in self.links)
+            host = connected.socket.peer_host if connected.socket is not None else ""
+            self._dialler.call_back(peer.id, called_back_at(peer.addresses, host), lambda: peer.id in self.links)
         return Outcome("" if peer.id in self.links else ended, peer=peer.id, lasted=trio.current_time() - since)
 
 

@@ -14,7 +14,7 @@ from tests.tunnel.bench import KEYS, NETWORK, TOKEN, Log, Node, node, raw_link
 from tests.tunnel.transport.certificates import files
 from tunnel import tunnel as tunnel_module
 from tunnel.admission import MAX_OF_ONE, MAX_OF_STRANGERS, Refusal
-from tunnel.dialling import SeedState
+from tunnel.dialling import Dialler, SeedState
 from tunnel.handshake import PREFACE
 from tunnel.identity import network_key
 from tunnel.meter import Segments
@@ -478,3 +478,21 @@ async def test_a_flood_of_silent_strangers_keeps_out_neither_links_nor_who_was_h
         async with node(2, seeds=a.tunnel.bound) as c:  # from the address that b came from
             await c.linked(a)
             assert c.tunnel.seeds()[0].attempts == 1
+
+
+async def test_a_peer_that_tells_addresses_of_others_has_nobody_ask_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    called = trio.Event()
+
+    def call_back(self: Dialler, peer: bytes, addresses: tuple[str, ...], linked: object) -> None:
+        asked.append(addresses)
+        called.set()
+
+    monkeypatch.setattr(Dialler, "call_back", call_back)
+    told = ("ws://127.0.0.1:8500/v1/agent/leave", "127.0.0.1:8085")
+    async with node(0, "127.0.0.1:0") as a:
+        async with node(1, seeds=a.tunnel.bound, advertise=told) as b:
+            await a.linked(b)
+        with trio.fail_after(10):
+            await called.wait()
+    assert asked == [told[1:]]
