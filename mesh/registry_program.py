@@ -15,6 +15,7 @@ from sdk.registry import open_registry
 from sdk.registry.remote import REGISTRY_SERVICE
 from sdk.timers import Timers
 from sdk.wire.frame import ID_SIZE
+from sdk.wire.message import MAX_MESSAGE
 
 from .addresses import check_address
 from .only import Only
@@ -30,8 +31,8 @@ STORE: Final = "--store (MICRO_REGISTRY_STORE)"
 MAX_INSTANCES: Final = 100_000
 """Instances that are taken; ten to each of 10,000 services."""
 
-MAX_BYTES: Final = 256 * 1024 * 1024
-"""Bytes of records, as JSON, that are taken."""
+MAX_BYTES: Final = MAX_MESSAGE * 3 // 4
+"""Bytes of records, as JSON, that are taken: one message must hold them all, or nobody could list them any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,14 +5,17 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from mesh import registry_service
+from mesh.registry_program import MAX_BYTES
 from mesh.registry_service import RegistryService, Shelf
 from sdk import Client
+from sdk.codec import JSON, encode
 from sdk.errors import BadRequest, Forbidden, TooManyRequests, Unavailable
 from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry.memory import MemoryRegistry
 from sdk.registry.remote import MAX_RELAYS
 from sdk.registry.service import ServiceRegistry
 from sdk.types import Instance, Service, service_to_json
+from sdk.wire.message import MAX_MESSAGE
 from tests.mesh.network import greeter, until, world
 
 
@@ -30,6 +33,19 @@ class Caller:
     async def send(self, message: Any) -> None:
         await trio.lowlevel.checkpoint()
         self.got.append((message["action"], message["service"]["name"] if "service" in message else ""))
+
+
+async def test_what_fills_a_registry_fits_the_message_in_which_it_is_listed() -> None:
+    async with MemoryRegistry("full") as registry:
+        shelf = Shelf(instances=100, size=MAX_BYTES)
+        service = RegistryService(registry, shelf=shelf)
+        for name in ("ascii", "größer", "日本", "🦊"):
+            await service.register(
+                record(name, *(f"{name}-{number}" for number in range(10)), metadata={"x": name * 99})
+            )
+        listed = len(encode(JSON, await service.list(None)))
+        assert 0 < listed < shelf._bytes
+    assert MAX_BYTES < MAX_MESSAGE
 
 
 async def test_records_are_kept_listed_and_taken_out_and_go_when_their_time_is_up(autojump_clock: MockClock) -> None:
