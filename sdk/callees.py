@@ -77,7 +77,7 @@ class Callees:
             found = await self._directory.find(way.node or service)
         except NotFound as error:
             if not way.through_node:
-                raise
+                raise NotFound(f"{error.detail}; `micro list services` shows those that are there") from None
             raise Unavailable(
                 f"no node to call through: {error}. Start one with `micro network` (go.micro.network) or "
                 "`micro tunnel` (go.micro.tunnel), or give MICRO_PROXY as host:port"

@@ -10,7 +10,8 @@ def split_address(address: str) -> tuple[str, int]:
     """Host and port of `host:port`, `:port` (an empty host: every interface) or `[v6]:port`; raises `BadRequest`."""
     host, _, port = address.rpartition(":")
     if ":" not in address or not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65535):
-        raise BadRequest(f"{address!r} is no address: expected host:port")
+        too_high = ", the port from 0 to 65535" if port.isascii() and port.isdecimal() and ":" in address else ""
+        raise BadRequest(f"{address!r} is no address: expected host:port{too_high}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
         if not host:

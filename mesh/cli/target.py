@@ -12,7 +12,9 @@ import click
 from click.core import ParameterSource
 
 from sdk import Client
+from sdk.errors import BadRequest
 from sdk.netaddress import join_address, split_address
+from sdk.options import is_addresses, split_addresses
 from sdk.registry import Registry, open_registry
 
 from .options import by_flag, settings
@@ -61,8 +63,20 @@ async def client(proxy_address: str | None) -> AsyncIterator[Client]:
 
 
 def node_to_ask(proxy_address: str | None) -> str:
-    """The node that calls go through: the one at this address, else the one MICRO_PROXY names, else none."""
-    return reachable(proxy_address) or os.environ.get("MICRO_PROXY", "")
+    """The node that calls go through: the one at this address, else the one MICRO_PROXY names, else none. Raises
+    `click.UsageError` for what is no address, wherever it comes from."""
+    named = os.environ.get("MICRO_PROXY", "")
+    try:
+        if node := reachable(proxy_address):
+            return node
+    except BadRequest as error:
+        raise click.UsageError(f"--proxy-address (MICRO_PROXY_ADDRESS): {error}") from None
+    try:
+        if is_addresses(named):
+            split_addresses(named)
+    except BadRequest as error:
+        raise click.UsageError(f"MICRO_PROXY: {error}") from None
+    return named
 
 
 def reachable(address: str | None) -> str | None:

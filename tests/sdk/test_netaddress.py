@@ -89,6 +89,8 @@ def test_a_host_may_stand_without_a_port() -> None:
             split_host(text)
 
 
-def test_an_address_that_is_a_url_is_told_what_is_too_much() -> None:
+def test_of_an_address_that_is_none_is_told_what_is_too_much() -> None:
+    with pytest.raises(BadRequest, match=r"'\[::1\]:70000' .*: expected host:port, the port from 0 to 65535$"):
+        split_address("[::1]:70000")
     with pytest.raises(BadRequest, match=r"'http://localhost:8081' .*: expected host:port, without http://$"):
         split_address("http://localhost:8081")

@@ -99,6 +99,7 @@ def test_without_a_node_the_local_registry_tells_where(line: dict[str, Place]) -
     done = line["b"].micro("call", "greeter", "Greeter.Hello", '{"name": "x"}')
     assert done.status == 1
     assert "no service greeter in the registry (sqlite, " in done.stderr
+    assert "`micro list services` shows" in done.stderr
 
 
 def test_a_node_that_is_not_there_is_named() -> None:
