@@ -6,7 +6,6 @@ dies with every call on it known as not reached.
 
 import logging
 from collections.abc import Callable
-from typing import TypeVar
 
 import trio
 
@@ -22,6 +21,7 @@ from sdk.splice import STOPPING, splice
 from sdk.timers import Timers
 
 from .kept import KeptConnections, KeptPort
+from .several import SeveralConnections
 from .tcp import TcpPort
 
 CONNECT = 5.0
@@ -32,8 +32,6 @@ GONE = "the instance is gone from the registry"
 
 Shared = NativePort | Http2CallingPort
 """A connection that many calls share."""
-
-P = TypeVar("P", bound=Shared)
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +49,7 @@ class TcpDialer:
         self._nursery = nursery
         self._timers = timers
         self._native: dict[str, NativePort] = {}
-        self._grpc: dict[str, Http2CallingPort] = {}
+        self._grpc = SeveralConnections(self._dial_http2)
         self._kept = KeptConnections(self._dial_http)
 
     def port_to(self, address: str) -> Shared:
@@ -59,19 +57,14 @@ class TcpDialer:
         port = self._native.get(address)
         if port is None or port.dead or port.draining:
             port = NativePort(self._sink, role="node", dialled=True, name=f"instance {address}")
-            self._begin(self._native, address, port)
+            self._native[address] = port
+            self._nursery.start_soon(self._run_native, address, port)
         return port
 
     def grpc_to(self, address: str) -> Shared:
-        """Likewise to an instance that speaks gRPC. One that has all the calls it takes on a connection gets another,
-        and the first one ends with its calls."""
-        port = self._grpc.get(address)
-        if port is None or port.full:
-            if port is not None:
-                port.go_away()
-            port = Http2CallingPort(self._sink, name=f"instance {address}", authority=address, limits=self._limits)
-            self._begin(self._grpc, address, port)
-        return port
+        """Likewise to an instance that speaks gRPC. One that has all the calls it takes on a connection gets
+        another."""
+        return self._grpc.port_to(address)
 
     def raw_to(self, address: str) -> TcpPort:
         """A new connection to `host:port` that takes one call, its bytes as they are."""
@@ -85,7 +78,7 @@ class TcpDialer:
 
     def keep_only(self, addresses: set[str]) -> None:
         """Closes connections to addresses where no instance is any more, once no call is on them."""
-        shared: list[tuple[str, Shared]] = [*self._native.items(), *self._grpc.items()]
+        shared: list[tuple[str, Shared]] = [*self._native.items(), *self._grpc.ports()]
         for address, port in shared:
             if address not in addresses and not port.streams:
                 # Going away first: if the address comes back before the connection is gone, a new one is made.
@@ -93,9 +86,12 @@ class TcpDialer:
                 port.close(GONE)
         self._kept.keep_only(addresses)
 
-    def _begin(self, ports: dict[str, P], address: str, port: P) -> None:
-        ports[address] = port
-        self._nursery.start_soon(self._run, ports, address, port)
+    def _dial_http2(self, address: str, at_first: int) -> Http2CallingPort:
+        port = Http2CallingPort(
+            self._sink, name=f"instance {address}", authority=address, limits=self._limits, at_first=at_first
+        )
+        self._nursery.start_soon(self._run_http2, address, port)
+        return port
 
     def _dial_http(self, address: str, on_free: Callable[[KeptPort], None]) -> CallingHttp1Port:
         port = CallingHttp1Port(
@@ -142,21 +138,30 @@ class TcpDialer:
             port.connection_lost(STOPPING)
             raise
 
-    async def _run(self, ports: dict[str, P], address: str, port: P) -> None:
+    async def _run_native(self, address: str, port: NativePort) -> None:
         try:
-            transport = await self._connect(address, port)
-            if transport is None:
-                pass
-            elif port.draining:  # the instance went while it was dialled
-                transport.close()
-                port.connection_lost(GONE)
-            else:
-                if isinstance(port, Http2CallingPort):
-                    port.progress = lambda: transport.pieces
-                try:
-                    await run_connection(port, transport, timers=self._timers)
-                except Exception:  # a defect of ours must not take the node down
-                    _log.exception("the connection to %s ended with an error", address)
+            await self._run(address, port)
         finally:
-            if ports.get(address) is port:
-                del ports[address]
+            if self._native.get(address) is port:
+                del self._native[address]
+
+    async def _run_http2(self, address: str, port: Http2CallingPort) -> None:
+        try:
+            await self._run(address, port)
+        finally:
+            self._grpc.forget(address, port)
+
+    async def _run(self, address: str, port: Shared) -> None:
+        transport = await self._connect(address, port)
+        if transport is None:
+            return
+        if port.draining:  # the instance went while it was dialled
+            transport.close()
+            port.connection_lost(GONE)
+            return
+        if isinstance(port, Http2CallingPort):
+            port.progress = lambda: transport.pieces
+        try:
+            await run_connection(port, transport, timers=self._timers)
+        except Exception:  # a defect of ours must not take the node down
+            _log.exception("the connection to %s ended with an error", address)

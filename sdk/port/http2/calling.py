@@ -55,7 +55,7 @@ from .answers import (
 from .connection import Connection
 from .exchange import Exchange
 from .fields import malformed
-from .limits import MAX_STREAMS
+from .limits import BEFORE_SETTINGS, MAX_STREAMS
 from .requests import write_request_untrusted
 
 SILENCE: Final = 10.0
@@ -96,9 +96,11 @@ class Http2CallingPort(Connection):
         name: str,
         authority: str,
         limits: Limits = DEFAULT,
+        at_first: int = BEFORE_SETTINGS,
         pool: CreditPool = PROCESS,
     ) -> None:
-        """`authority` is what calls give as such where they bring none of their own: the address that is dialled."""
+        """`authority` is what calls give as such where they bring none of their own: the address that is dialled.
+        `at_first` is how many calls it takes until the instance has said how many it does."""
         settings = {
             ENABLE_PUSH: 0,
             INITIAL_WINDOW_SIZE: frame.INITIAL_CREDIT,
@@ -107,6 +109,9 @@ class Http2CallingPort(Connection):
         super().__init__(sink, name=name, pool=pool, settings=settings, limits=limits, serving=False)
         self._out.insert(0, PREFACE)
         self._authority = authority
+        self._at_first = at_first
+        self.aside = False
+        """Calls go elsewhere: it ends with its last one."""
         self._next = 1
         self._unsent: set[int] = set()
         self._holding: dict[int, Exchange] = {}  # answers that are held back until the end of the read
@@ -118,8 +123,13 @@ class Http2CallingPort(Connection):
     @property
     def full(self) -> bool:
         """Whether it takes no more calls just now, or never again: another connection would."""
-        limit = min(MAX_STREAMS, self._max_streams)
+        limit = min(MAX_STREAMS, self._max_streams) if self._settled else self._at_first
         return self.dead or self.draining or len(self._exchanges) >= limit or self._next > MAX_STREAM
+
+    @property
+    def takes(self) -> int:
+        """Calls that another connection to the same instance can be expected to take, before it has said so."""
+        return max(1, int(min(BEFORE_SETTINGS, self._max_streams))) if self._settled else self._at_first
 
     # What the switch calls.
 
@@ -167,6 +177,13 @@ class Http2CallingPort(Connection):
         if not self.draining and not self.dead:
             self.draining = True
             self._write_go_away(0, ErrorCode.NO_ERROR)
+
+    def stand_aside(self) -> None:
+        """Ends with its last call, unless it is used again before. One that has no call takes none at all just now, and
+        opens nothing new."""
+        self.aside = True
+        if not self._exchanges:
+            self.go_away()
 
     # The machine's verbs.
 
@@ -403,7 +420,8 @@ class Http2CallingPort(Connection):
 
     def _forget(self, stream: int, exchange: Exchange) -> None:
         super()._forget(stream, exchange)
-        if self.draining and not self._exchanges:
+        if (self.draining or self.aside) and not self._exchanges:
+            self.go_away()
             self.close(DRAINED)
 
     def _pass_on(self, kind: int, flags: int, stream: int, payload: bytes) -> None:

@@ -12,6 +12,10 @@ MAX_STREAMS: Final = 10_000
 """Streams that a program may have open on one connection, as on a native one. Envoy and nginx offer 100 and 128, grpc
 servers any number; here a stream that is open costs a kilobyte."""
 
+BEFORE_SETTINGS: Final = 100
+"""Streams that are opened before a peer has said how many it takes: it should not take fewer (RFC 9113, 6.5.2; Go's
+client opens as many)."""
+
 MAX_ANSWERS: Final = 1000
 """Answers to PINGs, SETTINGS and broken streams that may wait for a peer to read them (CVE-2019-9512, 9514, 9515;
 nghttp2 and Go draw the same line)."""

@@ -9,16 +9,19 @@ import pytest
 from sdk.errors import Unavailable
 from sdk.head import CallHead, ReplyHead, Trailers, parse_reply_head_untrusted
 from sdk.port.http2.calling import ANSWER_WITHIN, ASK_AGAIN, DRAINED, SILENCE
+from sdk.port.http2.limits import BEFORE_SETTINGS
 from sdk.port.limits import LOOK, Limits
 from sdk.wire import frame, http2
 from sdk.wire.frame import CREDIT, DATA, END, OPEN, RESET, STOP, TRAILERS, split_headed_untrusted
 from tests.sdk.port.http2.ends import (
     ANSWER,
     MESSAGE,
+    SETTINGS,
     STATUS,
     Conversation,
     Raw,
     call,
+    calling,
     data,
     instance,
     open_payload,
@@ -480,3 +483,22 @@ def test_an_instance_that_has_answered_and_takes_nothing_more_is_left_alone() ->
     raw.notes.take()
     looks(raw, 30.0 + 2 * LOOK)
     assert raw.notes.lines == ["CREDIT 1 60000", "STOP 1"]
+
+
+def test_no_more_calls_than_a_hundred_are_made_before_an_instance_has_said_how_many_it_takes_rfc9113_6_5_2() -> None:
+    port, notes = calling()
+    raw = Raw(port, notes)
+    for _ in range(BEFORE_SETTINGS):
+        assert not port.full
+        call(raw, open_payload())
+    assert port.full
+    assert port.takes == BEFORE_SETTINGS
+    raw.say(SETTINGS)
+    assert not port.full, "it takes any number"
+    assert port.takes == BEFORE_SETTINGS
+
+
+@pytest.mark.parametrize(("limit", "takes"), [(0, 1), (5, 5), (1000, BEFORE_SETTINGS)])
+def test_another_connection_is_expected_to_take_no_more_than_this_one(limit: int, takes: int) -> None:
+    limited = http2.pack_frame(http2.SETTINGS, 0, 0, http2.pack_settings({http2.MAX_CONCURRENT_STREAMS: limit}))
+    assert raw_instance(limited).port.takes == takes
