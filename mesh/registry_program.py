@@ -7,6 +7,7 @@ from typing import Final
 
 import trio
 
+from proxy.jsonbridge import JsonBridge
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
 from sdk.errors import BadRequest, MicroError
@@ -68,7 +69,8 @@ class RegistryProgram:
             config.store, config.store_address if config.store == "sqlite" else secrets.token_hex()
         )
         self._timers = Timers()
-        self._switch = Switch(me=secrets.token_bytes(ID_SIZE), name=REGISTRY_SERVICE)
+        self._id = secrets.token_bytes(ID_SIZE)
+        self._switch = Switch(me=self._id, name=REGISTRY_SERVICE)
         self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
         self._shelf = Shelf(instances=MAX_INSTANCES, size=MAX_BYTES)
         self._service = RegistryService(self._store, shelf=self._shelf)
@@ -87,7 +89,11 @@ class RegistryProgram:
             nursery.start_soon(self._shelf.follow, store)
             answering = answer_inside(self._service.server, self._switch, nursery)
             self._switch.ingress = self._switch.egress = Only(
-                REGISTRY_SERVICE, answering, writes=WRITES, what="this is a registry, which calls nobody"
+                REGISTRY_SERVICE,
+                answering,
+                json=JsonBridge(self._switch, me=self._id, name=REGISTRY_SERVICE, clock=trio.current_time).port,
+                writes=WRITES,
+                what="this is a registry, which calls nobody",
             )
             self._timers.watch(self._switch)
             nursery.start_soon(self._listener.serve, listeners)

@@ -13,6 +13,7 @@ from typing import Final
 
 import trio
 
+from proxy.jsonbridge import JsonBridge
 from proxy.listener import ProxyListener
 from proxy.switch import Switch
 from router.gossip import Gossip
@@ -131,6 +132,7 @@ class Router:
         self._switch.ingress = self._switch.egress = Only(
             ROUTER_SERVICE,
             answer_inside(service.server, self._switch, nursery),
+            json=JsonBridge(self._switch, me=self._key.id, name=ROUTER_SERVICE, clock=trio.current_time).port,
             writes=WRITES,
             what="this is the routing table, which calls nobody",
         )

@@ -6,7 +6,8 @@ from sdk.head import CallHead
 from tests.proxy.bench import FakePort
 
 PORT = FakePort("shelf")
-ONLY = Only("books", PORT, writes={"Books.Write"}, what="this is a shelf, which calls nobody")
+JSON = FakePort("json")
+ONLY = Only("books", PORT, json=JSON, writes={"Books.Write"}, what="this is a shelf, which calls nobody")
 
 
 def test_the_one_service_answers_everybody() -> None:
@@ -17,6 +18,12 @@ def test_the_one_service_answers_everybody() -> None:
     assert ONLY.meant_by("greeter") == ""
     assert ONLY.spoken_by("books") == frozenset()
     ONLY.failed_edge(b"edge", 0.0)
+
+
+def test_calls_over_http_go_where_others_are_made_of_them_and_raw_ones_nowhere() -> None:
+    assert ONLY.choose(CallHead("books", "/Books/Read", "http"), 0.0).port is JSON
+    with pytest.raises(NotFound, match="takes no raw connections"):
+        ONLY.choose(CallHead("books", "", "tcp"), 0.0, trusted=True)
 
 
 def test_any_other_service_is_to_be_called_elsewhere() -> None:

@@ -1,6 +1,7 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import trio
 
@@ -9,7 +10,7 @@ from sdk import Client
 from sdk.errors import BadRequest, Conflict, NotFound, Unavailable
 from sdk.registry.service import ServiceRegistry
 from sdk.registry.sqlite import SqliteRegistry
-from sdk.types import Instance, Service
+from sdk.types import Instance, Service, service_to_json
 
 GREETER = Service(name="greeter", instances=(Instance(id="1", address="h:1"),))
 
@@ -74,3 +75,14 @@ async def test_draining_ends_the_watches_and_refuses_what_comes_later(nursery: t
             await program.drain()
             with pytest.raises(trio.EndOfChannel):
                 await stream.receive()
+
+
+async def test_it_is_read_by_json_over_http_and_not_written(nursery: trio.Nursery) -> None:
+    program = RegistryProgram(RegistryConfig(address="127.0.0.1:0"))
+    [address] = await nursery.start(program.run)
+    async with httpx.AsyncClient(base_url=f"http://{address}", headers={"Host": "go.micro.registry"}) as http:
+        for path in ("/Registry/Register", "/Registry/Register?x", "/go.micro.registry.Registry/Register?x"):
+            refused = await http.post(path, json=service_to_json(GREETER))
+            assert (refused.status_code, "changes this node" in refused.text) == (403, True)
+        listed = await http.post("/Registry/ListServices", json={})
+        assert (listed.status_code, listed.json()) == (200, {"services": []})

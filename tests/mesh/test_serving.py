@@ -45,7 +45,7 @@ async def test_a_service_inside_is_called_through_the_switch_which_is_idle_when_
     switch = Switch(me=bytes(16), name="here")
     async with trio.open_nursery() as nursery:
         port = answer_inside(server, switch, nursery)
-        switch.ingress = switch.egress = Only("greeter", port, writes=(), what="this is a test")
+        switch.ingress = switch.egress = Only("greeter", port, json=port, writes=(), what="this is a test")
         program = Mux(clock=trio.current_time)
         program.attach(inner_pair(switch, program, name="program", clock=trio.current_time)[1])
         with trio.fail_after(1):
