@@ -151,6 +151,22 @@ def start_only(*command: str, env: Mapping[str, str] | None = None) -> Running:
     return Running(_command(command), _environment(env))
 
 
+def run_and_read_one_line(*command: str, env: Mapping[str, str] | None = None) -> Done:
+    """Runs `micro` or `python` with these arguments as before `| head -1`; waits for its end."""
+    with subprocess.Popen(
+        _command(command), env=_environment(env), cwd=_HOUSE, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = process.stdout.readline()
+            process.stdout.close()
+            return Done(process.wait(PATIENCE), line, process.stderr.read())
+        finally:
+            process.kill()
+
+
 def run(*command: str, env: Mapping[str, str] | None = None, stdin: str = "") -> Done:
     """Runs `micro` or `python` with these arguments to its end."""
     done = subprocess.run(

@@ -10,7 +10,7 @@ from sdk.errors import MicroError, NotFound, Unavailable, Unimplemented
 from . import render
 from .explain import explanation, to_gateway
 from .options import Command, output
-from .run import Failure, run
+from .run import Failure, run, run_while_read
 from .target import client
 
 FORMS = ("table", "json")
@@ -201,7 +201,7 @@ def _watch(proxy_address: str | None, request: dict[str, Any]) -> None:
                 click.echo(render.to_json_line(change) if as_json else _change(change))
 
     try:
-        run(listen)
+        run_while_read(listen)
     except MicroError as error:
         if isinstance(error, Unavailable) and error.may_have_run:
             raise Failure(f"error: the node is gone: {error}") from None

@@ -1,6 +1,6 @@
 """`micro call` and `micro stream`: one call from the command line."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
@@ -10,7 +10,7 @@ from sdk.errors import MicroError
 
 from .options import Command, Json, Pair, output
 from .render import to_json, to_json_line
-from .run import Failure, run
+from .run import Failure, run, run_while_read
 from .target import ask_option, client
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ def call(
         async with client(proxy_address) as caller:
             return await caller.call(service, endpoint, request, metadata=dict(metadata), content_type=JSON)
 
-    reply = _calling(service, endpoint, ask)
+    reply = _calling(service, endpoint, lambda: run(ask))
     click.echo(to_json(reply) if form == "json" else _raw(reply))
 
 
@@ -68,7 +68,7 @@ def stream(
             async for message in messages:
                 click.echo(to_json_line(message) if form == "json" else _raw(message))
 
-    _calling(service, endpoint, listen)
+    _calling(service, endpoint, lambda: run_while_read(listen))
 
 
 def _raw(message: Any) -> str | bytes:
@@ -76,8 +76,8 @@ def _raw(message: Any) -> str | bytes:
     return message if isinstance(message, str | bytes) else to_json_line(message)
 
 
-def _calling(service: str, endpoint: str, ask: Callable[[], Awaitable[T]]) -> T:
+def _calling(service: str, endpoint: str, ask: Callable[[], T]) -> T:
     try:
-        return run(ask)
+        return ask()
     except MicroError as error:
         raise Failure(f"error calling {service}.{endpoint}: {error}") from None

@@ -19,7 +19,7 @@ from sdk.types import Service, service_to_json
 
 from . import render
 from .options import Command, Group, Json, output
-from .run import Failure, run
+from .run import Failure, run, run_while_read
 from .target import ask_option, registry_of
 
 if TYPE_CHECKING:
@@ -132,13 +132,15 @@ def watch(service: str, proxy_address: str | None) -> None:
     registry is away it waits, and then prints what has changed meanwhile."""
     form = output(FORMS)
 
-    async def follow(store: Registry) -> None:
-        async with store.watch() as events:
+    store = registry_of(proxy_address)
+
+    async def follow() -> None:
+        async with store, store.watch() as events:
             async for event in _over_outages(events):
                 if service in ("", event.service.name):
                     click.echo(_change(event, form))
 
-    _with_registry(proxy_address, follow)
+    run_while_read(follow)
 
 
 def describe(service: Service) -> str:

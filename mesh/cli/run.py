@@ -5,11 +5,14 @@ Exit status: 0 when it did what was asked, 1 when something outside failed, 2 wh
 """
 
 import contextlib
+import errno
 import gc
 import logging
 import os
 import resource
+import select
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -70,6 +73,19 @@ def run(function: Callable[[], Awaitable[T]]) -> T:
     return _run(function)
 
 
+def run_while_read(function: Callable[[], Awaitable[None]]) -> None:
+    """Likewise, for a command that prints what comes: it ends as soon as nobody reads that any more, and not with the
+    next line, which may never come: `micro watch | grep -m1 web` waits for a service."""
+
+    async def both() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_wait_until_unread)
+            await function()
+            nursery.cancel_scope.cancel()
+
+    run(both)
+
+
 def run_until_signal(
     program: Program, ready: Callable[[Any], str], *, hangup: Callable[[], Awaitable[object]] | None = None
 ) -> None:
@@ -113,6 +129,20 @@ def _run(function: Callable[[], Awaitable[T]]) -> T:
         return trio.run(function)
     except BaseExceptionGroup as group:
         raise _most_telling(group) from None
+
+
+async def _wait_until_unread() -> None:
+    """Raises `BrokenPipeError` when the reader of standard output is gone, where that is a pipe and epoll tells of it:
+    the writing end is readable in no other case."""
+    if sys.stdout is None or not hasattr(select, "epoll"):
+        return
+    try:
+        number = sys.stdout.fileno()
+    except OSError:  # it is no file
+        return
+    if stat.S_ISFIFO(os.fstat(number).st_mode):
+        await trio.lowlevel.wait_readable(number)
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _raise_file_limit() -> None:

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.mesh.cli.conftest import NODE, Place
-from tests.processes import start, start_only
+from tests.processes import run_and_read_one_line, start, start_only
 
 ALONE = {"MICRO_REGISTRY": "memory", "MICRO_NETWORK_TOKEN": "sesame"}
 """The environment of a node that shares it with nobody."""
@@ -85,6 +85,11 @@ def test_routes_are_followed_until_ctrl_c(line: dict[str, Place], form: str) -> 
         status, stderr = watching.stop(signal.SIGINT)
         assert status == 130
         assert "Traceback" not in stderr
+
+
+def test_who_follows_routes_stops_with_the_reader(line: dict[str, Place]) -> None:
+    done = run_and_read_one_line("micro", "network", "routes", "--watch", "--service", "odd", env=line["a"].env)
+    assert (done.status, done.stdout[:5], done.stderr) == (1, "+ odd", "")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from tests.mesh.cli.conftest import Place
-from tests.processes import run, start_only
+from tests.processes import run, run_and_read_one_line, start_only
 
 THROUGH_NODE = {"MICRO_PROXY": "go.micro.network"}
 
@@ -39,6 +39,11 @@ def test_a_terminal_that_has_no_such_letters_is_shown_escapes(a: Place) -> None:
 
 def test_without_a_request_an_empty_record_is_sent(a: Place) -> None:
     assert a.prints("call", "odd", "Odd.Echo") == "{}\n"
+
+
+def test_a_stream_that_is_silent_ends_with_its_reader(a: Place) -> None:
+    done = run_and_read_one_line("micro", "stream", "odd", "Odd.Forever", env=a.env)
+    assert done == (1, "1\n", "")
 
 
 def test_messages_of_a_stream_are_lines(a: Place) -> None:

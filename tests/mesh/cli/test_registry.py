@@ -17,7 +17,7 @@ from mesh.cli.registry import describe
 from sdk.registry import Registry, open_registry
 from sdk.types import Endpoint, Instance, Service, Value
 from tests.net import kept_address
-from tests.processes import Done, run, start_only
+from tests.processes import Done, run, run_and_read_one_line, start_only
 from tests.sdk.registry.registryserver import RegistryServer
 
 HELLO: dict[str, Any] = {
@@ -163,6 +163,12 @@ def test_changes_are_printed_as_they_come_of_all_services_or_of_one(shelf: Shelf
             ("delete", "b"),
         ]
         assert all_.stop(signal.SIGINT)[0] == 130
+
+
+def test_a_watch_ends_with_its_reader_also_where_nothing_changes_any_more(shelf: Shelf) -> None:
+    shelf.prints("register", "service", '{"name": "a", "nodes": [{"id": "a-1", "address": "h:1"}]}')
+    done = run_and_read_one_line("micro", "watch", env={"MICRO_REGISTRY_ADDRESS": str(shelf.path)})
+    assert done == (1, "create  a  latest  a-1  h:1\n", "")
 
 
 def test_a_watch_waits_for_a_registry_that_went_away(tmp_path: Path) -> None:
