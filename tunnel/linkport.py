@@ -243,7 +243,7 @@ class LinkPort(NativePort):
         pieces, self._out = self._out, []
         if self._unsent:
             self._unsent = set()
-        self._answers = 0
+        self._answers = self._pongs = 0
         self._leaving = size = self.queued - self._backlog.size
         self.queued -= size
         if self._backlog.size and size < self._pacing.budget:

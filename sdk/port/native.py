@@ -58,7 +58,7 @@ class NativePort:
     """Bytes of credit that the peer may grant beyond what it can have read."""
 
     most_answers = MAX_ANSWERS
-    """Answers that may wait for the peer to read them."""
+    """Answers to calls, and to what else it said of streams, that may wait for the peer to read them."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class NativePort:
         self._next = 1 if dialled else 2
         self._accepted = 0
         self._unsent: set[int] = set()
-        self._answers = 0
+        self._answers = self._pongs = 0
         self._handed = 0
         self._granted = 0
         self._last_call = False
@@ -248,7 +248,7 @@ class NativePort:
         self.queued = 0
         if self._unsent:
             self._unsent = set()
-        self._answers = 0
+        self._answers = self._pongs = 0
         return b"".join(out)
 
     def next_timeout(self) -> float:
@@ -358,17 +358,22 @@ class NativePort:
         self.send(frame.RESET, 0, stream, frame.pack_reset(Reset(status, Fate.NOT_REACHED, detail)))
 
     def _count_answer(self) -> None:
-        """Counts what the peer provoked: a PONG, or the answer to a call that was over as soon as it came. One that
-        provokes more than it reads is a flood. (Answers that take a while are bounded by streams and backlog.)"""
+        """Counts what the peer provoked, but for PONGs: the answer to a call that was over as soon as it came, say. One
+        that provokes more than it reads is a flood. (Answers that take a while are bounded by streams and backlog.)"""
         self._answers += 1
         if self._answers > self.most_answers:
-            raise RemoteProtocolError(f"{self.name} lets more than {self.most_answers} answers pile up")
+            raise self._flood(self.most_answers)
+
+    def _flood(self, most: int) -> RemoteProtocolError:
+        return RemoteProtocolError(f"{self.name} lets more than {most} answers pile up")
 
     def _on_connection_frame(self, kind: int, flags: int, payload: bytes, now: float) -> None:
         if kind == frame.PING:
             if len(payload) != 8:
                 raise RemoteProtocolError(f"{self.name} sent a PING of {len(payload)} bytes; it has 8")
-            self._count_answer()
+            self._pongs += 1
+            if self._pongs > MAX_ANSWERS:
+                raise self._flood(MAX_ANSWERS)
             self.send(frame.PONG, 0, 0, payload)
         elif kind == frame.PONG:
             if payload == LAST_CALL and self._last_call:

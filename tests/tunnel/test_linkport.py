@@ -527,6 +527,6 @@ def test_calls_that_are_refused_while_the_line_stalls_end_no_link_and_not_withou
     assert not b.port.dead
     assert b.port.queued > 10 * MAX_ANSWERS * frame.HEADER_SIZE
     b.port._answers = LinkPort.most_answers
-    a.port.send(frame.PING, 0, 0, bytes(8))
+    a.port.send(frame.OPEN, frame.END, a.port.next_stream(), frame.pack_open(0, b"", 0, b"", b""))
     with pytest.raises(RemoteProtocolError, match="pile up"):
         carry(a, b)
