@@ -27,6 +27,10 @@ from .watch import Watch
 
 PATIENCE = 5.0
 """Seconds to try for a lock that somebody else holds; the sqlite3 module's own default."""
+FIRST_PAUSE = 0.01
+"""Longest pause until it is tried again: locks last milliseconds. It grows by half each time …"""
+LONGEST_PAUSE = 0.1
+"""… up to this: who waits for one that lasts seconds must not keep the host busy with trying, each with a thread."""
 SWEEP_PATIENCE = 1.0
 """Seconds for which a watcher that has something to sweep takes a lock for one of those that last milliseconds."""
 POLL = 0.05
@@ -105,14 +109,15 @@ class SqliteRegistry:
 
     async def _run(self, work: Callable[[Database], T]) -> T:
         """Does a piece of work in a thread, again and again while another process holds the lock."""
-        give_up = trio.current_time() + PATIENCE
+        give_up, pause = trio.current_time() + PATIENCE, FIRST_PAUSE
         while True:
             try:
                 return await self._try(work)
             except Busy:
                 if trio.current_time() >= give_up:
                     raise self._locked(PATIENCE) from None
-            await trio.sleep(random.uniform(0.001, 0.01))
+            await trio.sleep(random.uniform(0.1, 1.0) * pause)
+            pause = min(1.5 * pause, LONGEST_PAUSE)
 
     def _locked(self, seconds: float) -> Unavailable:
         return Unavailable(

@@ -795,7 +795,12 @@ async def test_turns_are_shared_by_all_calls_of_a_client_whatever_they_call() ->
 async def test_calls_of_one_key_go_to_one_instance_and_elsewhere_when_that_is_gone(dead: str) -> None:
     async with nodes(4) as (_, addresses, runs), Client(address=",".join(addresses)) as client:
         homes = {f"user {n}": await client.call("greeter", "Greeter.Who", key=f"user {n}") for n in range(120)}
-        assert set(homes.values()) == {0, 1, 2, 3}  # of so many keys one of four has none once in a million million runs
+        assert set(homes.values()) == {
+            0,
+            1,
+            2,
+            3,
+        }  # of so many keys one of four has none once in a million million runs
         for key, home in homes.items():
             assert await client.call("greeter", "Greeter.Who", key=key, strategy=strategy.uniform) == home
     async with nodes(2) as (_, addresses, runs):

@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ import trio.testing
 
 from sdk.errors import BadRequest, Forbidden, Unavailable
 from sdk.registry import Action, Event, sqlite
+from sdk.registry.database import Database
+from sdk.registry.records import Key
 from sdk.registry.sqlite import SqliteRegistry
 from sdk.types import Instance, Service
 
@@ -211,6 +213,23 @@ async def test_a_file_that_stays_locked_is_unavailable(path: Path, monkeypatch: 
         with locked(path), pytest.raises(Unavailable, match=rf"{path}.*locked by another process"):
             await registry.register(a("1"))
         await registry.register(a("1"))
+
+
+async def test_a_lock_that_lasts_is_tried_for_ever_more_seldom(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "PATIENCE", 0.5)
+    tries = 0
+
+    class Counted(Database):
+        def put(self, records: Mapping[Key, Service], ttl: float) -> None:
+            nonlocal tries
+            tries += 1
+            super().put(records, ttl)
+
+    monkeypatch.setattr(sqlite, "Database", Counted)
+    async with SqliteRegistry(str(path)) as registry:
+        with locked(path), pytest.raises(Unavailable, match="locked"):
+            await registry.register(a("1"))
+    assert tries < 40, "every few milliseconds it would be a hundred"
 
 
 class Clock:
