@@ -26,7 +26,7 @@ from .tongues import ServedPort, Tongues
 from .types import Endpoint
 from .wire.frame import NO_DEADLINE, Fate, Open
 from .wire.mux import MuxStream
-from .wrapping import HandlerWrapper, IncomingCall, Kind, Proceed, answer, compose
+from .wrapping import HandlerWrapper, IncomingCall, Kind, Proceed, answer, compose, parted
 
 MAX_CONNECTIONS = 1000
 """Connections at a time; nodes share one for all their calls, and a process may usually open 1,024 files."""
@@ -257,7 +257,7 @@ class Server:
         except BaseException as error:
             # SystemExit of one call is no reason to end the others. Nor is what tasks of the handler raise on top of
             # their cancellation: left alone it would outlive the scope that the cancellation ends at.
-            through, own = _parted(error)
+            through, own = parted(error)
             if through is None:
                 self._fail(call, handler, error)
             else:
@@ -299,11 +299,3 @@ class Server:
         _log.error("%s raised", where, exc_info=error)
         said = f"{type(error).__name__}: {error}".removesuffix(": ")  # many have no words
         return InternalServerError(f"{where} raised {said}", id=self.name)
-
-
-def _parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
-    """What of an error ends more than the call that it was raised in, and what is the handler's own."""
-    further = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
-    if isinstance(error, BaseExceptionGroup):
-        return error.split(further)
-    return (error, None) if isinstance(error, further) else (None, error)

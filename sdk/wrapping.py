@@ -18,6 +18,8 @@ import enum
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
+import trio
+
 from .answer import ServerStream
 from .deadline import Deadline
 from .directory import Target
@@ -133,3 +135,11 @@ async def answer(call: IncomingCall) -> Any:
     """Has the handler answer."""
     function = call.handler.function
     return await (function(call.request) if call.stream is None else function(call.request, call.stream))
+
+
+def parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """What of an error ends more than the call that it was raised in, and what is the handler's own."""
+    further = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(further)
+    return (error, None) if isinstance(error, further) else (None, error)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sdk.arguments import check
 from sdk.errors import InternalServerError, MicroError
-from sdk.wrapping import HandlerWrapper, IncomingCall, Proceed
+from sdk.wrapping import HandlerWrapper, IncomingCall, Proceed, parted
 
 from .log import LOGGER
 
@@ -25,9 +25,12 @@ def recovering(logger: logging.Logger = _log) -> HandlerWrapper:
     async def wrapper(call: IncomingCall, proceed: Proceed[IncomingCall]) -> Any:
         try:
             return await proceed(call)
-        except Exception as error:
-            said: BaseException = error
-            while isinstance(said, ExceptionGroup) and len(said.exceptions) == 1:
+        except BaseException as error:
+            through, _ = parted(error)
+            if through is not None:
+                raise
+            said = error
+            while isinstance(said, BaseExceptionGroup) and len(said.exceptions) == 1:
                 said = said.exceptions[0]
             if isinstance(said, MicroError):
                 raise

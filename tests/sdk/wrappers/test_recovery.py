@@ -32,6 +32,22 @@ async def test_the_caller_is_told_an_incident_and_the_log_has_it_with_the_traceb
     assert isinstance(record.exc_info[1], KeyError)
 
 
+async def test_an_exit_is_kept_from_the_caller_too_and_an_interrupt_passes(caplog: pytest.LogCaptureFixture) -> None:
+    async def leave(call: Any) -> Any:
+        async with trio.open_nursery():
+            raise SystemExit("s3cret")
+
+    async def interrupt(call: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(errors.InternalServerError) as caught:
+        await recovering()(incoming(), leave)
+    assert "s3cret" not in caught.value.detail
+    assert len(caplog.records) == 1
+    with pytest.raises(KeyboardInterrupt):
+        await recovering()(incoming(), interrupt)
+
+
 async def test_errors_of_calls_pass_also_out_of_the_handlers_own_nursery(caplog: pytest.LogCaptureFixture) -> None:
     async def fail(call: Any) -> Any:
         async with trio.open_nursery():
