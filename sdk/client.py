@@ -27,6 +27,7 @@ from .errors import Timeout, Unavailable
 from .head import IDEMPOTENT, STREAMING, CallHead, Metadata, check_names, pack_call_head
 from .loop import check_loop
 from .metadata import around, merged
+from .opening import Opening
 from .options import Options, Way, way_of
 from .pool import Connection, Pool
 from .registry import Registry, check_open
@@ -141,10 +142,9 @@ class Client:
             return await self._wrapped_call(self._outgoing(Kind.UNARY, service, endpoint, request, reply_type, options))
         return await self._call(service, endpoint, request, reply_type, options)
 
-    @asynccontextmanager
-    async def stream(
+    def stream(
         self, service: str, endpoint: str, request: Any = None, *, reply_type: Any = None, **options: Unpack[Options]
-    ) -> AsyncIterator[ClientStream]:
+    ) -> AbstractAsyncContextManager[ClientStream]:
         """Opens a call with any number of messages both ways; `request`, if given, is the first.
 
             async with client.stream("greeter", "Greeter.Count", {"to": 3}) as stream:
@@ -154,6 +154,14 @@ class Client:
         where messages are received. Leaving the block early cancels the call. There is no default deadline; otherwise
         options and errors are those of `call`.
         """
+        return Opening(self._stream(service, endpoint, request, reply_type, options))
+
+    # Inside.
+
+    @asynccontextmanager
+    async def _stream(
+        self, service: str, endpoint: str, request: Any, reply_type: Any, options: Options
+    ) -> AsyncIterator[ClientStream]:
         opened: list[Opened] = []
         try:
             if self._wrapped_stream is None:
@@ -170,8 +178,6 @@ class Client:
             for stream, target, _ in opened:
                 target.load.abandoned()
                 stream.close()
-
-    # Inside.
 
     async def _call(self, service: str, endpoint: str, request: Any, reply_type: Any, options: Options) -> Any:
         """A unary call, inside its wrappers."""
