@@ -124,9 +124,14 @@ async def _each(service: str, endpoint: str, wanted: str, metadata: dict[str, st
     answers: dict[str, Answer] = {}
 
     async def ask(caller: Client, instance: Instance) -> None:
+        if not instance.native and instance.protocol != "grpc":
+            said = f"it speaks {instance.protocol} only: programs that know nothing of micro say nothing of themselves"
+            answers[instance.id] = Answer(whom=instance.id, reply={}, error=said)
+            return
+        address = instance.address if instance.native else f"grpc://{instance.address}"
         try:
             reply = await caller.call(
-                service, endpoint, {}, content_type=JSON, metadata=metadata, address=instance.address, idempotent=True
+                service, endpoint, {}, content_type=JSON, metadata=metadata, address=address, idempotent=True
             )
         except MicroError as error:
             answers[instance.id] = Answer(whom=instance.id, reply={}, error=str(error))

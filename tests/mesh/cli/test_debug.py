@@ -121,6 +121,24 @@ GUARDED = """
 """
 
 
+def test_what_speaks_neither_frames_nor_grpc_is_not_waited_for_and_grpc_is_asked_as_such(
+    greeters: list[Running], tmp_path: Path
+) -> None:
+    env = {"MICRO_REGISTRY_ADDRESS": str(tmp_path / "r.db")}
+    address = greeters[0].address()  # which answers gRPC as well, where a record knows of nothing else
+    for id, protocol in (("w-1", "http"), ("w-2", "grpc")):
+        node = {"id": id, "address": address, "metadata": {"protocol": protocol}}
+        record = json.dumps({"name": "greeter", "nodes": [node]})
+        assert run("micro", "register", "service", record, env=env).status == 0
+    for command in ("health", "stats"):
+        done = run("micro", command, "greeter", "--output", "json", env=env)
+        assert (done.status, done.stderr) == (1, "")
+        web, grpc = json.loads(done.stdout)["instances"]
+        assert web["instance"] == "w-1"
+        assert web["error"].startswith("it speaks http only: ")
+        assert grpc["service"] == "greeter"
+
+
 def test_who_may_not_call_the_service_may_not_ask_for_its_health(env: dict[str, str]) -> None:
     with start("python", "-c", textwrap.dedent(GUARDED), env=env):
         done = run("micro", "health", "guarded", env=env)
