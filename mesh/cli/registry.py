@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import trio
 
-from sdk.errors import BadRequest, Forbidden, MicroError, Unauthorized
+from sdk.errors import BadRequest, Forbidden, MicroError, Unauthorized, Unavailable
 from sdk.registry import Event, Registry
 from sdk.types import Service, service_to_json
 
 from . import render
 from .options import Command, Group, Json, output
 from .run import Failure, run, run_while_read
-from .target import ask_option, registry_of
+from .target import ask_option, node_of_registry, registry_of
 
 if TYPE_CHECKING:
     from mesh.offer import Offer
@@ -66,7 +66,9 @@ def get_service(name: str, proxy_address: str | None) -> None:
     form = output(FORMS)
     records = _with_registry(proxy_address, lambda store: store.get(name))
     if not records:
-        raise Failure(f"error: no service {name!r} in the local registry; `micro list services` shows those there are")
+        node = node_of_registry(proxy_address)
+        where = f"registry of the node at {node}" if node else "local registry"
+        raise Failure(f"error: no service {name!r} in the {where}; `micro list services` shows those there are")
     if form == "json":
         click.echo(render.to_json({"services": [service_to_json(record) for record in records]}))
     else:
@@ -140,7 +142,7 @@ def watch(service: str, proxy_address: str | None) -> None:
                 if service in ("", event.service.name):
                     click.echo(_change(event, form))
 
-    run_while_read(follow)
+    _asking(proxy_address, lambda: run_while_read(follow))
 
 
 def describe(service: Service) -> str:
@@ -227,7 +229,21 @@ def _with_registry(proxy_address: str | None, use: Callable[[Registry], Awaitabl
         async with store:
             return await use(store)
 
-    return run(open_and_use)
+    return _asking(proxy_address, lambda: run(open_and_use))
+
+
+def _asking(proxy_address: str | None, ask: Callable[[], T]) -> T:
+    """Says of a registry that does not answer whose it is: the flag that is to be changed is another one then."""
+    try:
+        return ask()
+    except Unavailable as error:
+        node = node_of_registry(proxy_address)
+        if not node:
+            raise
+        raise Failure(
+            f"error: the registry of the node at {node} is asked, as --proxy-address (MICRO_PROXY_ADDRESS) or "
+            f"MICRO_PROXY says: {error}"
+        ) from None
 
 
 def _indented(text: str) -> str:

@@ -40,14 +40,20 @@ def registry() -> Registry:
 def registry_of(proxy_address: str | None) -> Registry:
     """The registry that a command works on: the one that the flags of this command name, else that of the node at this
     address or at MICRO_PROXY, else the local one."""
+    node = node_of_registry(proxy_address)
+    return open_registry("service", node) if node else registry()
+
+
+def node_of_registry(proxy_address: str | None) -> str:
+    """The address of the node whose registry that is; empty where it is no node's."""
     context = click.get_current_context()
     if not (by_flag("registry") or by_flag("registry_address")) or (
         context.get_parameter_source("proxy_address") is ParameterSource.COMMANDLINE
     ):
         node = node_to_ask(proxy_address)
         if ":" in node:
-            return open_registry("service", node)
-    return registry()
+            return node
+    return ""
 
 
 @asynccontextmanager

@@ -45,6 +45,12 @@ def test_commands_work_on_the_registry_of_a_node_and_on_the_one_a_flag_names(tmp
         assert run("micro", "list", "services", "--registry-address", path, env=far).stdout == ""
         both = ("--registry-address", path, "--proxy-address", address)
         assert "hello\n" in run("micro", "list", "services", *both, env=other).stdout
+        missing = run("micro", "get", "service", "nothing", env=far)
+        assert f"in the registry of the node at {address};" in missing.stderr
+    for command in (("list", "services"), ("watch",)):
+        gone = run("micro", *command, env=far)
+        assert (gone.status, gone.stdout) == (1, "")
+        assert f"error: the registry of the node at {address} is asked, as --proxy-address" in gone.stderr
 
 
 def test_an_address_that_cannot_be_used_is_named() -> None:
