@@ -25,6 +25,7 @@ from sdk.head import DEFAULT, CallHead, parse_call_head_untrusted
 from sdk.port import Port
 from sdk.wire import frame
 from sdk.wire.frame import (
+    BLAMELESS,
     CREDIT,
     DATA,
     END,
@@ -165,7 +166,7 @@ class Switch:
                 if reset.edge and leads_over(leg.back.path, reset.edge):
                     # Whoever offers the service is not to blame, and there may be another way to it.
                     self.ingress.failed_edge(reset.edge, port.now)
-                else:
+                elif not flags & BLAMELESS or port.peer:
                     load.observe(port.now, ok=False, began=leg.back.opened)
             if leg.back.kept is not None:
                 if self._custody.again(leg, reset, port.now):

@@ -49,6 +49,8 @@ END: Final = 1
 """Flag: this direction sends nothing more."""
 TRAILERS: Final = 2
 """Flag of DATA: trailers come before the body bytes."""
+BLAMELESS: Final = 4
+"""Flag of RESET, from a port to its switch: one connection takes no more calls, and its other end is not at fault."""
 
 MAX_PAYLOAD: Final = 65536
 """Longest payload of a frame, in bytes. Equal on every hop, because credit runs end to end."""

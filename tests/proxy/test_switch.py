@@ -15,6 +15,7 @@ from sdk.head import DEFAULT, CallHead, pack_call_head
 from sdk.selector import Load
 from sdk.wire import frame
 from sdk.wire.frame import (
+    BLAMELESS,
     CREDIT,
     DATA,
     END,
@@ -374,6 +375,22 @@ def test_a_reset_ends_both_directions_and_is_passed_on_as_it_is(bench: Bench) ->
     bench.answer(bench.next, RESET, payload)
     assert bench.program.sent == [(RESET, 0, 1, payload)]
     assert not bench.legs
+    assert bench.load.failures == 1
+
+
+def test_a_connection_that_takes_no_more_calls_is_no_failure_of_the_instance(bench: Bench) -> None:
+    payload = frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, "so many were enough"))
+    for stream in (1, 3):
+        bench.open(bench.previous, path=ME, hops=0, stream=stream)
+        bench.answer(bench.instance, RESET, payload, BLAMELESS if stream == 1 else 0, stream)
+        assert bench.previous.sent[-1] == (RESET, 0, stream, payload), "the flag is this node's own"
+        assert bench.load.failures == (stream == 3)
+    assert not bench.load.pending
+
+
+def test_another_node_does_not_say_whether_it_is_at_fault(bench: Bench) -> None:
+    bench.open(bench.program)
+    bench.answer(bench.next, RESET, frame.pack_reset(Reset(Status.UNAVAILABLE, Fate.NOT_REACHED, "?")), BLAMELESS)
     assert bench.load.failures == 1
 
 

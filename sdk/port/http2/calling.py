@@ -14,6 +14,7 @@ from sdk.port.limits import DEFAULT, Limits
 from sdk.wire import frame
 from sdk.wire.credit import PROCESS, CreditPool
 from sdk.wire.frame import (
+    BLAMELESS,
     CREDIT,
     DATA,
     END,
@@ -389,8 +390,11 @@ class Http2CallingPort(Connection):
             return
         known = error in ErrorCode.__members__.values()
         detail = f"{self.name} broke the call off: {ErrorCode(error).name if known else error}"
-        fate = Fate.NOT_REACHED if error == ErrorCode.REFUSED_STREAM else Fate.MAY_HAVE_RUN
-        self._pass_reset(stream, _STATUS.get(error, Status.INTERNAL), fate, detail)
+        refused = error == ErrorCode.REFUSED_STREAM
+        fate = Fate.NOT_REACHED if refused else Fate.MAY_HAVE_RUN
+        # It was sent before the limit was known.
+        flags = BLAMELESS if refused and len(self._exchanges) >= self._max_streams else 0
+        self._pass_reset(stream, _STATUS.get(error, Status.INTERNAL), fate, detail, flags)
 
     def _on_standstill(self, stream: int, exchange: Exchange, detail: str) -> None:
         self._cancel(stream, exchange)
@@ -405,13 +409,15 @@ class Http2CallingPort(Connection):
 
     def _on_go_away(self, last: int, error: int, detail: str) -> None:
         self.draining = True
+        # Servers end connections after so many calls, or so much time. One that took none is about to go.
+        flags = BLAMELESS if last and error == ErrorCode.NO_ERROR else 0
         said = f": {detail!r}" if detail else ""
         text = f"{self.name} takes no more calls on this connection, nor did it take this one{said}"
         for stream, exchange in list(self._exchanges.items()):
             if stream > last and stream in self._exchanges:
                 self._holding.pop(stream, None)
                 self._forget(stream, exchange)
-                self._pass_reset(stream, Status.UNAVAILABLE, Fate.NOT_REACHED, text)
+                self._pass_reset(stream, Status.UNAVAILABLE, Fate.NOT_REACHED, text, flags)
         if not self._exchanges:
             self.close(DRAINED)
 
@@ -427,5 +433,5 @@ class Http2CallingPort(Connection):
     def _pass_on(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         self.sink.on_frame(self, kind, flags, stream, payload)
 
-    def _pass_reset(self, stream: int, status: Status, fate: Fate, detail: str) -> None:
-        self._pass_on(RESET, 0, stream, frame.pack_reset(Reset(status, fate, detail)))
+    def _pass_reset(self, stream: int, status: Status, fate: Fate, detail: str, flags: int = 0) -> None:
+        self._pass_on(RESET, flags, stream, frame.pack_reset(Reset(status, fate, detail)))

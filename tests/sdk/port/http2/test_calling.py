@@ -12,7 +12,7 @@ from sdk.port.http2.calling import ANSWER_WITHIN, ASK_AGAIN, DRAINED, SILENCE
 from sdk.port.http2.limits import BEFORE_SETTINGS
 from sdk.port.limits import LOOK, Limits
 from sdk.wire import frame, http2
-from sdk.wire.frame import CREDIT, DATA, END, OPEN, RESET, STOP, TRAILERS, split_headed_untrusted
+from sdk.wire.frame import BLAMELESS, CREDIT, DATA, END, OPEN, RESET, STOP, TRAILERS, split_headed_untrusted
 from tests.sdk.port.http2.ends import (
     ANSWER,
     MESSAGE,
@@ -363,6 +363,33 @@ def test_calls_beyond_the_last_of_a_goaway_were_not_reached_and_the_others_go_on
     assert not closed
     raw.say(raw.headers(3, ended, end=True))
     assert closed == [DRAINED]
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "flags"),
+    [
+        (1, http2.ErrorCode.NO_ERROR, BLAMELESS),
+        (0, http2.ErrorCode.NO_ERROR, 0),
+        (1, http2.ErrorCode.INTERNAL_ERROR, 0),
+    ],
+)
+def test_who_ends_a_connection_that_has_served_is_not_at_fault(last: int, code: int, flags: int) -> None:
+    raw = raw_instance()
+    for _ in range(2):
+        call(raw)
+    go_away(raw, last, code)
+    assert raw.notes.take()[-1][:2] == (RESET, flags)
+
+
+def test_who_refuses_what_was_sent_before_its_limit_was_known_is_not_at_fault() -> None:
+    port, notes = calling()
+    raw = Raw(port, notes)
+    for _ in range(3):
+        call(raw)
+    raw.say(http2.pack_frame(http2.SETTINGS, 0, 0, http2.pack_settings({http2.MAX_CONCURRENT_STREAMS: 2})))
+    for stream, flags in ((5, BLAMELESS), (3, 0)):
+        raw.say(http2.pack_frame(http2.RST_STREAM, 0, stream, frame.pack_u32(http2.ErrorCode.REFUSED_STREAM)))
+        assert notes.take()[-1][:3] == (RESET, flags, stream)
 
 
 def test_who_goes_opens_nothing_more_and_says_so() -> None:
