@@ -118,6 +118,7 @@ class Checks:
         down = {key for key, checked in self._checked.items() if checked.state is State.DOWN}
         if not down:
             return tuple(services)
+        concerned = {key[:2] for key in down}  # the others stay the same objects, which is what makes them cheap
         left = (
             replace(
                 service,
@@ -125,6 +126,8 @@ class Checks:
                     each for each in service.instances if (service.name, service.version, each.id) not in down
                 ),
             )
+            if (service.name, service.version) in concerned
+            else service
             for service in services
         )
         return tuple(service for service in left if service.instances)

@@ -31,6 +31,12 @@ LONGEST_WAIT: Final = 10.0
 SETTLING: Final = 5.0
 """Seconds after its return for which a registry may still end what could not be renewed while it was away."""
 
+LONG: Final = 0.01
+"""Seconds above which taking a change in is work: so it is with thousands of services."""
+REST: Final = 3.0
+"""So many times as long as that took, the next change is left waiting: where many change at a time, most of the time is
+for calls."""
+
 _REFUSALS = (BadRequest, Forbidden, Unauthorized)
 
 _log = logging.getLogger(__name__)
@@ -83,6 +89,8 @@ class LocalServices:
         """Those of their instances that the registry lacks since it is back."""
         self._settled = -math.inf
         self._doubted = trio.Event()
+        self._untold = trio.Event()
+        self._rest_until = -math.inf
         self._attached: tuple[Service, ...] = ()
 
     @property
@@ -131,6 +139,7 @@ class LocalServices:
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.checks.run)
+            nursery.start_soon(self._tell_later)
             await self._follow()
 
     async def _follow(self) -> Never:
@@ -236,8 +245,22 @@ class LocalServices:
         return True
 
     def _tell(self) -> None:
-        """What may be called is something else than before."""
+        """What may be called is something else than before: tells it now, or soon where that was just done."""
+        if trio.current_time() < self._rest_until:
+            self._untold.set()
+            return
+        began = trio.current_time()
         self._changed(self.services)
+        now = trio.current_time()
+        if now - began > LONG:
+            self._rest_until = now + REST * (now - began)
+
+    async def _tell_later(self) -> Never:
+        while True:
+            await self._untold.wait()
+            await trio.sleep_until(self._rest_until)
+            self._untold = trio.Event()
+            self._tell()
 
     def _fell_out(self, reason: str) -> None:
         known = self.status.state in (RegistryState.CURRENT, RegistryState.STALE)

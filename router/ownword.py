@@ -24,7 +24,9 @@ class OwnWord:
         self._sign = sign
         self._counters = counters
         self._seq = 0
+        self._given: dict[tuple[str, str], ServiceEntry] = {}
         self._offered: dict[tuple[str, str], ServiceEntry] = {}
+        """The same, those that were told already as they travel."""
         self._told: dict[str, tuple[ServiceEntry, ...]] = {}
         self._link_pace = Pace()
         self._service_pace = Pace()
@@ -49,9 +51,12 @@ class OwnWord:
     def offer(self, entries: Iterable[ServiceEntry], now: float) -> None:
         """This is all that is offered from now on. Where something is gone by that, it is urgent."""
         wanted = {entry.key: entry for entry in entries}
-        if wanted != self._offered:
-            self._service_pace.changed(now, urgent=any(key not in wanted for key in self._offered))
-            self._offered = wanted
+        if wanted != self._given:
+            self._service_pace.changed(now, urgent=any(key not in wanted for key in self._given))
+            self._offered = {
+                key: self._offered[key] if self._given.get(key) is entry else entry for key, entry in wanted.items()
+            }
+            self._given = wanted
 
     def links_due(self, now: float) -> bool:
         """Whether to tell the links now. Whoever asks tells them."""

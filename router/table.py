@@ -80,6 +80,7 @@ class RoutingTable:
         self._local: tuple[Service, ...] = ()
         self._local_instances: dict[str, tuple[Instance, ...]] = {}
         self._local_services: dict[str, list[Service]] = {}
+        self._local_told: dict[str, tuple[ServiceEntry, ...]] = {}
         self._local_spellings = Spellings()
         self._local_changed = 0.0
         self._offers = Offers()
@@ -111,22 +112,29 @@ class RoutingTable:
         return self._choice.settled and not self._waiting
 
     def set_local(self, services: Iterable[Service], now: float) -> None:
-        """These are all the services of this environment from now on. `local_entries` follows, for gossip to tell."""
+        """These are all the services of this environment from now on. `local_entries` follows, for gossip to tell.
+
+        A registry tells one change at a time: what is as before is taken over and not made anew, and compared fast
+        where it is the same object.
+        """
         before = list(self._rows.local(self._local)) if self._watches.listening else []
         self._local = tuple(sorted(services, key=lambda service: (service.name, service.version)))
-        found: dict[str, list[Instance]] = {}
-        self._local_services = {}
+        services_by_name: dict[str, list[Service]] = {}
         for service in self._local:
-            self._local_services.setdefault(service.name, []).append(service)
-            found.setdefault(service.name, []).extend(filter(is_callable, service.instances))
-        self._local_instances = {name: tuple(instances) for name, instances in found.items() if instances}
+            services_by_name.setdefault(service.name, []).append(service)
+        instances: dict[str, tuple[Instance, ...]] = {}
+        told: dict[str, tuple[ServiceEntry, ...]] = {}
+        for name, of in services_by_name.items():
+            if self._local_services.get(name) == of:
+                callable_, told[name] = self._local_instances.get(name, ()), self._local_told[name]
+            else:
+                callable_ = tuple(each for service in of for each in service.instances if is_callable(each))
+                told[name] = self._entries(of)
+            if callable_:
+                instances[name] = callable_
+        self._local_services, self._local_instances, self._local_told = services_by_name, instances, told
         self._local_spellings = Spellings(self._local_instances)
-        told = (
-            entry_of(service)
-            for service in self._local
-            if service.name not in NODE_SERVICES and self._policy.exported(service.name)
-        )
-        self.local_entries = tuple(entry for entry in told if entry is not None)
+        self.local_entries = tuple(itertools.chain.from_iterable(told.values()))
         self._local_changed = now
         self._watches.revision += 1
         if self._watches.listening:
@@ -145,6 +153,12 @@ class RoutingTable:
         before = self._applied.remove(route)
         self._tell_applied(before, [], route)
         return bool(before)
+
+    def _entries(self, versions: Sequence[Service]) -> tuple[ServiceEntry, ...]:
+        """What others are told of one service."""
+        if versions[0].name in NODE_SERVICES or not self._policy.exported(versions[0].name):
+            return ()
+        return tuple(filter(None, map(entry_of, versions)))
 
     # What gossip tells.
 

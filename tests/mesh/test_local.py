@@ -107,6 +107,27 @@ async def test_an_instance_whose_time_is_up_is_gone(autojump_clock: trio.testing
         nursery.cancel_scope.cancel()
 
 
+async def test_where_taking_a_change_in_takes_long_those_that_follow_are_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    class Slow(Seen):
+        def _changed(self, services: tuple[Service, ...]) -> None:
+            super()._changed(services)
+            autojump_clock.jump(0.1)
+
+    async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
+        seen = Slow(registry)
+        nursery.start_soon(seen.local.run)
+        await wait_all_tasks_blocked()
+        ids = [str(number) for number in range(300)]
+        for id in ids:
+            await registry.register(greeter(id))
+        await trio.sleep(2)
+        assert seen.states[-1] == {("greeter", "latest", id) for id in ids}
+        assert len(seen.states) <= 8
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_heartbeat_changes_nothing(autojump_clock: trio.testing.MockClock) -> None:
     async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
         await registry.register(greeter("one"), ttl=5)

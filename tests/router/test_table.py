@@ -653,3 +653,23 @@ def test_routes_by_hand_are_bounded() -> None:
     with pytest.raises(TooManyRequests):
         table.apply(by_hand(address="more:1"), 0.0)
     table.apply(by_hand(address="5:1", metric=9), 0.0)
+
+
+def test_of_local_services_that_stay_nothing_is_made_anew() -> None:
+    a = Network("ab")["a"]
+    table = RoutingTable(gossip=a.gossip, format_id=bytes.hex)
+    stays, goes, comes = (
+        Service(name=name, instances=(Instance(id="1", address=f"{name}:1"),)) for name in ("stays", "goes", "comes")
+    )
+    table.set_local((stays, goes), 0.0)
+    instances, entries = table.local_instances("stays"), table.local_entries
+    assert [entry.service for entry in entries] == ["goes", "stays"]
+    newer = Service(name="stays", version="2", instances=(Instance(id="2", address="stays:2"),))
+    table.set_local((comes, stays), 1.0)
+    assert table.local_instances("stays") is instances
+    assert table.local_instances("goes") == ()
+    assert table.local_entries[1] is entries[1]
+    assert [entry.service for entry in table.local_entries] == ["comes", "stays"]
+    table.set_local((comes, stays, newer), 2.0)
+    assert [each.address for each in table.local_instances("stays")] == ["stays:2", "stays:1"]
+    assert [entry.version for entry in table.local_entries] == ["latest", "2", "latest"]
