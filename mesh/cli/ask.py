@@ -18,7 +18,10 @@ FORMS = ("table", "json")
 NODE = "go.micro.network"
 """The service that every node offers about itself."""
 
-_ADVICE = "Start one with `micro network`, or say where one is with MICRO_PROXY_ADDRESS=host:port or --registry-address"
+_ADVICE = (
+    "Start one with `micro network`, or say where one is with MICRO_PROXY_ADDRESS=host:port (its port for programs, "
+    "8081 by default, and not the one for links) or --registry-address"
+)
 
 ROUTE = ("service", "address", "gateway", "router", "network", "metric", "link")
 """What is shown of a route, as micro shows it; JSON has the rest."""

@@ -99,10 +99,11 @@ def register_service(record: Any, proxy_address: str | None) -> None:
     """
     from mesh.offer import parse_offer
 
+    done = _done(output(FORMS))
     offer = _read(parse_offer, record)
     for note in offer.notes:
         click.echo(f"note: {render.printable(note)}", err=True)
-    _with_registry(proxy_address, lambda store: _offer(store, offer))
+    _with_registry(proxy_address, lambda store: _offer(store, offer, done))
 
 
 @click.group(cls=Group)
@@ -121,9 +122,10 @@ def deregister_service(record: Any, proxy_address: str | None) -> None:
     """
     from mesh.offer import parse_withdrawal
 
+    done = _done(output(FORMS))
     service = _read(parse_withdrawal, record)
     _with_registry(proxy_address, lambda store: _withdraw(store, service, every_version=not record.get("version")))
-    click.echo("ok")
+    click.echo(done)
 
 
 @click.command(cls=Command)
@@ -188,9 +190,14 @@ def _change(event: Event, form: str) -> str:
     return "  ".join(render.printable(text) for text in (*row, render.metadata(instance.metadata))).rstrip()
 
 
-async def _offer(store: Registry, offer: "Offer") -> None:
+def _done(form: str) -> str:
+    """What is printed by what has nothing to show."""
+    return render.to_json({}) if form == "json" else "ok"
+
+
+async def _offer(store: Registry, offer: "Offer", done: str) -> None:
     await store.register(offer.service, ttl=offer.ttl)
-    click.echo("ok")
+    click.echo(done)
     if store.name == "mdns":
         with (
             trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,

@@ -165,6 +165,13 @@ def test_changes_are_printed_as_they_come_of_all_services_or_of_one(shelf: Shelf
         assert all_.stop(signal.SIGINT)[0] == 130
 
 
+def test_what_has_nothing_to_show_prints_json_where_that_is_asked_for(shelf: Shelf) -> None:
+    record = '{"name": "a", "nodes": [{"id": "a-1", "address": "h:1"}]}'
+    for command in ("register", "deregister"):
+        assert shelf.prints(command, "service", record, "--output", "json") == "{}\n"
+        assert shelf.micro(command, "service", record, "--output", "raw").status == 2
+
+
 def test_a_watch_ends_with_its_reader_also_where_nothing_changes_any_more(shelf: Shelf) -> None:
     shelf.prints("register", "service", '{"name": "a", "nodes": [{"id": "a-1", "address": "h:1"}]}')
     done = run_and_read_one_line("micro", "watch", env={"MICRO_REGISTRY_ADDRESS": str(shelf.path)})
