@@ -71,7 +71,7 @@ async def test_draining_ends_the_watches_and_refuses_what_comes_later(nursery: t
     [address] = await nursery.start(program.run)
     async with Client(proxy=address) as client, client.stream("go.micro.registry", "Registry.Watch", {}) as stream:
         assert await stream.receive() == {"action": "ready"}
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await program.drain()
             with pytest.raises(trio.EndOfChannel):
                 await stream.receive()

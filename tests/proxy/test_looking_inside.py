@@ -28,7 +28,7 @@ GET = b"GET /hello HTTP/1.1\r\nHost: www.example.com\r\n\r\n"
 async def until(stream: RawSocket, end: bytes) -> bytes:
     """What comes, up to these bytes and with them."""
     received = b""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while not received.endswith(end):
             data = await stream.receive_some()
             assert data, received

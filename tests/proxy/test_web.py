@@ -37,7 +37,7 @@ async def receive(program: RawSocket) -> bytes:
 
 
 async def test_a_request_reaches_the_instance_and_its_answer_the_program() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with web_node() as node:
             program = await open_tcp(node.address)
             for _ in range(3):
@@ -71,7 +71,7 @@ async def test_many_programs_share_few_connections_to_an_instance() -> None:
 
 
 async def test_a_program_that_leaves_breaks_its_request_off_at_the_instance() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with web_node() as node:
             program = await open_tcp(node.address)
             await program.send_all(b"GET /never HTTP/1.1\r\nHost: web\r\n\r\n")
@@ -82,7 +82,7 @@ async def test_a_program_that_leaves_breaks_its_request_off_at_the_instance() ->
 
 
 async def test_an_answer_that_comes_before_the_body_arrives_whole() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with web_node() as node:
             program = await open_tcp(node.address)
             async with trio.open_nursery() as nursery:
@@ -123,7 +123,7 @@ async def test_ten_thousand_requests_at_once_are_answered_as_far_as_their_answer
 
 
 async def test_an_unknown_service_and_a_request_that_is_none_are_told_so() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with web_node() as node:
             program = await open_tcp(node.address)
             await program.send_all(GET.replace(b"web", b"nobody"))

@@ -179,7 +179,7 @@ async def test_a_program_that_leaves_ends_the_handler(version: int) -> None:
             cancelled.set()
 
     async with web(version, {"Greeter.Sleep": sleep}) as there:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(there.post, "/Greeter/Sleep", {})
                 await reached.wait()
@@ -203,7 +203,7 @@ async def test_a_service_that_stops_answers_what_was_asked_in_json() -> None:
 
     async with web(1, {"Greeter.Slow": slow}) as there, trio.open_nursery() as nursery:
         nursery.start_soon(ask, there)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await reached.wait()
             there.service.stop()
             [port] = there.service._server._ports
@@ -233,7 +233,7 @@ async def test_an_answer_that_is_read_slowly_is_not_cut_short_by_the_end_of_the_
             head = b"POST /Greeter/Echo HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
             await stream.send_all(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
             got = b""
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await reached.wait()
                 while there.service._server.open_calls:
                     await trio.lowlevel.checkpoint()

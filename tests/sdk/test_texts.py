@@ -184,7 +184,7 @@ async def test_a_handler_is_given_them_and_its_caller_gets_what_it_asks_for() ->
 
     request = {"id": str(ID), "at": "2026-11-21T00:00:00Z", "lasts": "PT1H", "price": 1.5, "lines": {}}
     async with service.testing() as client:
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             for content_type in (JSON, MSGPACK):
                 said = await client.call("orders", "Orders.Later", request, content_type=content_type)
                 assert said == "2026-11-21T01:00:00+00:00"

@@ -246,7 +246,7 @@ async def test_a_service_that_stops_answers_what_grpcio_has_asked() -> None:
         address = await nursery.start(service.serve)
         with channel_to(address) as channel:
             call = channel.unary_unary("/greeter.Greeter/Slow").future(b"")
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await reached.wait()
                 service.stop()
                 [port] = service._server._ports
@@ -282,7 +282,7 @@ async def test_who_has_not_shown_yet_what_it_speaks_when_the_service_stops_is_to
         host, _, port = address.rpartition(":")
         async with await trio.open_tcp_stream(host, int(port)) as stream:
             await stream.send_all(b"GE")
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 while not service._server._arriving and not service._server._ports:
                     await trio.lowlevel.checkpoint()
                 service.stop()

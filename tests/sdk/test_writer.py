@@ -116,7 +116,7 @@ async def test_a_transport_that_cannot_send_at_once_is_written_to_by_the_task(nu
 @pytest.mark.parametrize("last", [b"", b"goodbye"])
 async def test_it_ends_when_it_is_over_and_all_has_gone_out(last: bytes) -> None:
     source = Source(socket := Socket())
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await asleep(nursery, source)
             source.ended = True
@@ -127,7 +127,7 @@ async def test_it_ends_when_it_is_over_and_all_has_gone_out(last: bytes) -> None
 async def test_a_transport_that_is_gone_is_an_error_of_the_task() -> None:
     source = Source(socket := Socket())
     socket.broken = True
-    with trio.fail_after(10), pytest.RaisesGroup(trio.BrokenResourceError):
+    with trio.fail_after(30), pytest.RaisesGroup(trio.BrokenResourceError):
         async with trio.open_nursery() as nursery:
             await asleep(nursery, source)
             source.say(b"hello")
@@ -137,7 +137,7 @@ async def test_a_defect_in_what_is_drained_is_an_error_of_the_task_and_of_no_oth
     broken, sound = Source(Socket()), Source(socket := Socket())
     async with trio.open_nursery() as nursery:
         await asleep(nursery, sound)
-        with trio.fail_after(10), pytest.RaisesGroup(ZeroDivisionError):
+        with trio.fail_after(30), pytest.RaisesGroup(ZeroDivisionError):
             async with trio.open_nursery() as other:
                 await asleep(other, broken)
                 broken.error = ZeroDivisionError()

@@ -26,7 +26,7 @@ async def victim(sink: Sink | None = None) -> AsyncIterator[Node]:
     async with node(0, "127.0.0.1:0", sink=sink) as a, node(1, seeds=a.tunnel.bound) as b:
         link, back = await a.linked(b), await b.linked(a)
         yield a
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert a.tunnel.links[b.id] is link
             assert b.tunnel.links[a.id] is back
             assert b.recorder.story == ["up: n0"]

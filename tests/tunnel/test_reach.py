@@ -135,7 +135,7 @@ async def test_nodes_link_through_a_front_that_passes_nothing_but_http() -> None
         link = await b.linked(a)
         assert (link.address, link.transport) == (way.address, "ws")
         link.send_control(b"x" * 100_000)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             await a.recorder.until(lambda: bool(a.recorder.controls))
 
 
@@ -167,7 +167,7 @@ async def test_a_name_is_resolved_anew_each_time_it_is_dialled() -> None:
         port = split_address(a.tunnel.bound[0])[1]
         resolver = Hosts({})
         async with node(1, seeds=(f"far.example:{port}",)) as b:
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 while b.tunnel.seeds()[0].attempts < 2:
                     await trio.lowlevel.checkpoint()
             assert "not known" in b.tunnel.seeds()[0].last_error

@@ -96,7 +96,7 @@ async def test_a_version_that_changes_under_one_key_is_told_as_two_changes(etcd:
         assert await next_of(events) == ("create", "1", "80")
         await registry.register(a("1", version="2"))
         assert await next_of(events) == ("delete", "1", "80")
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert (await anext(events)).service == a("1", version="2")
         assert await registry.get("greeter") == (a("1", version="2"),)
 

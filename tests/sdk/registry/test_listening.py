@@ -89,7 +89,7 @@ def a(id: str, address: str = "10.0.0.1:80", noise: str = "") -> Service:
 
 async def heard(registry: MdnsRegistry, *ids: str) -> None:
     """Waits until the registry knows these and no others."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while [each.id for service in await registry.list() for each in service.instances] != list(ids):
             await trio.testing.wait_all_tasks_blocked(0.01)
 

@@ -23,7 +23,7 @@ def greeter(*ids: str) -> Service:
 
 
 async def next_of(events: AsyncIterator[Event]) -> tuple[str, str]:
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         event = await anext(events)
     return event.action.value, event.service.instances[0].id
 

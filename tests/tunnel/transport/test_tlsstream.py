@@ -55,7 +55,7 @@ async def outcomes(dialler: TlsStream, acceptor: TlsStream) -> tuple[str, str]:
             said[number] = str(error)
             await end.aclose()
 
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(talk, 0, dialler)
             nursery.start_soon(talk, 1, acceptor)

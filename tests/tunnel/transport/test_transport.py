@@ -127,7 +127,7 @@ async def accepting(config: TlsConfig) -> AsyncIterator[tuple[str, list[str]]]:
     [listener] = await listen_tcp("127.0.0.1:0")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, serve, [listener])
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             yield bound_address(listener), found
         nursery.cancel_scope.cancel()
 

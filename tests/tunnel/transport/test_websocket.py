@@ -45,7 +45,7 @@ async def pair() -> AsyncIterator[tuple[WebSocketTransport, WebSocketTransport]]
 
 async def receive(end: WebSocketTransport, size: int) -> bytes:
     data = b""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while len(data) < size:
             data += await end.receive_some()
     return data
