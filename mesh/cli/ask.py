@@ -1,6 +1,7 @@
 """The subcommands of `micro network` that ask a node which runs."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import click
@@ -21,6 +22,11 @@ NODE = "go.micro.network"
 _ADVICE = (
     "Start one with `micro network`, or say where one is with MICRO_PROXY_ADDRESS=host:port (its port for programs, "
     "8081 by default, and not the one for links) or --registry-address"
+)
+
+_FOREIGN = (
+    "error: the node answered what this command cannot show: it is of another version, or no node; --output json "
+    "prints what came"
 )
 
 ROUTE = ("service", "address", "gateway", "router", "network", "metric", "link")
@@ -116,13 +122,11 @@ def why(proxy_address: str | None, service: str) -> None:
     """Say why calls of SERVICE go where they go: who offers it, over which path, at which cost, and who is chosen."""
     missing = f"nobody offers {service!r}"
     reply = _ask(proxy_address, "Network.Why", {"service": service}, missing=missing)
-    if reply["candidates"]:
-        _show(reply, lambda: explanation(reply))
+    _show(reply, lambda: explanation(reply) if reply["candidates"] else "")
+    left = _readable(lambda: "" if reply["candidates"] else to_gateway(reply["gateway"]))
+    if not left:
         return
-    _show(reply, lambda: "")
-    raise Failure(
-        f"error: {missing} here or within three links: {to_gateway(reply['gateway'])}; see `micro network services`"
-    )
+    raise Failure(f"error: {missing} here or within three links: {left}; see `micro network services`")
 
 
 @click.command(cls=Command)
@@ -201,7 +205,7 @@ def _watch(proxy_address: str | None, request: dict[str, Any]) -> None:
         async with client(address) as caller, caller.stream(NODE, "Network.Watch", request) as changes:
             await changes.send_eof()
             async for change in changes:
-                click.echo(render.to_json_line(change) if as_json else _change(change))
+                click.echo(render.to_json_line(change) if as_json else _readable(partial(_change, change)))
 
     try:
         run_while_read(listen)
@@ -231,13 +235,21 @@ def _failure(error: MicroError, missing: str) -> Failure:
 
 
 def _show(reply: dict[str, Any], text: Callable[[], str]) -> None:
-    lines = render.to_json(reply) if output(FORMS) == "json" else text()
+    lines = render.to_json(reply) if output(FORMS) == "json" else _readable(text)
     if lines:
         click.echo(lines)
 
 
+def _readable(text: Callable[[], str]) -> str:
+    """The answer as text; raises `Failure` where it is not what nodes of this version answer."""
+    try:
+        return text()
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise Failure(_FOREIGN) from None
+
+
 def _rows(reply: dict[str, Any], what: str, columns: Sequence[str]) -> list[list[object]]:
-    return [[record[column] for column in columns] for record in reply[what]]
+    return [[record.get(column, "") for column in columns] for record in reply[what]]
 
 
 def _link(record: dict[str, Any]) -> list[object]:

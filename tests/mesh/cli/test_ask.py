@@ -3,11 +3,13 @@
 import json
 import re
 import signal
+import textwrap
+from pathlib import Path
 
 import pytest
 
 from tests.mesh.cli.conftest import NODE, Place
-from tests.processes import run_and_read_one_line, start, start_only
+from tests.processes import run, run_and_read_one_line, start, start_only
 
 ALONE = {"MICRO_REGISTRY": "memory", "MICRO_NETWORK_TOKEN": "sesame"}
 """The environment of a node that shares it with nobody."""
@@ -90,6 +92,46 @@ def test_routes_are_followed_until_ctrl_c(line: dict[str, Place], form: str) -> 
 def test_who_follows_routes_stops_with_the_reader(line: dict[str, Place]) -> None:
     done = run_and_read_one_line("micro", "network", "routes", "--watch", "--service", "odd", env=line["a"].env)
     assert (done.status, done.stdout[:5], done.stderr) == (1, "+ odd", "")
+
+
+FOREIGN = """
+    from sdk import Service
+    node = Service("go.micro.network")
+
+    @node.handle
+    class Network:
+        async def nodes(self, request):
+            return {"nodes": [{"id": "v2"}], "more": 1}
+
+        async def links(self, request):
+            return {"links": [{"node": "v2"}]}
+
+        async def status(self, request):
+            return ["up"]
+
+        async def why(self, request):
+            return {}
+
+        async def watch(self, request, stream):
+            await stream.send({"route": None})
+
+    node.run()
+"""
+
+
+def test_a_node_of_another_version_is_shown_as_far_as_it_is_understood(tmp_path: Path) -> None:
+    env = {"MICRO_REGISTRY_ADDRESS": str(tmp_path / "registry.db")}
+    with start("python", "-c", textwrap.dedent(FOREIGN), env=env):
+        assert run("micro", "network", "nodes", env=env).stdout == "ID  ADDRESS\nv2\n"
+        for words in (("links",), ("status",), ("why", "x"), ("routes", "--watch")):
+            done = run("micro", "network", *words, env=env)
+            assert (done.status, done.stdout) == (1, ""), done
+            assert "error: the node answered what this command cannot show" in done.stderr
+            assert "Traceback" not in done.stderr
+        for command in ("links", "status"):
+            done = run("micro", "network", command, "--output", "json", env=env)
+            assert (done.status, done.stderr) == (0, "")
+            json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(
