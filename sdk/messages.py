@@ -165,6 +165,8 @@ class MessageStream:
     async def _wait_to_receive(self) -> None:
         if self._receiver is not None:
             raise trio.BusyResourceError("another task is receiving on this stream")
+        if self._stream.on_change is _nothing:
+            raise trio.ClosedResourceError("the call is over")
         self._receiver = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(self._abort_receiving)
 
@@ -181,5 +183,12 @@ class MessageStream:
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _release(self) -> None:
-        """The stream is done: lets go of it, so that the two do not wait for the garbage collector."""
+        """The stream is done: lets go of it, so that the two do not wait for the garbage collector. Tasks that outlive
+        the call must not wait for it."""
         self._stream.on_change = _nothing
+        if self._receiver is not None:
+            trio.lowlevel.reschedule(self._receiver)
+            self._receiver = None
+        if self._sender is not None:
+            trio.lowlevel.reschedule(self._sender)
+            self._sender = None

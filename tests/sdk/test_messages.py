@@ -180,3 +180,19 @@ async def test_what_comes_within_the_grant_of_credit_is_not_overlooked() -> None
     receiver = ServerStream(opened[0], CallHead("a", "A.B", content_type=BYTES), None, math.inf)
     with trio.fail_after(30):
         assert await receiver.receive() == bytes(300_000)
+
+
+async def test_tasks_that_outlive_the_call_do_not_wait_for_it() -> None:
+    async def wait(stream: Any) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive()
+
+    ends = Ends()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait, ends.server)
+        nursery.start_soon(wait, ends.client)
+        await wait_all_tasks_blocked()
+        ends.server.finish()
+        ends.client.close()
+    with pytest.raises(trio.ClosedResourceError, match="the call is over"):
+        await ends.server.receive()
