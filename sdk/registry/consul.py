@@ -23,6 +23,7 @@ from .atonce import at_once
 from .consulagents import ConsulAgents, is_partial
 from .consuljson import (
     Entry,
+    is_critical_untrusted,
     parse_agent_service_untrusted,
     parse_entries_untrusted,
     parse_instance_untrusted,
@@ -196,7 +197,7 @@ class ConsulRegistry:
         return _latest(found)
 
     async def _healthy(self, shown: str) -> Sequence[Entry]:
-        answer = await self._agents.read(f"/v1/health/service/{shown}", {"passing": "true"})
+        answer = await self._agents.read(f"/v1/health/service/{shown}")
         listed = self._agents.parsed(parse_entries_untrusted, answer.body)
         if listed:
             self._seen.add(shown)
@@ -212,6 +213,8 @@ class ConsulRegistry:
 
     def _entry(self, shown: str, data: object) -> Entry | None:
         try:
+            if is_critical_untrusted(data):
+                return None
             entry = parse_instance_untrusted(data)
         except RemoteProtocolError as error:
             told = f"{shown}: {error}"

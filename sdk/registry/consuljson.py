@@ -32,7 +32,7 @@ _SHOWN: Final = re.compile(r"(?:[^%]|%[0-9A-F]{2})*", re.DOTALL)
 
 
 class Entry(NamedTuple):
-    """One healthy instance."""
+    """One instance."""
 
     record: Service
     """The record with this instance alone."""
@@ -107,6 +107,15 @@ def parse_entries_untrusted(body: bytes) -> list[object]:
     if not isinstance(found, list):
         raise RemoteProtocolError("the list of instances is not a list")
     return found
+
+
+def is_critical_untrusted(data: object) -> bool:
+    """Whether a check of such an entry, of the instance or of its host, is critical. A warning keeps no callers away:
+    that is how Consul's own DNS and go-micro read them. Raises `RemoteProtocolError` and nothing else."""
+    checks = _object(data, "entry").get("Checks") or ()
+    if not isinstance(checks, list | tuple):
+        raise RemoteProtocolError("the checks are not a list")
+    return any(isinstance(check, dict) and check.get("Status") == "critical" for check in checks)
 
 
 def parse_instance_untrusted(data: object) -> Entry:

@@ -169,7 +169,7 @@ class ConsulServer(ThreadServer):
             id = re.sub(r"\\(\\|x22)", lambda mark: '"' if mark[1] == "x22" else mark[1], wanted[1])
             found = [one for one in found if one[0]["ID"] == id]
         entries = [
-            {"Node": {"Node": "one", "Address": "192.0.2.7"}, "Service": one, "Checks": []}
+            {"Node": {"Node": "one", "Address": "192.0.2.7"}, "Service": one, "Checks": [{"Status": status}]}
             for one, status in found
             if name not in self.hidden and ("passing" not in asked.query or status == "passing")
         ]

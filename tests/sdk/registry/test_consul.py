@@ -72,7 +72,12 @@ async def test_an_instance_whose_check_fails_is_withdrawn_and_comes_back(consul:
     async with opened(consul) as registry, registry.watch() as events:
         await registry.register(a("1"), ttl=60)
         assert await next_of(events) == ("create", "1", "80")
-        for status, told in (("critical", "delete"), ("passing", "create"), ("warning", "delete")):
+        for status, told in (
+            ("critical", "delete"),
+            ("warning", "create"),
+            ("critical", "delete"),
+            ("passing", "create"),
+        ):
             consul.set_check("service:1", status)
             assert await next_of(events) == (told, "1", "80")
 
