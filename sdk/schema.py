@@ -10,6 +10,8 @@ The file is longer than others: each kind of type has one place for how it is re
 import base64
 import collections.abc
 import enum
+import functools
+import inspect
 import re
 import types
 import typing
@@ -47,8 +49,11 @@ def annotation_of(function: Callable[..., Any], parameter: str) -> Any:
 
     Raises `TypeError` for one written as text that names something out of reach.
     """
+    while isinstance(function, functools.partial):
+        function = function.func
     annotation = function.__annotations__.get(parameter, Any)
-    return resolve({parameter: annotation}, function, getattr(function, "__globals__", {}))[parameter]
+    written = inspect.unwrap(function)  # what a decorator of another module made has that module's names
+    return resolve({parameter: annotation}, function, getattr(written, "__globals__", {}))[parameter]
 
 
 def converter(annotation: Any) -> Convert | None:

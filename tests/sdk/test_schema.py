@@ -1,7 +1,9 @@
 import enum
+import functools
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, Literal, NewType, cast
 
 import pytest
 from google.protobuf import struct_pb2, wrappers_pb2
@@ -188,6 +190,15 @@ def test_annotations_written_as_text_are_resolved_or_named() -> None:
     assert annotation_of(good, "return") == Shape | None
     with pytest.raises(TypeError, match="Nowhere"):
         annotation_of(bad, "request")
+
+
+def test_annotations_of_partial_and_decorated_functions_are_those_of_the_function() -> None:
+    async def greet(greeting: str, request: "Point") -> "Shape | None": ...
+
+    decorated: Any = contextmanager(cast("Any", greet))  # a decorator that keeps the function's annotations
+    for function in (functools.partial(greet, "Hello"), functools.partial(functools.partial(greet), "x"), decorated):
+        assert annotation_of(function, "request") is Point
+        assert annotation_of(function, "return") == Shape | None
 
 
 def test_the_schema_is_a_tree_of_names_and_types() -> None:
