@@ -61,7 +61,7 @@ class Debug:
             "uptime": trio.current_time() - self._started,
             "memory": memory(),
             "tasks": trio.lowlevel.current_statistics().tasks_living,
-            "open_calls": self._server.open_calls,
+            "open_calls": self._server.open_calls - 1,  # besides the one that asks
             "requests": sum(each["requests"] for each in endpoints.values()),
             "errors": sum(each["errors"] for each in endpoints.values()),
             "endpoints": endpoints,
