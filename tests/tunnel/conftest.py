@@ -5,7 +5,7 @@ import pytest
 
 from tests.tunnel.bench import TOKEN, Log
 from tests.tunnel.meeting import SOON
-from tunnel import noise
+from tunnel import noise, reach, tunnel
 
 
 @pytest.fixture
@@ -14,6 +14,13 @@ def soon_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
     records, size = SOON
     monkeypatch.setattr(noise, "REKEY_RECORDS", records)
     monkeypatch.setattr(noise, "REKEY_BYTES", size)
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handshakes have the time that they need on a machine whose processes wait for their turn."""
+    for module in (reach, tunnel):
+        monkeypatch.setattr(module, "HANDSHAKE", 60.0)
 
 
 @pytest.fixture

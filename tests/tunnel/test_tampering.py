@@ -15,7 +15,7 @@ from tests.tunnel.meeting import everything, speak, victim
 from tests.tunnel.middleman import ACCEPTOR_HANDSHAKE, DIALLER_HANDSHAKE, Cut, Middleman, Trick, middleman
 from tunnel.admission import Refusal
 
-pytestmark = pytest.mark.usefixtures("log")
+pytestmark = pytest.mark.usefixtures("log", "patient")
 
 DAMAGED = "a record was damaged or forged on the way"
 LEFT = ("the peer closed the connection", "connection reset by peer")
