@@ -66,14 +66,16 @@ class Hooks:
     async def _run_at_the_end(self, kind: str, hooks: list[Hook]) -> None:
         """Runs every hook, though others fail and though the service was cancelled: they close what is open. Of what
         goes wrong, the log tells."""
-        with trio.move_on_after(STOP_SECONDS, shield=True) as scope:
-            for hook in hooks:
-                try:
+        deadline = trio.current_time() + STOP_SECONDS
+        for hook in hooks:
+            try:
+                with trio.move_on_at(deadline, shield=True) as scope:
                     await _run([hook])
-                except Exception:  # nobody is left to be told, and the others must have their turn
-                    _log.exception("%s: a hook %s failed", self._name(), kind)
-        if scope.cancelled_caught:
-            _log.warning("%s: the hooks %s did not end in %g s", self._name(), kind, STOP_SECONDS)
+            except Exception:  # nobody is left to be told, and the others must have their turn
+                _log.exception("%s: a hook %s failed", self._name(), kind)
+            if scope.cancel_called:
+                _log.warning("%s: the hooks %s did not end in %g s", self._name(), kind, STOP_SECONDS)
+                break
 
 
 async def _run(hooks: list[Hook]) -> None:

@@ -83,3 +83,25 @@ async def test_hooks_that_hang_at_the_end_are_left(
     assert trio.current_time() - began == pytest.approx(1 + STOP_SECONDS)
     assert heard[4:] == ["after_stop", "after_stop, async"]
     assert "greeter: the hooks before_stop did not end in 5 s" in caplog.text
+
+
+async def test_what_the_tasks_of_a_hook_raise_as_it_is_left_ends_nothing_else(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("no tidy end")
+
+    async def hang() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_at_the_end)
+            await trio.sleep_forever()
+
+    hooks = Hooks(lambda: "greeter")
+    heard = noting(hooks)
+    hooks.before_stop.insert(0, hang)
+    await live(hooks)
+    assert heard[4:] == ["after_stop", "after_stop, async"]
+    assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
