@@ -15,7 +15,7 @@ ANY: Final = ""
 """In place of a method: every one that is not listed, but for CONNECT, which asks for something else."""
 
 MAX_LINE: Final = 16384
-"""Longest first line with an unknown method, in bytes."""
+"""Bytes that are read at most for a first line with an unknown method, and for the empty lines before it."""
 
 _METHODS: Final = (
     "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE",
@@ -29,6 +29,7 @@ _METHODS: Final = (
 
 _TOKEN = rb"(?!CONNECT )[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _is_request = re.compile(rb"%b [^\r\n]* HTTP/[0-9]\.[0-9]\r?\n" % _TOKEN).match
+_empty_lines = re.compile(rb"\A(?:\r\n)+")
 _may_be_request = re.compile(rb"%b(?: [^\r\n]*\r?)?" % _TOKEN).fullmatch
 
 
@@ -64,14 +65,11 @@ class Beginnings(Generic[T]):
             return True
         if self._any is None:
             return any(beginning.startswith(line) for beginning in self._methods)
-        return line in b"\r" or (len(line) < MAX_LINE and _may_be_request(line) is not None)
+        return len(first) < MAX_LINE and (line in b"\r" or _may_be_request(line) is not None)
 
     def _line(self, first: bytes) -> bytes:
         """Where the first line begins, as far as it is HTTP's."""
-        start = 0
-        while self._any is not None and first.startswith(b"\r\n", start):
-            start += 2
-        return first[start:]
+        return first if self._any is None else _empty_lines.sub(b"", first, 1)
 
 
 def _listed(table: Mapping[bytes, T], first: bytes) -> T | None:

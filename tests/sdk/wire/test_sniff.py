@@ -61,6 +61,14 @@ def test_of_what_is_in_no_table_no_more_is_awaited(first: bytes) -> None:
     assert not TABLE.is_undecided(first)
 
 
+@pytest.mark.parametrize("rest", [b"", b"\r", b"BREW /pot"])
+def test_empty_lines_are_not_read_without_end(rest: bytes) -> None:
+    lines = b"\r\n" * (MAX_LINE // 2)
+    assert TABLE.is_undecided(lines[:-2])
+    assert not TABLE.is_undecided(lines + rest)
+    assert TABLE.spoken(lines + b"GET /") == "http"
+
+
 @pytest.mark.parametrize("first", [b"GET /", b"BREW / HTTP/1.1\r\n", b"CON ", b"connect ", b"x"])
 def test_without_any_method_only_those_that_are_listed_are_known(first: bytes) -> None:
     assert STRICT.spoken(first) is None
