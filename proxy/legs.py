@@ -90,7 +90,7 @@ class Leg:
     tries: int
     """How often it was sent; likewise."""
     interim: int
-    """How many INTERIM went this way; there only after the first."""
+    """How many INTERIM came to go this way, of all tries; there only after the first."""
 
     def __init__(self, port: Port, stream: int, calling: bool) -> None:
         self.port = port

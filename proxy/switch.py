@@ -182,10 +182,11 @@ class Switch:
                 self._custody.let_go(leg.back)
             leg.port.send(kind, 0, leg.stream, payload)
         elif kind == INTERIM:  # the answer is still to come: the call may be tried again as before
-            leg.interim = getattr(leg, "interim", 0) + 1
-            if leg.calling or leg.settled or leg.interim > MAX_INTERIM or len(payload) > MAX_INTERIM_SIZE:
+            if leg.calling or leg.settled or len(payload) > MAX_INTERIM_SIZE:
                 raise RemoteProtocolError(f"{port.name} sent an interim answer on stream {stream} that may not be")
-            leg.port.send(kind, 0, leg.stream, payload)
+            leg.interim = getattr(leg, "interim", 0) + 1
+            if leg.interim <= MAX_INTERIM:  # more are no fault of this port: another may have sent some before it
+                leg.port.send(kind, 0, leg.stream, payload)
 
     def on_dead(self, port: Port, reason: str) -> None:
         """Ends every call that ran over a port that is gone, and tells the other side of each what is known of it."""

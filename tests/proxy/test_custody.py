@@ -17,6 +17,8 @@ from sdk.wire.frame import (
     END,
     HEAD,
     INITIAL_CREDIT,
+    INTERIM,
+    MAX_INTERIM,
     NO_DEADLINE,
     OPEN,
     RESET,
@@ -117,6 +119,17 @@ def test_a_call_that_may_run_twice_is_tried_again_though_it_may_have_run(stage: 
     stage.open(stage.program, head=head)
     stage.reset(stage.next, fate=Fate.MAY_HAVE_RUN)
     assert opened(stage.other).head == head
+
+
+def test_no_callee_is_blamed_for_what_came_before_the_answer_of_another(stage: Stage) -> None:
+    stage.open(stage.program, head=GET_HEAD)
+    for port in (stage.next, stage.other):
+        for _ in range(MAX_INTERIM):
+            stage.answer(port, INTERIM, b"still at it")
+        if port is stage.next:
+            stage.reset(stage.next, fate=Fate.MAY_HAVE_RUN)
+    stage.answer(stage.other, HEAD, ANSWER, END)
+    assert [kind for kind, *_ in stage.program.sent] == [*[INTERIM] * MAX_INTERIM, HEAD]
 
 
 @pytest.mark.parametrize("fate", Fate)
