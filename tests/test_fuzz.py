@@ -62,7 +62,6 @@ from sdk.head import (
 )
 from sdk.registry import Action, Event, dnssd, kubejson
 from sdk.registry.consuljson import (
-    is_critical_untrusted,
     parse_agent_service_untrusted,
     parse_entries_untrusted,
     parse_index_untrusted,
@@ -333,19 +332,12 @@ TARGETS: dict[str, Target] = {
         parse_agent_service_untrusted, [b'{"Service":"a","Tags":["v-00"],"Address":"h","Port":1}']
     ),
     "sdk.registry.consuljson:parse_entries_untrusted": Target(parse_entries_untrusted, [b"[{}]"]),
-    "sdk.registry.consuljson:is_critical_untrusted": Target(
-        lambda data: is_critical_untrusted(decode_untrusted(JSON, data)),
-        [
-            b'{"Checks":[{"Status":"critical"},{"Status":"passing"}]}',
-            b'{"Checks":null}',
-            b'{"Checks":[{"Status":"warning"}]}',
-        ],
-    ),
     "sdk.registry.consuljson:parse_instance_untrusted": Target(
         lambda data: parse_instance_untrusted(decode_untrusted(JSON, data)),
         [
             b'{"Service":{"ID":"1","Service":"a","Tags":["v=1","t={\\"a\\":\\"b\\"}"],"Address":"h","Port":1}}',
             b'{"Node":{"Address":"h"},"Service":{"ID":"1","Service":"a%25","Meta":{"version":"2"},"Port":1}}',
+            b'{"Service":{"ID":"1","Service":"a","Address":"h","Port":1},"Checks":[{"Status":"critical"}]}',
             b'{"Service":{"ID":"1","Service":"a","Tags":["v-789c33020000330033","e-"],"Address":"::1","Port":1}}',
         ],
     ),

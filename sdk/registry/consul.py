@@ -23,7 +23,6 @@ from .atonce import at_once
 from .consulagents import ConsulAgents, is_partial
 from .consuljson import (
     Entry,
-    is_critical_untrusted,
     parse_agent_service_untrusted,
     parse_entries_untrusted,
     parse_instance_untrusted,
@@ -149,7 +148,8 @@ class ConsulRegistry:
         return None if answer.status == 404 else self._agents.parsed(parse_agent_service_untrusted, answer.body)
 
     async def _until_told(self, pieces: Sequence[Service], *, there: bool) -> None:
-        """Waits until the servers know what was told to the agent of one service; it answers before it tells them.
+        """Waits until the servers know what was told to the agent of one service; it answers before it tells them. What
+        checks say is not waited for: that of a host may be critical for hours.
 
         Without servers nothing is lost by going on: the agent tells them when it finds one.
         """
@@ -209,12 +209,10 @@ class ConsulRegistry:
         else:
             self._seen.discard(shown)
         entries = (self._entry(shown, one) for one in listed)
-        return [entry for entry in entries if entry is not None]
+        return [entry for entry in entries if entry is not None and not entry.critical]
 
     def _entry(self, shown: str, data: object) -> Entry | None:
         try:
-            if is_critical_untrusted(data):
-                return None
             entry = parse_instance_untrusted(data)
         except RemoteProtocolError as error:
             told = f"{shown}: {error}"

@@ -38,6 +38,9 @@ class Entry(NamedTuple):
     """The record with this instance alone."""
     changed: int
     """Consul's count of changes when this one was made."""
+    critical: bool
+    """Whether a check of it, or of its host, is. A warning keeps no callers away: that is how Consul's own DNS and
+    go-micro read them."""
 
 
 def shown_name(name: str) -> str:
@@ -109,15 +112,6 @@ def parse_entries_untrusted(body: bytes) -> list[object]:
     return found
 
 
-def is_critical_untrusted(data: object) -> bool:
-    """Whether a check of such an entry, of the instance or of its host, is critical. A warning keeps no callers away:
-    that is how Consul's own DNS and go-micro read them. Raises `RemoteProtocolError` and nothing else."""
-    checks = _object(data, "entry").get("Checks") or ()
-    if not isinstance(checks, list | tuple):
-        raise RemoteProtocolError("the checks are not a list")
-    return any(isinstance(check, dict) and check.get("Status") == "critical" for check in checks)
-
-
 def parse_instance_untrusted(data: object) -> Entry:
     """Reads one such entry. Raises `RemoteProtocolError` and nothing else."""
     entry = _object(data, "entry")
@@ -150,7 +144,11 @@ def parse_instance_untrusted(data: object) -> Entry:
             "nodes": [{"id": id, "address": join_address(host, port), "metadata": metadata}],
         }
     )
-    return Entry(record, index if type(index) is int else 0)
+    checks = entry.get("Checks") or []
+    if not isinstance(checks, list):
+        raise RemoteProtocolError("the checks are not a list")
+    critical = any(isinstance(check, dict) and check.get("Status") == "critical" for check in checks)
+    return Entry(record, index if type(index) is int else 0, critical)
 
 
 def parse_agent_service_untrusted(body: bytes) -> tuple[object, ...]:

@@ -32,6 +32,8 @@ class ConsulServer(ThreadServer):
         """By id: `Status`, and `ttl` and `until` where it has a time to live."""
         self.catalog: dict[str, tuple[dict[str, Any], str]] = {}
         """By id, as the servers have them, with the outcome of the check."""
+        self.host = "passing"
+        """The outcome of a check of the host that all of them run on."""
         self.hidden: set[str] = set()
         """Names of services that the token may not read."""
         self.trouble: Callable[[Asked], Said | None] = lambda _: None
@@ -169,9 +171,9 @@ class ConsulServer(ThreadServer):
             id = re.sub(r"\\(\\|x22)", lambda mark: '"' if mark[1] == "x22" else mark[1], wanted[1])
             found = [one for one in found if one[0]["ID"] == id]
         entries = [
-            {"Node": {"Node": "one", "Address": "192.0.2.7"}, "Service": one, "Checks": [{"Status": status}]}
+            {"Node": {"Node": "one", "Address": "192.0.2.7"}, "Service": one, "Checks": checks}
             for one, status in found
-            if name not in self.hidden and ("passing" not in asked.query or status == "passing")
+            if (checks := [{"Status": status}, {"Status": self.host}]) and name not in self.hidden
         ]
         return Said(200, entries, partial if found and name in self.hidden else told)
 

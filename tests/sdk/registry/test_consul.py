@@ -186,6 +186,16 @@ async def test_a_registration_is_there_when_it_returns_though_the_agent_answers_
         assert await registry.get("greeter") == (a("2", port=81),)
 
 
+async def test_a_registration_on_a_host_whose_check_is_critical_is_not_waited_for(consul: ConsulServer) -> None:
+    consul.host = "critical"
+    async with opened(consul) as registry:
+        await registry.register(a("1"), ttl=60)
+        assert [asked.path for asked in consul.asked].count("/v1/health/service/greeter") == 1
+        assert await registry.get("greeter") == ()
+        consul.host = "warning"
+        assert await registry.get("greeter") == (a("1"),)
+
+
 async def test_a_registration_waits_for_no_leader(consul: ConsulServer) -> None:
     consul.lag = 60.0
     consul.trouble = lambda asked: None if "/agent/" in asked.path else Said(500, b"No cluster leader")

@@ -42,7 +42,7 @@ def deflated(text: str) -> str:
 def test_what_is_registered_is_read_back() -> None:
     told = registration(SERVICE, "", "")
     assert told["Name"] == shown_name(SERVICE.name) == "50%25%0A"
-    assert parse_instance_untrusted(entry(told, ModifyIndex=7)) == (SERVICE, 7)
+    assert parse_instance_untrusted(entry(told, ModifyIndex=7)) == (SERVICE, 7, False)
 
 
 def test_a_name_that_would_be_another_path_is_marked() -> None:
@@ -117,6 +117,19 @@ def test_services_of_others_have_the_same_id_on_every_host_and_are_kept_apart() 
     found = [{**told, "Node": {"Node": node, "Address": node}} for node in ("a", "b")]
     records = [parse_instance_untrusted(one).record for one in found]
     assert [record.instances[0].id for record in records] == ["db@a", "db@b"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "critical"), [([], False), (["passing", "warning"], False), (["passing", "critical"], True)]
+)
+def test_one_check_that_is_critical_makes_an_entry_so(statuses: list[str], critical: bool) -> None:
+    checks = [{"Status": status} for status in statuses]
+    assert parse_instance_untrusted({**entry(registration(SERVICE, "", "")), "Checks": checks}).critical is critical
+
+
+def test_checks_that_are_no_list_are_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="checks"):
+        parse_instance_untrusted({**entry(registration(SERVICE, "", "")), "Checks": {"Status": "passing"}})
 
 
 @pytest.mark.parametrize(
