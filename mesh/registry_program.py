@@ -21,6 +21,7 @@ from sdk.wire.message import MAX_MESSAGE
 from .addresses import check_address
 from .only import Only
 from .registry_service import WRITES, RegistryService, Shelf
+from .reload import ReloadProxyTokens
 from .serving import answer_inside, bind, idle
 from .tokens import to_bytes
 
@@ -46,6 +47,8 @@ class RegistryConfig:
     proxy_tokens: tuple[str, ...] = field(default=(), repr=False)
     """What programs of other hosts show, any of these. With none, those of private networks may read, and only this
     host may register."""
+    proxy_token_file: str = ""
+    """The file they stand in, if they do, to be read again."""
     store: str = "memory"
     """Where the records are: `memory`, for as long as it runs, or `sqlite`."""
     store_address: str = ""
@@ -72,6 +75,8 @@ class RegistryProgram:
         self._id = secrets.token_bytes(ID_SIZE)
         self._switch = Switch(me=self._id, name=REGISTRY_SERVICE)
         self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
+        self.reload = ReloadProxyTokens(config.proxy_token_file, self._listener)
+        """Reads the tokens of programs again."""
         self._shelf = Shelf(instances=MAX_INSTANCES, size=MAX_BYTES)
         self._service = RegistryService(self._store, shelf=self._shelf)
 

@@ -1,8 +1,8 @@
-"""Reading files again while the node runs: tokens, proxy tokens, certificates. Links and connections of programs stay
+"""Reading files again while a program runs: tokens, proxy tokens, certificates. Links and connections of programs stay
 up, and a bad file changes nothing."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import trio
@@ -60,14 +60,8 @@ class Reload:
         Raises `BadRequest` when there is no file, or one that cannot be used; then what is in use stays, and the log
         says so as well.
         """
-        try:
-            async with self._turn:  # or an older state of the files might win
-                reloaded = await self._take()
-        except MicroError as error:
-            _log.warning("nothing was reloaded, all stays as it was: %s", error)
-            raise
-        _log.info("reloaded: %s", reloaded)
-        return reloaded
+        async with self._turn:  # or an older state of the files might win
+            return await _told(self._take)
 
     async def _take(self) -> Reloaded:
         config = self._config
@@ -97,6 +91,38 @@ class Reload:
             Tls(config.tls) if self._of_links else None,
             read_termination(config.proxy_tls),
         )
+
+
+class ReloadProxyTokens:
+    """What SIGHUP does to a program that has a port for programs, and no links."""
+
+    def __init__(self, file: str, listener: ProxyListener) -> None:
+        self._file = file
+        self._listener = listener
+        self._turn = trio.Lock()
+
+    async def __call__(self) -> Reloaded:
+        """Likewise, with the proxy tokens alone."""
+        async with self._turn:
+            return await _told(self._take)
+
+    async def _take(self) -> Reloaded:
+        if not self._file:
+            raise BadRequest(f"there is nothing to reload: this program was started without {PROXY_FILE}")
+        shown = await trio.to_thread.run_sync(proxy_tokens, None, self._file, abandon_on_cancel=True)
+        self._listener.set_tokens(to_bytes(shown))
+        return Reloaded(tokens=0, proxy_tokens=len(shown), tls=())
+
+
+async def _told(take: Callable[[], Awaitable[Reloaded]]) -> Reloaded:
+    """Says in the log what was read again, or why nothing was."""
+    try:
+        reloaded = await take()
+    except MicroError as error:
+        _log.warning("nothing was reloaded, all stays as it was: %s", error)
+        raise
+    _log.info("reloaded: %s", reloaded)
+    return reloaded
 
 
 def refuse_public(tokens: Iterable[str], bound: Iterable[str], command: str = "NETWORK") -> None:

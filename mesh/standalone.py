@@ -31,6 +31,7 @@ from .config import MAX_NAME
 from .local import LocalServices
 from .only import Only
 from .presence import Presence
+from .reload import ReloadProxyTokens
 from .router_service import ROUTER_SERVICE, WRITES, RouterService
 from .serving import answer_inside, bind, idle
 from .steps import Steps
@@ -51,6 +52,8 @@ class RouterConfig:
     """Where programs reach it: `host:port`."""
     proxy_tokens: tuple[str, ...] = field(default=(), repr=False)
     """What programs of other hosts show, any of these; with none, private peers need not and others are not let in."""
+    proxy_token_file: str = ""
+    """The file they stand in, if they do, to be read again."""
     network: str = "go.micro"
     """The network's name, which stands in its routes."""
     registry: str = field(default="", repr=False)
@@ -85,6 +88,8 @@ class Router:
         self._timers = Timers()
         self._switch = Switch(me=self._key.id, name=ROUTER_SERVICE)
         self._listener = ProxyListener(self._switch, self._timers, to_bytes(config.proxy_tokens))
+        self.reload = ReloadProxyTokens(config.proxy_token_file, self._listener)
+        """Reads the tokens of programs again."""
         self._presence: Presence | None = None
         self._watching: Watching | None = None
 

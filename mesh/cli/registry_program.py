@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .options import Command
-from .proxy_token import proxy_token_options, take_proxy_tokens
+from .proxy_token import proxy_token_options, proxy_token_values
 from .run import run_until_signal
 
 
@@ -33,8 +33,8 @@ def registry(**flags: Any) -> None:
     """
     from mesh.registry_program import RegistryConfig, RegistryProgram
 
-    config = RegistryConfig(proxy_tokens=take_proxy_tokens(flags), **flags)
-    run_until_signal(RegistryProgram(config), _ready_line)
+    program = RegistryProgram(RegistryConfig(**proxy_token_values(flags), **flags))
+    run_until_signal(program, _ready_line, hangup=program.reload)
 
 
 def _ready_line(bound: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .options import Command, settings
-from .proxy_token import proxy_token_options, take_proxy_tokens
+from .proxy_token import proxy_token_options, proxy_token_values
 from .run import run_until_signal
 
 
@@ -27,11 +27,11 @@ def router(**flags: Any) -> None:
     """
     from mesh.standalone import Router, RouterConfig
 
-    tokens = take_proxy_tokens(flags)
     config = RouterConfig(
-        proxy_tokens=tokens, registry=settings().registry, registry_address=settings().registry_address, **flags
+        **proxy_token_values(flags), registry=settings().registry, registry_address=settings().registry_address, **flags
     )
-    run_until_signal(Router(config), _ready_line)
+    program = Router(config)
+    run_until_signal(program, _ready_line, hangup=program.reload)
 
 
 def _ready_line(ready: Any) -> str:

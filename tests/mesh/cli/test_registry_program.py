@@ -53,6 +53,22 @@ def test_commands_work_on_the_registry_of_a_node_and_on_the_one_a_flag_names(tmp
         assert f"error: the registry of the node at {address} is asked, as --proxy-address" in gone.stderr
 
 
+@pytest.mark.parametrize("program", ["registry", "router"])
+def test_sighup_reads_the_tokens_of_programs_again(program: str, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
+    shown.touch(mode=0o600)
+    shown.write_text("one\n")
+    env = {"MICRO_REGISTRY": "memory", "MICRO_PROXY_TOKEN_FILE": str(shown)}
+    with start("micro", program, "--address", "127.0.0.1:0", env=env) as running:
+        shown.write_text("one\ntwo\n")
+        running.send(signal.SIGHUP)
+        running.wait_for("reloaded: the number of proxy tokens accepted is 2")
+        shown.write_text("")
+        running.send(signal.SIGHUP)
+        running.wait_for("nothing was reloaded, all stays as it was: --proxy-token-file (MICRO_PROXY_TOKEN_FILE)")
+        assert running.stop()[0] == 0
+
+
 def test_an_address_that_cannot_be_used_is_named() -> None:
     done = run("micro", "registry", "--address", "nowhere")
     assert done.status == 2
