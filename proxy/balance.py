@@ -1,6 +1,7 @@
 """Which origin, and which instance: tiers and locality over the choice among equals in `sdk.selector`."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
 from random import Random
 from typing import Generic, Protocol, TypeVar
 
@@ -93,6 +94,7 @@ class Groups(Generic[S, C]):
         self._among = among
         self._key = key
         self._groups: dict[str, Group[C]] = {}
+        self._last: list[Load] = []
         balancer.remember(self.loads)
 
     def of(self, service: str, source: Sequence[S]) -> Group[C]:
@@ -107,11 +109,15 @@ class Groups(Generic[S, C]):
     def once(self, service: str, source: Sequence[S]) -> Group[C]:
         """A group that the table does not know, for one call."""
         items = self._among(source)
-        return Group(source, items, [self.load(service, item) for item in items])
+        loads: list[Load] = []
+        self._last = loads
+        for item in items:  # one by one: some may be forgotten meanwhile, but not those that are in it already
+            loads.append(self.load(service, item))
+        return Group(source, items, loads)
 
     def loads(self) -> Iterator[Load]:
-        """What is counted of all in them."""
-        return (load for group in self._groups.values() for load in group.loads)
+        """What is counted of all in them, and in the one that is being made, or was last."""
+        return chain(self._last, (load for group in self._groups.values() for load in group.loads))
 
     def load(self, service: str, item: C) -> Load:
         """What is known of one, as far as calls for this service go."""

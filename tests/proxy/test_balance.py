@@ -92,6 +92,17 @@ def test_whoever_is_in_a_group_is_not_counted_twice_however_many_others_come_and
     assert len(balancer._loads) <= FORGET_ABOVE
 
 
+def test_whoever_is_in_a_group_is_not_counted_twice_though_others_are_forgotten_while_it_is_made() -> None:
+    balancer = Balancer(Random(1))
+    groups: Groups[str, str] = Groups(balancer, among=list, key=lambda _, item: item)
+    for number in range(FORGET_ABOVE - 2):
+        balancer.load(f"gone {number}")
+    members = ["one", "two", "three", "four"]
+    made = groups.of("greeter", members)
+    assert len(balancer._loads) < FORGET_ABOVE, "nobody was forgotten"
+    assert [groups.load("greeter", item) for item in members] == made.loads
+
+
 def test_more_than_that_with_calls_are_not_looked_through_for_each_new_one() -> None:
     balancer = Balancer(Random(1))
     looks = 0
