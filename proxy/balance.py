@@ -111,8 +111,8 @@ class Groups(Generic[S, C]):
         items = self._among(source)
         loads: list[Load] = []
         self._last = loads
-        for item in items:  # one by one: some may be forgotten meanwhile, but not those that are in it already
-            loads.append(self.load(service, item))
+        for item in items:  # one by one: others may be forgotten meanwhile, but not those that are in it already
+            loads.append(self.load(service, item))  # noqa: PERF401 - `extend` need not put them in one by one
         return Group(source, items, loads)
 
     def loads(self) -> Iterator[Load]:
