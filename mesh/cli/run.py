@@ -6,6 +6,7 @@ Exit status: 0 when it did what was asked, 1 when something outside failed, 2 wh
 
 import contextlib
 import errno
+import fcntl
 import gc
 import logging
 import os
@@ -133,14 +134,15 @@ def _run(function: Callable[[], Awaitable[T]]) -> T:
 
 async def _wait_until_unread() -> None:
     """Raises `BrokenPipeError` when the reader of standard output is gone, where that is a pipe and epoll tells of it:
-    the writing end is readable in no other case."""
+    the writing end is readable in no other case. Who opened a named one both ways is a reader of it as well."""
     if sys.stdout is None or not hasattr(select, "epoll"):
         return
     try:
         number = sys.stdout.fileno()
     except OSError:  # it is no file
         return
-    if stat.S_ISFIFO(os.fstat(number).st_mode):
+    writes_only = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY
+    if writes_only and stat.S_ISFIFO(os.fstat(number).st_mode):
         await trio.lowlevel.wait_readable(number)
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 

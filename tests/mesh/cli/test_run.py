@@ -1,17 +1,20 @@
 """Commands end as they should: status, signals, and no traceback for what is nobody's defect."""
 
+import os
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import click
 import pytest
 import trio
 from click.testing import CliRunner
+from trio.testing import wait_all_tasks_blocked
 
 from mesh.cli.options import Command
-from mesh.cli.run import DRAIN, INTERRUPTED, LEAVE, Failure, exit_status, run
+from mesh.cli.run import DRAIN, INTERRUPTED, LEAVE, Failure, exit_status, run, run_while_read
 from sdk.errors import BadRequest, Conflict, Unavailable
 from tests.processes import Running, start, start_only
 
@@ -203,3 +206,23 @@ def test_nobody_writes_lines_of_their_own_into_the_log_and_no_terminal_obeys_it(
         _, printed = running.stop()
     [line] = [line for line in printed.splitlines() if not line.startswith("ready ")]
     assert line.endswith(r"WARNING x: from a\nERROR x: a lie \x1b[31m")
+
+
+def test_what_is_printed_into_a_named_pipe_that_is_open_both_ways_is_not_taken_for_the_end_of_its_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    said: list[str] = []
+
+    async def say() -> None:
+        for word in ("one", "two"):
+            click.echo(word)
+            await wait_all_tasks_blocked(0.01)
+            said.append(word)
+
+    # A shell's `exec 3<>pipe`, by which a pipe outlasts its readers.
+    with os.fdopen(os.open(path, os.O_RDWR), "w") as pipe, click.Context(click.Command("watch")):
+        monkeypatch.setattr(sys, "stdout", pipe)
+        run_while_read(say)
+    assert said == ["one", "two"]
