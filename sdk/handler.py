@@ -42,14 +42,20 @@ class Handler:
 
 
 def _parameters(name: str, function: Function) -> list[str]:
-    """The names of a handler's parameters."""
+    """The names of a handler's parameters, without those that have their value already, as `functools.partial` gives
+    it by name."""
     if not inspect.iscoroutinefunction(function):
         yields = inspect.isasyncgenfunction(function)
         hint = "it yields: send with `await stream.send()` instead" if yields else "write `async def`"
         raise TypeError(f"the handler of {name} is no async function: {hint}")
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = list(inspect.signature(function).parameters.values())
-    plain = all(each.kind in kinds and each.default is inspect.Parameter.empty for each in parameters)
+    empty = inspect.Parameter.empty
+    parameters = [
+        each
+        for each in inspect.signature(function).parameters.values()
+        if each.kind is not inspect.Parameter.KEYWORD_ONLY or each.default is empty
+    ]
+    plain = all(each.kind in kinds and each.default is empty for each in parameters)
     if len(parameters) not in (1, 2) or not plain:
         raise TypeError(f"the handler of {name} must take (request), or (request, stream) to answer with a stream")
     return [parameter.name for parameter in parameters]

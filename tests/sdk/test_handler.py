@@ -1,3 +1,4 @@
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,6 +41,21 @@ def test_a_method_of_an_object_is_a_handler() -> None:
         async def hello(self, request: Person) -> None: ...
 
     assert not Handler("Greeter.Hello", Greeter().hello).streaming
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_what_partial_gives_by_name_is_no_part_of_the_call(streams: bool) -> None:
+    async def one(request: Person, greeting: str) -> str:
+        return f"{greeting} {request.name}"
+
+    async def many(request: Person, stream: Any, *, greeting: str) -> None:
+        await stream.send(f"{greeting} {request.name}")
+
+    handler = Handler("Greeter.Hello", functools.partial(many if streams else one, greeting="Hi"))
+    assert handler.streaming is streams
+    assert handler.endpoint.request == Handler("Greeter.Hello", unary).endpoint.request
+    if not streams:
+        assert await handler.function(Person("John")) == "Hi John"
 
 
 def synchronous(request: Any) -> None: ...
