@@ -39,6 +39,10 @@ PROTOCOL: Final = "http"
 _NO_UPGRADE = frozenset(("h2c", "http/2.0", "http/1.1"))
 """Ways into another HTTP on the same connection, past whatever looked at this one (h2c smuggling, 2020)."""
 
+_TLS = "tls/"
+"""TLS on the same connection (RFC 2817): this end does not speak it so. Apache's HttpClient 5.4 offers it by itself;
+taken for upgrades, its requests would not be tried again, have no deadline, and not be made over HTTP/2."""
+
 
 class Asked(NamedTuple):
     """A request that was read, and what its connection has to know of it."""
@@ -197,7 +201,10 @@ def _wanted_upgrade(head: RequestHead, options: frozenset[str], framing: int) ->
     wanted = [value for name, value in head.fields if name == "upgrade"]
     if len(wanted) != 1 or "upgrade" not in options or framing or not head.minor:
         return ""
-    return "" if wanted[0].lower() in _NO_UPGRADE or not is_protocol(wanted[0]) else wanted[0]
+    protocol = wanted[0].lower()
+    if protocol in _NO_UPGRADE or protocol.startswith(_TLS) or not is_protocol(protocol):
+        return ""
+    return wanted[0]
 
 
 def _takes_trailers(fields: Fields) -> bool:

@@ -166,6 +166,7 @@ def test_an_upgrade_is_asked_for_and_is_not_idempotent(start: tuple[str, ...]) -
         ("GET / HTTP/1.0", "Connection: upgrade", "Upgrade: websocket"),
         ("POST / HTTP/1.1", "Connection: upgrade", "Upgrade: websocket", "Content-Length: 5"),
         ("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: h2c", "HTTP2-Settings: AAA"),  # h2c smuggling, 2020
+        ("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: TLS/1.2"),  # Apache's HttpClient 5.4, of its own accord
         ("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: websocket", "Upgrade: h2c"),
         ("GET / HTTP/1.1", "Connection: upgrade", "Upgrade: h2c, websocket"),
     ],
@@ -173,7 +174,9 @@ def test_an_upgrade_is_asked_for_and_is_not_idempotent(start: tuple[str, ...]) -
 def test_an_upgrade_that_cannot_be_is_not_passed_on(lines: tuple[str, ...]) -> None:
     request = asked(*lines, "Host: a")
     assert not request.upgrade
-    assert not {"upgrade", ":upgrade"} & set(parse_call_head_untrusted(request.packed + bytes(16)).metadata)
+    head = parse_call_head_untrusted(request.packed + bytes(16))
+    assert not {"upgrade", ":upgrade"} & set(head.metadata)
+    assert bool(head.flags & IDEMPOTENT) == lines[0].startswith("GET")
 
 
 def test_who_waits_for_100_is_known_and_nobody_else_is_waited_for() -> None:
