@@ -122,9 +122,10 @@ class LocalServices:
         }
 
     def set_attached(self, services: tuple[Service, ...]) -> None:
-        """These are attached from now on, whatever becomes of the registry."""
+        """These are attached from now on, whatever becomes of the registry. That is told now and never later: the
+        program hears next that it is called, and the calls of a connection that is gone look for others."""
         self._attached = services
-        self._tell()
+        self._tell_now()
 
     def doubt(self) -> None:
         """Somebody failed to use the registry. It is asked whether it answers: a server that hangs keeps a watch open
@@ -245,10 +246,14 @@ class LocalServices:
         return True
 
     def _tell(self) -> None:
-        """What may be called is something else than before: tells it now, or soon where that was just done."""
+        """What the registry or a check says is something else than before: tells it now, or soon where that was just
+        done."""
         if trio.current_time() < self._rest_until:
             self._untold.set()
-            return
+        else:
+            self._tell_now()
+
+    def _tell_now(self) -> None:
         began = trio.current_time()
         self._changed(self.services)
         now = trio.current_time()

@@ -107,16 +107,23 @@ async def test_an_instance_whose_time_is_up_is_gone(autojump_clock: trio.testing
         nursery.cancel_scope.cancel()
 
 
+class Slow(Seen):
+    """A node that takes a change in for a tenth of a second."""
+
+    def __init__(self, registry: Registry, clock: trio.testing.MockClock) -> None:
+        super().__init__(registry)
+        self._clock = clock
+
+    def _changed(self, services: tuple[Service, ...]) -> None:
+        super()._changed(services)
+        self._clock.jump(0.1)
+
+
 async def test_where_taking_a_change_in_takes_long_those_that_follow_are_one(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    class Slow(Seen):
-        def _changed(self, services: tuple[Service, ...]) -> None:
-            super()._changed(services)
-            autojump_clock.jump(0.1)
-
     async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
-        seen = Slow(registry)
+        seen = Slow(registry, autojump_clock)
         nursery.start_soon(seen.local.run)
         await wait_all_tasks_blocked()
         ids = [str(number) for number in range(300)]
@@ -125,6 +132,21 @@ async def test_where_taking_a_change_in_takes_long_those_that_follow_are_one(
         await trio.sleep(2)
         assert seen.states[-1] == {("greeter", "latest", id) for id in ids}
         assert len(seen.states) <= 8
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_attached_is_taken_in_when_it_is_told_however_long_that_takes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with MemoryRegistry() as registry, trio.open_nursery() as nursery:
+        await registry.register(greeter("one"))
+        seen = Slow(registry, autojump_clock)
+        nursery.start_soon(seen.local.run)
+        await wait_all_tasks_blocked()
+        seen.local.set_attached((greeter("two"),))  # the node answers the program next: it is called from now on
+        assert seen.states[-1] == {("greeter", "latest", "one"), ("greeter", "latest", "two")}
+        seen.local.set_attached(())  # and here its connection is gone, and its calls are to go to others
+        assert seen.states[-1] == {("greeter", "latest", "one")}
         nursery.cancel_scope.cancel()
 
 
