@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +92,9 @@ def main() -> int:
     targets = list(chosen(options.names))
     if not targets:
         print(f"No target has {' or '.join(options.names)} in its name.", file=sys.stderr)
+        return 2
+    if find_spec("atheris") is None:
+        print("atheris is not installed: it is there for Linux on x86-64 (make fuzz).", file=sys.stderr)
         return 2
     failed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:

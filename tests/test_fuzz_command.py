@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz import Found
+from tests.fuzz import Found, main
 
 PLANTED = """
 import sys
@@ -24,13 +24,23 @@ tests.fuzz.fuzz("planted", [sys.argv[1], "-max_total_time=60", f"-artifact_prefi
 """
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _installed() -> None:
     if find_spec("atheris") is None:
         pytest.skip("atheris is not installed")
 
 
+def test_a_machine_that_has_no_fuzzer_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tests.fuzz.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["fuzz", "parse_id_untrusted"])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith("atheris is not installed: ")
+
+
 @pytest.mark.peers
+@pytest.mark.usefixtures("_installed")
 def test_what_is_wrong_is_found_and_its_input_is_kept(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PLANTED, str(tmp_path)], capture_output=True, text=True, errors="replace", check=False
@@ -42,6 +52,7 @@ def test_what_is_wrong_is_found_and_its_input_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.peers
+@pytest.mark.usefixtures("_installed")
 def test_what_is_right_ends_well_and_an_unknown_name_is_told() -> None:
     command = [sys.executable, "-m", "tests.fuzz", "--seconds", "1"]
     done = subprocess.run([*command, "parse_id_untrusted"], capture_output=True, text=True, check=False)
