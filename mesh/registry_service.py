@@ -73,7 +73,8 @@ class Shelf:
         try:
             yield
         except BaseException:
-            self._count_again(pieces, before)
+            still = pieces.keys() & self._sizes.keys()  # others ran out meanwhile, and nothing would tell of it again
+            self._count_again(still, {key: before[key] for key in still & before.keys()})
             raise
 
     def _count_again(self, keys: Iterable[Key], sizes: Mapping[Key, int]) -> None:

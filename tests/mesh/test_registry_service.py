@@ -14,7 +14,7 @@ from sdk.rawsocket import bound_address, listen_tcp
 from sdk.registry.memory import MemoryRegistry
 from sdk.registry.remote import MAX_RELAYS
 from sdk.registry.service import ServiceRegistry
-from sdk.types import Instance, Service, service_to_json
+from sdk.types import Instance, Service, parse_service, service_to_json
 from sdk.wire.message import MAX_MESSAGE
 from tests.mesh.network import greeter, until, world
 
@@ -162,6 +162,26 @@ async def test_what_could_not_be_stored_takes_no_room() -> None:
         await good.register(record("b", "1"))
         with pytest.raises(TooManyRequests, match="2 instances of 2"):
             await good.register(record("c", "1"))
+
+
+async def test_what_ran_out_while_it_could_not_be_renewed_takes_no_room(autojump_clock: MockClock) -> None:
+    async with MemoryRegistry("x") as registry, trio.open_nursery() as nursery:
+        shelf = Shelf(instances=1, size=1000)
+        nursery.start_soon(shelf.follow, registry)
+        service = RegistryService(registry, shelf=shelf)
+        await wait_all_tasks_blocked()
+        await service.register({**record("a", "1"), "options": {"ttl": 1}})
+        await wait_all_tasks_blocked()
+
+        async def renew() -> None:
+            with shelf.taking(parse_service(record("a", "1"))):
+                await trio.sleep(2)
+                raise Unavailable("the disk is full")
+
+        with pytest.raises(Unavailable):
+            await renew()
+        await service.register(record("b", "1"))
+        nursery.cancel_scope.cancel()
 
 
 async def test_every_node_answers_for_its_registry_which_only_trusted_callers_change(
