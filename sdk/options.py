@@ -102,7 +102,8 @@ def way_of(defaults: Options, options: Options, fixed: Callable[[str], Targets])
     version, labels = said.get("version") or "", said.get("labels") or {}
     strategy, key = said.get("strategy", balanced), said.get("key") or ""
     node = said.get("proxy") or ""
-    address = options.get("address") or ("" if "proxy" in options else defaults.get("address") or "")
+    elsewhere = "address" in options or "proxy" in options
+    address = (options if elsewhere else defaults).get("address") or ""
     if not address and GRPC in node:
         raise BadRequest(f"proxy (MICRO_PROXY) is {node!r}: a node is named as host:port, without {GRPC}")
     targets = fixed(address) if address else fixed(node) if is_addresses(node) else None

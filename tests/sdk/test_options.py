@@ -62,6 +62,13 @@ def test_an_address_is_called_without_a_node_and_a_calls_own_node_beats_the_clie
     assert way({"address": "h:1"}, proxy="go.micro.network").node == "go.micro.network"
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_a_call_may_look_an_instance_up_although_its_client_has_an_address(nothing: str | None) -> None:
+    assert way({"address": "h:1"}, address=nothing).fixed is None
+    assert way({"address": "h:1", "proxy": "go.micro.network"}, address=nothing).node == "go.micro.network"
+    assert way({"address": "h:1"}, version=None).fixed is not None
+
+
 def test_several_addresses_are_told_apart_once_each() -> None:
     assert split_addresses("a:1, b:2,a:1,") == ["a:1", "b:2"]
     for wrong in ("a", "a:1,b", "a:99999", ","):
