@@ -53,6 +53,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _count_found(value: object) -> str:
+    return "one below zero" if isinstance(value, int) and value < 0 else kind_of(value)
+
+
 def _of_text(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(each, str) for item in value.items() for each in item)
 
@@ -76,7 +80,7 @@ def _functions_found(value: object) -> str:
 
 
 SECONDS: Final = Wanted("seconds as a number, such as 30.0", _is_number)
-COUNT: Final = Wanted("a whole number from 0 on, such as 3", _is_count)
+COUNT: Final = Wanted("a whole number from 0 on, such as 3", _is_count, _count_found)
 FLAG: Final = Wanted("True or False", lambda value: isinstance(value, bool))
 TEXTS: Final = Wanted('text by names, such as {"team": "blue"}', _of_text, _text_found)
 FUNCTION: Final = Wanted("a function", callable)
