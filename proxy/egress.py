@@ -147,11 +147,8 @@ class Egress:
         if head.protocol == RAW:
             raise NotFound(f"{self._name}: {head.service} is this node itself, which takes no raw connections")
         in_json = self._connect.get(Way.JSON) if head.protocol == "http" else None
-        if (head.service, endpoint_of(head.endpoint)) in self.guarded:
-            if in_json is not None:
-                raise Forbidden(f"{head.endpoint} changes this node, which is not done in JSON over HTTP")
-            if not trusted:
-                raise not_for_everybody(head)
+        if (head.service, endpoint_of(head.endpoint)) in self.guarded and (in_json is not None or not trusted):
+            raise not_for_everybody(head)
         if in_json is not None:
             return Target(in_json(""), b"", None)
         return Target(own, b"", None)
@@ -179,6 +176,8 @@ class Egress:
 
 def not_for_everybody(head: CallHead) -> Forbidden:
     """What a caller is told that may not change the node."""
+    if head.protocol == "http":
+        return Forbidden(f"{head.endpoint} changes this node, which is not done in JSON over HTTP")
     return Forbidden(
         f"{head.endpoint} changes this node: it may be called from this node's own host, and by programs that show its "
         "token (MICRO_PROXY_TOKEN)"
