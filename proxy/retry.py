@@ -1,8 +1,8 @@
 """When a call may be tried again, what is kept of it for that, and how often it may be done.
 
 Trying again is safe where no handler can have seen the call, and where the call may run more than once: its caller
-says so, or it is HTTP and the method says so. It is worth while where the failure is one of
-the way or of the instance, not of the call.
+says so, or it is HTTP and the method says so. It is worth while where the failure is one of the way or of the
+instance, not of the call.
 
 It is bounded, so that a service in trouble does not get a multiple of its load on top: retries are paid from a budget
 that calls fill, as in Finagle's `RetryBudget`.

@@ -158,35 +158,43 @@ class Switch:
                 raise RemoteProtocolError(f"{port.name} granted more than {frame.MAX_CREDIT} bytes on one stream")
             leg.port.send(kind, 0, leg.stream, payload)
         elif kind == RESET:
-            reset = frame.parse_reset_untrusted(payload)
-            if leg.calling:
-                leg.status = Status.CANCELLED
-                self._given_up(leg, port.now)
-            elif reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
-                if reset.edge and leads_over(leg.back.path, reset.edge):
-                    # Whoever offers the service is not to blame, and there may be another way to it.
-                    self.ingress.failed_edge(reset.edge, port.now)
-                elif not flags & BLAMELESS or port.peer:
-                    load.observe(port.now, ok=False, began=leg.back.opened)
-            if leg.back.kept is not None:
-                if self._custody.again(leg, reset, port.now):
-                    return
-                payload = self._custody.last_word(leg.back, reset, payload)
-            if not leg.calling:
-                leg.back.status = reset.status
-            self._close(leg)
-            leg.port.send(kind, 0, leg.stream, payload)
+            self._on_reset(port, leg, flags, payload)
         elif kind == STOP and not leg.stopped:
             leg.stopped = True
             if leg.back.kept is not None:  # the caller will end a request that is not complete
                 self._custody.let_go(leg.back)
             leg.port.send(kind, 0, leg.stream, payload)
-        elif kind == INTERIM:  # the answer is still to come: the call may be tried again as before
-            if leg.calling or leg.settled or len(payload) > MAX_INTERIM_SIZE:
-                raise RemoteProtocolError(f"{port.name} sent an interim answer on stream {stream} that may not be")
-            leg.interim = getattr(leg, "interim", 0) + 1
-            if leg.interim <= MAX_INTERIM:  # more are no fault of this port: another may have sent some before it
-                leg.port.send(kind, 0, leg.stream, payload)
+        elif kind == INTERIM:
+            self._on_interim(port, leg, stream, payload)
+
+    def _on_reset(self, port: Port, leg: Leg, flags: int, payload: bytes) -> None:
+        """One end gives the call up, or somebody on the way could not carry it on."""
+        reset = frame.parse_reset_untrusted(payload)
+        if leg.calling:
+            leg.status = Status.CANCELLED
+            self._given_up(leg, port.now)
+        elif reset.status == Status.UNAVAILABLE and (load := leg.back.load) is not None:
+            if reset.edge and leads_over(leg.back.path, reset.edge):
+                # Whoever offers the service is not to blame, and there may be another way to it.
+                self.ingress.failed_edge(reset.edge, port.now)
+            elif not flags & BLAMELESS or port.peer:
+                load.observe(port.now, ok=False, began=leg.back.opened)
+        if leg.back.kept is not None:
+            if self._custody.again(leg, reset, port.now):
+                return
+            payload = self._custody.last_word(leg.back, reset, payload)
+        if not leg.calling:
+            leg.back.status = reset.status
+        self._close(leg)
+        leg.port.send(RESET, 0, leg.stream, payload)
+
+    def _on_interim(self, port: Port, leg: Leg, stream: int, payload: bytes) -> None:
+        """Something comes before the answer, which is still to come: the call may be tried again as before."""
+        if leg.calling or leg.settled or len(payload) > MAX_INTERIM_SIZE:
+            raise RemoteProtocolError(f"{port.name} sent an interim answer on stream {stream} that may not be")
+        leg.interim = getattr(leg, "interim", 0) + 1
+        if leg.interim <= MAX_INTERIM:  # more are no fault of this port: another may have sent some before it
+            leg.port.send(INTERIM, 0, leg.stream, payload)
 
     def on_dead(self, port: Port, reason: str) -> None:
         """Ends every call that ran over a port that is gone, and tells the other side of each what is known of it."""

@@ -2,7 +2,9 @@
 
 Programs, nodes and services speak it to each other; the link of two nodes is this port inside a cipher. What is
 settled here, and not by whoever takes the frames, belongs to the connection and not to a stream: the handshake of
-versions, the numbers of new streams, pings, and draining.
+versions, the numbers of new streams, pings, draining, and whether credit was earned.
+
+The file is longer than others: each of these decides which of the next bytes are taken, and links are made of it.
 """
 
 import math

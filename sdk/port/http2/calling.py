@@ -3,6 +3,8 @@
 An answer that comes in one read, head, message and status, goes on as one frame. An rpc call reaches a gRPC server as a
 gRPC call, for their bodies are the same. A call that the instance has provably not looked at is said to be not reached:
 it was refused, or is beyond the last one that a GOAWAY counts.
+
+The file is longer than others: the two directions of an exchange share its state, and end each other.
 """
 
 import math

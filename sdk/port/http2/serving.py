@@ -89,11 +89,11 @@ class Http2ServingPort(Connection):
         pool: CreditPool = PROCESS,
     ) -> None:
         """`ids` gives each call the 16 bytes that no other call has. `service_of` says which service a request means
-        that does not say it in so many words. `objection` is asked, where it is given, what
-        there is to say against a request that shows these credentials (`Proxy-Authorization`, or nothing).
-        `forwarded` is what `Forwarded` says of the program. `otherwise` is the service that all requests may mean but
-        those that name one in `micro-service`, and the likeliest. `pins` is metadata that every call has besides.
-        With `tunnels` CONNECT is taken: a raw call (8.5)."""
+        that does not say it in so many words. `objection` is asked, where it is given, what there is to say against a
+        request that shows these credentials (`Proxy-Authorization`, or nothing). `forwarded` is what `Forwarded` says
+        of the program. `otherwise` is the service that all requests may mean but those that name one in
+        `micro-service`, and the likeliest. `pins` is metadata that every call has besides. With `tunnels` CONNECT is
+        taken: a raw call (8.5)."""
         settings = {
             MAX_CONCURRENT_STREAMS: max_streams,
             INITIAL_WINDOW_SIZE: frame.INITIAL_CREDIT,
